@@ -1,0 +1,78 @@
+//! Where a delivery may go: a strict parser of destinations and the verdict over addresses.
+//!
+//! Pure: names are resolved by the caller, who brings all answers here before it connects
+//! (`egress` section 7). The same functions judge an endpoint when it is saved, a delivery when
+//! it is sent, and a CONNECT of the forward proxy. Rules in `policy`, ranges in `ranges`.
+
+mod host;
+mod policy;
+mod ranges;
+#[cfg(test)]
+mod tests;
+mod url;
+
+pub use self::host::Host;
+pub use self::policy::{InternalRule, InternalTarget, Policy, ProjectRef, SelfAddress};
+pub use self::url::{Authority, Scheme, TargetUrl};
+
+/// Why a destination is refused: a closed list with stable codes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Not an absolute URL without odd characters.
+    #[error("not an absolute http(s) URL: control characters, spaces and backslashes are refused")]
+    InvalidUrl,
+    /// Neither http nor https.
+    #[error("only http and https are delivered to")]
+    SchemeNotAllowed,
+    /// Credentials in the URL.
+    #[error("credentials do not belong into the URL")]
+    UserinfoNotAllowed,
+    /// Not a host name or address.
+    #[error("the host is not a valid name or address")]
+    InvalidHost,
+    /// An address in a spelling that parsers read differently.
+    #[error("the host is an address in an ambiguous spelling: write four decimal numbers")]
+    NoncanonicalIp,
+    /// Not a port number.
+    #[error("the port must be 1 to 65535")]
+    InvalidPort,
+    /// Not `host:port`.
+    #[error("`host:port` is expected")]
+    InvalidAuthority,
+    /// A port of other services.
+    #[error("port {0} is not delivered to (setting `egress.ports`)")]
+    PortNotAllowed(u16),
+    /// A name of the inside.
+    #[error("`{0}` is a name of internal networks (setting `egress.internal` with `name_suffix`)")]
+    NameDenied(Box<str>),
+    /// An address of the inside.
+    #[error("{0} is an internal or reserved address{hint}", hint = ranges::hint(*.0))]
+    AddressDenied(std::net::IpAddr),
+    /// An address of the gateway itself.
+    #[error("{0} is an address of the gateway itself")]
+    SelfAddress(std::net::IpAddr),
+    /// The name has no address.
+    #[error("the name has no address")]
+    DnsNoAddress,
+}
+
+impl Denied {
+    /// Stable code for records, labels and API bodies.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidUrl => "invalid_url",
+            Self::SchemeNotAllowed => "scheme_not_allowed",
+            Self::UserinfoNotAllowed => "userinfo_not_allowed",
+            Self::InvalidHost => "invalid_host",
+            Self::NoncanonicalIp => "noncanonical_ip",
+            Self::InvalidPort => "invalid_port",
+            Self::InvalidAuthority => "invalid_authority",
+            Self::PortNotAllowed(_) => "port_not_allowed",
+            Self::NameDenied(_) => "name_denied",
+            Self::AddressDenied(_) => "address_denied",
+            Self::SelfAddress(_) => "self_address",
+            Self::DnsNoAddress => "dns_no_address",
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The stages of an event on its way in: raw, verified, routed.
+//!
+//! Each stage can only be made from the one before it (CONVENTIONS section 2): a
+//! [`VerifiedEvent`] needs a [`Proof`], which only the rules of this crate hand out, and a
+//! [`RoutedEvent`] needs a verified one. So nothing unverified can reach the store.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use crate::id::{EndpointId, ProjectId, SourceId, SubscriptionId};
+
+/// A request as it was read: within its limits, but nobody has vouched for it.
+#[derive(Debug)]
+pub struct RawEvent {
+    /// Request method.
+    pub method: Method,
+    /// Raw path, as on the request line.
+    pub path: String,
+    /// Raw query without the question mark; empty when there is none.
+    pub query: String,
+    /// All request headers.
+    pub headers: HeaderMap,
+    /// The body exactly as received.
+    pub body: Bytes,
+    /// When the head was read, Unix milliseconds.
+    pub received_ms: i64,
+}
+
+/// Evidence that a request was checked. Made by [`crate::verify`] only.
+#[derive(Debug)]
+pub struct Proof(pub(crate) ());
+
+/// Who the event came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A source of an incoming project.
+    Source(SourceId),
+    /// The event API of an outgoing project.
+    Api,
+}
+
+/// Whom the event is for, as its sender said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// The subscriptions of the source it came in through.
+    Source(SourceId),
+    /// The subscriptions of one endpoint.
+    Endpoint(EndpointId),
+    /// The subscriptions of all endpoints with this owner id.
+    Owner(Box<str>),
+}
+
+/// Headers kept with an event, in order; names are lower case.
+pub type HeaderList = Vec<(HeaderName, HeaderValue)>;
+
+/// What is kept of a verified request: the facts of the event.
+#[derive(Debug)]
+pub struct EventFacts {
+    /// The project it belongs to.
+    pub project: ProjectId,
+    /// Who it came from.
+    pub origin: Origin,
+    /// Whom it is for.
+    pub audience: Audience,
+    /// Its type, 1 to 255 bytes.
+    pub event_type: Box<str>,
+    /// Headers to be stored and forwarded.
+    pub headers: HeaderList,
+    /// Raw query string to be appended on delivery; empty when none.
+    pub query: Box<str>,
+    /// Path it came in on; empty for the event API.
+    pub path: Box<str>,
+    /// The bytes that are stored, signed and sent.
+    pub body: Bytes,
+    /// Key against repeats, when the sender gave one; 1 to 255 bytes.
+    pub idempotency_key: Option<Box<str>>,
+    /// How long that key is remembered, milliseconds.
+    pub idempotency_window_ms: i64,
+    /// When it was received, Unix milliseconds.
+    pub received_ms: i64,
+}
+
+/// An event somebody vouched for.
+#[derive(Debug)]
+pub struct VerifiedEvent(EventFacts);
+
+impl VerifiedEvent {
+    /// Joins the evidence and the facts.
+    #[must_use]
+    pub fn new(_proof: Proof, facts: EventFacts) -> Self {
+        Self(facts)
+    }
+
+    /// The facts.
+    #[must_use]
+    pub fn facts(&self) -> &EventFacts {
+        &self.0
+    }
+
+    /// Adds the deliveries that routing decided on.
+    #[must_use]
+    pub fn route(self, targets: Vec<Target>, decision: Decision) -> RoutedEvent {
+        RoutedEvent {
+            facts: self.0,
+            targets,
+            decision,
+        }
+    }
+}
+
+/// How often a delivery may reach its receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeliveryMode {
+    /// Sent until it succeeded or gave up; may repeat after a crash.
+    #[default]
+    AtLeastOnce,
+    /// Never sent twice; may be lost to a crash.
+    AtMostOnce,
+}
+
+/// One receiver of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Where it goes.
+    pub endpoint: EndpointId,
+    /// The subscription that asked for it; `None` for the implicit catch-all of a directed event.
+    pub subscription: Option<SubscriptionId>,
+    /// How often it may arrive.
+    pub mode: DeliveryMode,
+    /// Hash of the order key, when the subscription orders its deliveries.
+    pub order_key: Option<u64>,
+}
+
+/// Why a subscription of matching type did not get the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// Index of the filter leaf that failed.
+    pub leaf: u16,
+}
+
+/// What routing decided, kept for `explain` (RULINGS 28).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Configuration revision the decision was made under.
+    pub revision: u64,
+    /// At most [`Decision::REFUSALS_MAX`] refusals among subscriptions whose type matched.
+    pub refusals: Vec<Refusal>,
+    /// Further refusals that were not recorded one by one.
+    pub refusals_more: u32,
+    /// Candidates whose event type did not match.
+    pub type_mismatches: u32,
+}
+
+impl Decision {
+    /// Refusals recorded one by one (RULINGS 28).
+    pub const REFUSALS_MAX: usize = 32;
+}
+
+/// An event with its deliveries, ready to be made durable.
+#[derive(Debug)]
+pub struct RoutedEvent {
+    facts: EventFacts,
+    targets: Vec<Target>,
+    decision: Decision,
+}
+
+impl RoutedEvent {
+    /// The facts of the event.
+    #[must_use]
+    pub fn facts(&self) -> &EventFacts {
+        &self.facts
+    }
+
+    /// Its deliveries, in order of their ordinals.
+    #[must_use]
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// How they came about.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// Gives up the parts, for the store.
+    #[must_use]
+    pub fn into_parts(self) -> (EventFacts, Vec<Target>, Decision) {
+        (self.facts, self.targets, self.decision)
+    }
+}

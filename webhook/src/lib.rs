@@ -1,0 +1,17 @@
+//! The rules of webhooks, pure: ids, verification, signing, retry policy, address policy.
+//!
+//! No I/O, no clock, no runtime. Time, chance and names come in as arguments, so every rule
+//! can be tested with plain data and fuzzed cheaply. Both planes use this crate, so a preview
+//! in the control plane cannot differ from what the data plane does.
+
+pub mod address;
+pub mod event;
+pub mod event_type;
+pub mod id;
+pub mod json;
+pub mod retry;
+pub mod secret;
+pub mod sign;
+#[cfg(test)]
+mod vectors;
+pub mod verify;

@@ -1,0 +1,236 @@
+//! The request of one attempt: headers merged by the contract's precedence, signed, complete.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{Mode, Scheme, SignError, SigningKey, convoy, standard_webhooks};
+use crate::address::TargetUrl;
+use crate::event::HeaderList;
+use crate::id::Uid;
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const EVENT_ID: HeaderName = HeaderName::from_static("x-convoy-event-id");
+const DELIVERY_ID: HeaderName = HeaderName::from_static("x-convoy-eventdelivery-id");
+
+/// Headers of one connection or one message's framing: never forwarded, whatever the event holds.
+const FRAMING: [HeaderName; 13] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::HOST,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Headers of ours on every delivery; no setting may put something else there.
+const OURS: [HeaderName; 6] = [
+    header::CONTENT_TYPE,
+    WEBHOOK_ID,
+    WEBHOOK_TIMESTAMP,
+    WEBHOOK_SIGNATURE,
+    EVENT_ID,
+    DELIVERY_ID,
+];
+
+/// Whether a header is taken: what a setting wrote there would be overwritten, or would
+/// overwrite what receivers rely on.
+pub(super) fn is_reserved(name: &HeaderName) -> bool {
+    OURS.contains(name) || FRAMING.contains(name)
+}
+
+/// Who we say we are, unless the event says otherwise.
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("Outrider/", env!("CARGO_PKG_VERSION")));
+
+/// An attempt that is to be signed.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// Public id of the event.
+    pub event_uid: Uid,
+    /// Public id of the delivery.
+    pub delivery_uid: Uid,
+    /// Which delivery of the event this is, from 0.
+    pub ordinal: u32,
+    /// Whether the event was delivered to this endpoint by another ordinal already: then
+    /// `webhook-id` gets the ordinal appended (RULINGS 21).
+    pub repeat: bool,
+    /// Where it goes.
+    pub target: &'a Arc<TargetUrl>,
+    /// Raw query to be appended; empty when none.
+    pub query: &'a str,
+    /// Headers of the event.
+    pub event_headers: &'a HeaderList,
+    /// Content type of the body.
+    pub content_type: HeaderValue,
+    /// The bytes that are sent.
+    pub body: &'a Bytes,
+    /// Header and value of the idempotency key, when the event has one.
+    pub idempotency: Option<(&'a HeaderName, &'a str)>,
+}
+
+/// A request that may be sent: complete but for `Host` and `Content-Length`, and never changed.
+#[derive(Debug)]
+pub struct SignedRequest {
+    target: Arc<TargetUrl>,
+    path_and_query: PathAndQuery,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// The parts of a [`SignedRequest`], for the wire.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where it goes.
+    pub target: Arc<TargetUrl>,
+    /// Request target in origin form.
+    pub path_and_query: PathAndQuery,
+    /// All headers but `Host` and `Content-Length`.
+    pub headers: HeaderMap,
+    /// The signed bytes.
+    pub body: Bytes,
+}
+
+impl SignedRequest {
+    /// Where it goes.
+    #[must_use]
+    pub const fn target(&self) -> &Arc<TargetUrl> {
+        &self.target
+    }
+
+    /// Its headers.
+    #[must_use]
+    pub const fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The signed bytes.
+    #[must_use]
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Takes it apart to be sent.
+    #[must_use]
+    pub fn into_parts(self) -> Parts {
+        Parts {
+            target: self.target,
+            path_and_query: self.path_and_query,
+            headers: self.headers,
+            body: self.body,
+        }
+    }
+}
+
+/// Signs an attempt at `now_s` (Unix seconds).
+///
+/// # Errors
+/// [`SignError`]; nothing unsigned comes out of here.
+pub fn sign(
+    outgoing: &Outgoing<'_>,
+    scheme: &Scheme,
+    mode: Mode,
+    keys: &[SigningKey],
+    now_s: i64,
+) -> Result<SignedRequest, SignError> {
+    let message_id = message_id(outgoing);
+    let mut headers = HeaderMap::with_capacity(outgoing.event_headers.len() + 10);
+    if scheme.format().has_convoy() {
+        let value = convoy(scheme, mode, keys, outgoing.body, now_s)?;
+        headers.insert(scheme.header(), value);
+    }
+    if scheme.format().has_standard() {
+        // Newest first, as the specification has it; keys come in order of creation.
+        let value = standard_webhooks(keys.iter().rev(), &message_id, now_s, outgoing.body)?;
+        headers.insert(WEBHOOK_SIGNATURE, value);
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(now_s));
+    }
+    headers.insert(header::CONTENT_TYPE, outgoing.content_type.clone());
+    let message_id = value(WEBHOOK_ID, message_id)?;
+    let event_id = if outgoing.repeat {
+        value(EVENT_ID, outgoing.event_uid.to_string())?
+    } else {
+        message_id.clone()
+    };
+    headers.insert(WEBHOOK_ID, message_id);
+    headers.insert(EVENT_ID, event_id);
+    let delivery_id = value(DELIVERY_ID, outgoing.delivery_uid.to_string())?;
+    headers.insert(DELIVERY_ID, delivery_id);
+    merge(&mut headers, outgoing.event_headers);
+    if let Some((name, key)) = outgoing.idempotency {
+        // Replaces what the event brought, but never the signature.
+        if is_reserved(name) || (scheme.format().has_convoy() && name == scheme.header()) {
+            return Err(SignError::ReservedHeader(name.clone()));
+        }
+        headers.insert(name, value(name.clone(), key.to_owned())?);
+    }
+    headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+    let path_and_query = path_and_query(outgoing.target, outgoing.query)?;
+    Ok(SignedRequest {
+        target: Arc::clone(outgoing.target),
+        path_and_query,
+        headers,
+        body: outgoing.body.clone(),
+    })
+}
+
+/// Adds the event's headers behind ours: a name we set stays ours, one of theirs may have
+/// several values.
+fn merge(headers: &mut HeaderMap, event_headers: &HeaderList) {
+    let ours: Vec<HeaderName> = headers.keys().cloned().collect();
+    for (name, value) in event_headers {
+        let is_theirs = !ours.contains(name) && !FRAMING.contains(name);
+        if is_theirs && !is_of_connection(name, event_headers) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Whether the event's `Connection` header, which intake normally took off already, says that
+/// this one was for one connection only (RFC 9110 section 7.6.1).
+fn is_of_connection(name: &HeaderName, event_headers: &HeaderList) -> bool {
+    event_headers
+        .iter()
+        .filter(|(connection, _)| *connection == header::CONNECTION)
+        .flat_map(|(_, value)| value.as_bytes().split(|byte| *byte == b','))
+        .any(|listed| {
+            listed
+                .trim_ascii()
+                .eq_ignore_ascii_case(name.as_str().as_bytes())
+        })
+}
+
+fn message_id(outgoing: &Outgoing<'_>) -> String {
+    if outgoing.repeat {
+        format!("{}-{}", outgoing.event_uid, outgoing.ordinal)
+    } else {
+        outgoing.event_uid.to_string()
+    }
+}
+
+/// The text becomes the value without a copy.
+fn value(name: HeaderName, text: String) -> Result<HeaderValue, SignError> {
+    HeaderValue::try_from(text).map_err(|_| SignError::BadHeader(name))
+}
+
+fn path_and_query(target: &TargetUrl, query: &str) -> Result<PathAndQuery, SignError> {
+    let own = target.path_and_query();
+    if query.is_empty() {
+        return Ok(own.clone());
+    }
+    let separator = if own.query().is_some() { '&' } else { '?' };
+    format!("{own}{separator}{query}")
+        .parse()
+        .map_err(|_| SignError::BadQuery)
+}
