@@ -1,0 +1,33 @@
+//! The resources: what people write of each (`..Spec`, in Convoy's JSON shapes), and the checked
+//! type it becomes.
+//!
+//! A specification is read without judging and checked in one place, so that every problem of it
+//! is found at once. The same specification types serve files, REST, the journal and the wire.
+//! What a checked type needs of other resources is checked by the snapshot.
+
+mod api_key;
+mod check;
+mod endpoint;
+mod field;
+mod location;
+mod project;
+mod source;
+mod source_spec;
+mod spec;
+mod subscription;
+
+pub use api_key::{ApiKey, ApiKeySpec};
+pub use check::{FieldError, Reason};
+pub use endpoint::{Endpoint, EndpointSecretSpec, EndpointSpec, EndpointStatus};
+pub use location::EventTypeLocation;
+pub use project::{
+    BODY_BYTES_CEILING, BODY_BYTES_DEFAULT, ConfigSpec, Project, ProjectKind, ProjectSpec,
+    RETENTION_DEFAULT, SignatureSpec, SignatureVersionSpec, SslSpec, StrategySpec,
+};
+pub use source::{GITHUB_BODY_BYTES_DEFAULT, Source};
+pub use source_spec::{
+    ApiKeyVerifierSpec, BasicAuthSpec, CustomResponseSpec, HmacSpec, SourceSpec, VerifierSpec,
+    mask_of,
+};
+pub use spec::{Reading, SpecError, Unsupported, from_document, from_json, to_document};
+pub use subscription::{FilterConfigSpec, Subscription, SubscriptionSpec};

@@ -1,0 +1,287 @@
+//! A specification as JSON, the form in which it is kept and travels.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, Deserializer};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use outrider_webhook::secret::Secret;
+
+use crate::input::{Fault, Node, read};
+use crate::problem::Problem;
+
+/// A field of the contract that this version does not act on. It may be absent, null, empty, or
+/// say what is the case anyway; anything else is an error, never ignored.
+#[derive(Clone, Default, PartialEq)]
+pub struct Unsupported(Value);
+
+impl Unsupported {
+    /// Whether it asks for nothing: null, `false`, 0, an empty text, list or map, or a list or
+    /// map of such.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        is_blank(&self.0)
+    }
+
+    /// Whether it asks for nothing, or for exactly `value`, which is the case anyway.
+    pub(super) fn is_blank_or(&self, value: &Value) -> bool {
+        self.is_blank() || self.0 == *value
+    }
+
+    /// Whether it is a map that says `flag: false`, whatever else it holds.
+    pub(super) fn is_off(&self, flag: &str) -> bool {
+        self.is_blank() || self.0.get(flag) == Some(&Value::Bool(false))
+    }
+}
+
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(is) => !is,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.iter().all(is_blank),
+        Value::Object(map) => map.values().all(is_blank),
+    }
+}
+
+/// Says nothing of the content, which may be a credential.
+impl fmt::Debug for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_blank() {
+            "Unsupported"
+        } else {
+            "Unsupported(..)"
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Unsupported {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self)
+    }
+}
+
+/// Blank when it gets this far, so nothing is lost.
+impl Serialize for Unsupported {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+/// Text that is not a document of its kind.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// Not JSON, or a field is unknown or of the wrong type. The message names the place and
+    /// never a value.
+    #[error("`{path}`: {message}")]
+    Field {
+        /// Path of the field; `.` for the whole.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The JSON of a specification: fields in the order of the type, those not given left out. Equal
+/// specifications give equal bytes. Holds secrets: for the journal and the wire only.
+///
+/// # Errors
+/// When the specification has a value that JSON cannot carry; none of ours has.
+pub fn to_document<S: Serialize>(spec: &S) -> Result<Bytes, serde_json::Error> {
+    let mut value = serde_json::to_value(spec)?;
+    strip(&mut value);
+    serde_json::to_vec(&value).map(Bytes::from)
+}
+
+/// Takes out nulls: in every specification they mean the same as nothing.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+/// The specification of a document.
+///
+/// # Errors
+/// [`SpecError`] for the first field that does not fit.
+pub fn from_document<S: DeserializeOwned>(json: &[u8]) -> Result<S, SpecError> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let spec = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = Some(error.path().to_string())
+            .filter(|path| path != "?")
+            .unwrap_or_else(|| ".".to_owned());
+        SpecError::Field {
+            path,
+            message: without_values(error.inner()),
+        }
+    })?;
+    let end = |error| SpecError::Field {
+        path: ".".to_owned(),
+        message: without_values(&error),
+    };
+    reader.end().map_err(end)?;
+    Ok(spec)
+}
+
+/// A specification out of JSON that a client sent, with every problem at once.
+pub struct Reading<S> {
+    /// What fits of it; `None` when it is not even a map.
+    pub spec: Option<S>,
+    /// Paths of fields that do not exist. REST lists them and goes on (RULINGS 33).
+    pub unknown: Vec<String>,
+    /// Values of the wrong type. They are not in `spec`.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads a specification from JSON.
+#[must_use]
+pub fn from_json<S: DeserializeOwned>(json: Value) -> Reading<S> {
+    let mut findings = Vec::new();
+    let spec = read(&mut Node::from_json(json), &[], &mut findings);
+    let (mut unknown, mut problems) = (Vec::new(), Vec::new());
+    for found in findings {
+        match found.fault {
+            Fault::UnknownField(..) => unknown.push(found.path),
+            fault => problems.push(Problem {
+                path: found.path,
+                line: None,
+                message: fault.to_string(),
+            }),
+        }
+    }
+    Reading {
+        spec,
+        unknown,
+        problems,
+    }
+}
+
+/// serde's messages quote the value that did not fit, and any value may be a secret. Those that
+/// name fields and variants of ours are kept.
+fn without_values(error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+    let place = format!("line {} column {}", error.line(), error.column());
+    match error.classify() {
+        Category::Data => {
+            let text = error.to_string();
+            if text.starts_with("unknown field") {
+                "a field this version does not know".to_owned()
+            } else {
+                "a value of the wrong type".to_owned()
+            }
+        }
+        Category::Syntax | Category::Eof | Category::Io => {
+            format!("this is no valid JSON at {place}")
+        }
+    }
+}
+
+/// Writes a secret out. Only [`to_document`] calls it.
+pub(super) fn expose<S: Serializer>(
+    secret: &Option<Secret>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
+}
+
+/// As [`expose`], for a list.
+pub(super) fn expose_all<S: Serializer>(
+    secrets: &Option<Vec<Secret>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let texts: Option<Vec<&str>> = secrets
+        .as_ref()
+        .map(|secrets| secrets.iter().map(Secret::expose).collect());
+    texts.serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Spec {
+        name: Option<String>,
+        count: Option<u64>,
+        #[serde(serialize_with = "expose")]
+        secret: Option<Secret>,
+        other: Unsupported,
+    }
+
+    #[test]
+    fn a_document_that_does_not_fit_names_the_field_and_no_value() {
+        for (json, path) in [
+            (r#"{"count":"hunter2"}"#, "count"),
+            (r#"{"secret":31337}"#, "secret"),
+            (r#"{"nmae":"hunter2"}"#, "nmae"),
+            (r#"{"name":"hunter2""#, "."),
+            (r#"{} hunter2"#, "."),
+        ] {
+            let SpecError::Field {
+                path: found,
+                message,
+            } = from_document::<Spec>(json.as_bytes()).unwrap_err();
+            assert_eq!(found, path, "{message}");
+            assert!(
+                !message.contains("hunter2") && !message.contains("31337"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_of_a_client_tells_unknown_fields_from_wrong_types() {
+        let reading = from_json::<Spec>(json!({"name": ["x"], "nmae": 1, "count": 7}));
+        assert_eq!(reading.spec.unwrap().count, Some(7));
+        assert_eq!(reading.unknown, ["nmae"]);
+        assert_eq!(reading.problems.len(), 1);
+        assert!(from_json::<Spec>(json!(["name"])).spec.is_none());
+    }
+
+    #[test]
+    fn only_what_asks_for_nothing_is_blank() {
+        for value in [
+            json!(null),
+            json!(""),
+            json!([]),
+            json!({}),
+            json!(0),
+            json!(false),
+            json!({"a": {"b": ""}, "c": [0]}),
+        ] {
+            assert!(Unsupported(value.clone()).is_blank(), "{value}");
+        }
+        for value in [
+            json!("x"),
+            json!([1]),
+            json!({"a": true}),
+            json!(0.1),
+            json!(true),
+        ] {
+            assert!(!Unsupported(value.clone()).is_blank(), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_document_reads_back_as_the_same_specification() {
+        let spec = Spec {
+            name: Some("n".into()),
+            secret: Some(Secret::new("s")),
+            ..Spec::default()
+        };
+        let document = to_document(&spec).unwrap();
+        assert_eq!(&document[..], br#"{"name":"n","secret":"s"}"#);
+        assert_eq!(from_document::<Spec>(&document).unwrap(), spec);
+    }
+}

@@ -1,0 +1,207 @@
+//! The compiled configuration: everything a request needs, prepared and cross-checked.
+//!
+//! A [`Snapshot`] never changes. Applying a [`Transaction`] gives the next one, which shares with
+//! the old one all that stayed the same: the maps are persistent, so a change to one of a million
+//! endpoints copies a few small nodes and never rebuilds a project (RULINGS 11). A resource that
+//! cannot be put in force is quarantined: what was in force of it stays, the rest goes on.
+//!
+//! This module knows nothing of files, journals or connections.
+
+mod apply;
+mod claims;
+mod dump;
+mod project_table;
+mod small_map;
+mod type_index;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use outrider_webhook::id::{ProjectId, SourceId, Uid};
+use outrider_webhook::verify::ApiKeyDigest;
+
+pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
+pub use crate::resource::{
+    ApiKey, Endpoint, EndpointStatus, EventTypeLocation, Project, ProjectKind, Source, Subscription,
+};
+pub use project_table::ProjectTable;
+pub use type_index::TypeIndex;
+
+/// The configuration in force at one version. Clones are cheap and share everything.
+#[derive(Clone)]
+pub struct Snapshot {
+    version: Option<Version>,
+    projects: imbl::HashMap<ProjectId, Arc<ProjectTable>>,
+    /// Sources by mask; masks are unique over all projects.
+    masks: imbl::HashMap<Arc<str>, (ProjectId, SourceId)>,
+    /// API keys by digest; digests are unique over all projects.
+    keys: imbl::HashMap<ApiKeyDigest, Arc<ApiKey>>,
+    /// Where every resource in force lives: a removal names only kind and uid.
+    homes: imbl::HashMap<(Kind, Uid), ProjectId>,
+    /// Resources that could not be put in force, to be tried again.
+    held: imbl::OrdMap<HeldKey, Arc<Held>>,
+    /// Where every held resource belongs, as for `homes`.
+    held_at: imbl::HashMap<(Kind, Uid), ProjectId>,
+    counts: Counts,
+}
+
+/// Held resources are found by project, and within it in the order in which they are tried.
+type HeldKey = (ProjectId, Kind, Uid);
+
+/// A resource in quarantine.
+struct Held {
+    pending: Pending,
+    reason: String,
+    /// Whether it waits for a mask or key that a resource of another project has.
+    is_claim: bool,
+}
+
+/// What waits to be put in force.
+#[derive(Clone)]
+enum Pending {
+    Document(Document),
+    /// Was in force until its endpoint or source went away. Documents of what is in force are
+    /// not kept, so the compiled form is.
+    Subscription(Arc<Subscription>),
+}
+
+impl Pending {
+    fn key(&self) -> HeldKey {
+        match self {
+            Self::Document(document) => (document.project, document.kind, document.uid),
+            Self::Subscription(subscription) => (
+                subscription.project(),
+                Kind::Subscription,
+                subscription.id().uid(),
+            ),
+        }
+    }
+
+    fn revision(&self) -> u64 {
+        match self {
+            Self::Document(document) => document.revision,
+            Self::Subscription(subscription) => subscription.revision(),
+        }
+    }
+}
+
+/// How many resources there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Projects in force.
+    pub projects: usize,
+    /// Sources in force.
+    pub sources: usize,
+    /// Endpoints in force.
+    pub endpoints: usize,
+    /// Subscriptions in force.
+    pub subscriptions: usize,
+    /// API keys in force.
+    pub api_keys: usize,
+    /// Resources in quarantine.
+    pub quarantined: usize,
+}
+
+impl Counts {
+    fn of(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Project => &mut self.projects,
+            Kind::Source => &mut self.sources,
+            Kind::Endpoint => &mut self.endpoints,
+            Kind::Subscription => &mut self.subscriptions,
+            Kind::ApiKey => &mut self.api_keys,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Before the first transaction.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            version: None,
+            projects: imbl::HashMap::new(),
+            masks: imbl::HashMap::new(),
+            keys: imbl::HashMap::new(),
+            homes: imbl::HashMap::new(),
+            held: imbl::OrdMap::new(),
+            held_at: imbl::HashMap::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The snapshot after a transaction, and every resource that is in quarantine then.
+    #[must_use]
+    pub fn apply(&self, transaction: &Transaction) -> (Self, Vec<Quarantined>) {
+        let next = apply::apply(self, transaction);
+        let quarantined = next.quarantined().collect();
+        (next, quarantined)
+    }
+
+    /// The version in force; `None` before the first transaction.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// The source with this mask, and its project.
+    #[must_use]
+    pub fn source_by_mask(&self, mask: &str) -> Option<(&Arc<ProjectTable>, &Arc<Source>)> {
+        let (project, source) = self.masks.get(mask)?;
+        let table = self.projects.get(project)?;
+        Some((table, table.source(*source)?))
+    }
+
+    /// The API key with this digest. Whether it has expired is for the caller's clock to say.
+    #[must_use]
+    pub fn api_key(&self, digest: &ApiKeyDigest) -> Option<&Arc<ApiKey>> {
+        self.keys.get(digest)
+    }
+
+    /// A project and all in it.
+    #[must_use]
+    pub fn project(&self, id: ProjectId) -> Option<&Arc<ProjectTable>> {
+        self.projects.get(&id)
+    }
+
+    /// How many resources there are.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            quarantined: self.held.len(),
+            ..self.counts
+        }
+    }
+
+    /// Everything in force and in quarantine, for `/config_dump`. Secrets are `***`.
+    #[must_use]
+    pub fn dump(&self) -> serde_json::Value {
+        dump::dump(self)
+    }
+
+    fn quarantined(&self) -> impl Iterator<Item = Quarantined> + '_ {
+        self.held.iter().map(|((_, kind, uid), held)| Quarantined {
+            kind: *kind,
+            uid: *uid,
+            reason: held.reason.clone(),
+        })
+    }
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+/// Version and counts; the content is for [`Snapshot::dump`].
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("version", &self.version)
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
+    }
+}

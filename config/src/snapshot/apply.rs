@@ -1,0 +1,558 @@
+//! Putting a transaction in force.
+//!
+//! Kinds are taken in the order in which they refer to each other, so everything a resource
+//! needs of its own transaction is there when it is looked at, however the transaction orders it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
+use std::sync::Arc;
+
+use outrider_webhook::id::{ApiKeyId, EndpointId, ProjectId, SourceId, SubscriptionId, Uid};
+use serde::de::DeserializeOwned;
+
+use super::claims::{Claim, losers};
+use super::{Document, Held, Kind, Pending, ProjectTable, Snapshot, Transaction};
+use crate::resource::{ApiKey, Endpoint, FieldError, Project, Source, Subscription, from_document};
+
+/// The snapshot after a transaction.
+pub(super) fn apply(old: &Snapshot, transaction: &Transaction) -> Snapshot {
+    let mut work = Work {
+        next: old.clone(),
+        touched: HashSet::new(),
+        removed: Vec::new(),
+        tightened: Vec::new(),
+    };
+    // Revisions say something about content only within one journal.
+    let is_comparable = old
+        .version
+        .is_some_and(|version| version.journal == transaction.version.journal);
+    let mut removals = transaction.removals.clone();
+    if transaction.is_full {
+        removals.extend(work.not_named(&transaction.upserts));
+    }
+    removals.sort_unstable_by(|a, b| b.cmp(a)); // what refers to others goes first
+    for (kind, uid) in &removals {
+        work.remove(*kind, *uid);
+    }
+    let mut candidates = work.candidates(transaction, is_comparable);
+    let mut of = |kind| candidates.remove(&kind).unwrap_or_default();
+    work.put_projects(of(Kind::Project));
+    work.put_sources(of(Kind::Source));
+    work.put_endpoints(of(Kind::Endpoint));
+    work.relax_projects();
+    work.put_subscriptions(of(Kind::Subscription));
+    work.put_api_keys(of(Kind::ApiKey));
+    work.hold_orphans();
+    work.next.version = Some(transaction.version);
+    work.next
+}
+
+struct Work {
+    next: Snapshot,
+    /// Projects that something changes in.
+    touched: HashSet<ProjectId>,
+    /// Endpoints and sources that were removed: subscriptions may still name them.
+    removed: Vec<(ProjectId, Target)>,
+    /// Projects that may demand more of their endpoints than before: the old version.
+    tightened: Vec<(Document, Arc<Project>)>,
+}
+
+enum Target {
+    Endpoint(EndpointId),
+    Source(SourceId),
+}
+
+/// Why a resource is not put in force.
+struct Refusal {
+    reason: String,
+    is_claim: bool,
+}
+
+impl Refusal {
+    fn new(reason: impl Display) -> Self {
+        Self {
+            reason: reason.to_string(),
+            is_claim: false,
+        }
+    }
+
+    fn fields(errors: Vec<FieldError>) -> Self {
+        let texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
+        Self::new(texts.join("; "))
+    }
+}
+
+impl Work {
+    /// Everything in force or in quarantine that a full transaction does not name.
+    fn not_named(&self, upserts: &[Document]) -> Vec<(Kind, Uid)> {
+        let named: HashSet<(Kind, Uid)> = upserts
+            .iter()
+            .map(|document| (document.kind, document.uid))
+            .collect();
+        let known = self.next.homes.keys().chain(self.next.held_at.keys());
+        let unnamed: HashSet<(Kind, Uid)> =
+            known.filter(|key| !named.contains(key)).copied().collect();
+        unnamed.into_iter().collect()
+    }
+
+    /// What to try, by kind: the transaction's own documents, and what is held of the projects
+    /// that it touches, or for want of a mask or key that it may have set free.
+    fn candidates(
+        &mut self,
+        transaction: &Transaction,
+        is_comparable: bool,
+    ) -> BTreeMap<Kind, Vec<Pending>> {
+        self.touched
+            .extend(transaction.upserts.iter().map(|document| document.project));
+        let mut candidates: BTreeMap<Kind, Vec<Pending>> = BTreeMap::new();
+        for document in &transaction.upserts {
+            self.release(document.kind, document.uid);
+            let is_same =
+                is_comparable && self.revision_in_force(document) == Some(document.revision);
+            if !is_same {
+                candidates
+                    .entry(document.kind)
+                    .or_default()
+                    .push(Pending::Document(document.clone()));
+            }
+        }
+        let retried: Vec<_> = self
+            .next
+            .held
+            .iter()
+            .filter(|((project, ..), held)| held.is_claim || self.touched.contains(project))
+            .map(|((_, kind, uid), held)| (*kind, *uid, held.pending.clone()))
+            .collect();
+        for (kind, uid, pending) in retried {
+            self.release(kind, uid);
+            candidates.entry(kind).or_default().push(pending);
+        }
+        candidates
+    }
+
+    fn revision_in_force(&self, document: &Document) -> Option<u64> {
+        let table = self.next.projects.get(&document.project)?;
+        match document.kind {
+            Kind::Project => Some(table.project().revision()),
+            Kind::Source => Some(table.source(SourceId::new(document.uid))?.revision()),
+            Kind::Endpoint => Some(table.endpoint(EndpointId::new(document.uid))?.revision()),
+            Kind::Subscription => Some(
+                table
+                    .subscription(SubscriptionId::new(document.uid))?
+                    .revision(),
+            ),
+            Kind::ApiKey => Some(table.api_key(ApiKeyId::new(document.uid))?.revision()),
+        }
+    }
+
+    fn put_projects(&mut self, candidates: Vec<Pending>) {
+        for pending in candidates {
+            let Pending::Document(document) = &pending else {
+                continue;
+            };
+            if let Err(refusal) = self.put_project(document) {
+                self.hold(pending, refusal);
+            }
+        }
+    }
+
+    fn put_project(&mut self, document: &Document) -> Result<(), Refusal> {
+        let id = document.project;
+        if id.uid() != document.uid {
+            return Err(Refusal::new("a project is its own project"));
+        }
+        let spec = parse(document)?;
+        let project =
+            Arc::new(Project::compile(id, document.revision, &spec).map_err(Refusal::fields)?);
+        let Some(table) = self.next.projects.get_mut(&id) else {
+            self.next
+                .projects
+                .insert(id, Arc::new(ProjectTable::new(project)));
+            self.settle(Kind::Project, document.uid, id);
+            return Ok(());
+        };
+        if table.project().kind() != project.kind() {
+            return Err(Refusal::new("`type`: a project's type never changes"));
+        }
+        self.tightened
+            .push((document.clone(), Arc::clone(table.shared_project())));
+        Arc::make_mut(table).set_project(project);
+        Ok(())
+    }
+
+    /// A project that demands what one of its endpoints does not do goes back to its old version.
+    fn relax_projects(&mut self) {
+        for (document, old) in std::mem::take(&mut self.tightened) {
+            let Some(table) = self.next.projects.get_mut(&old.id()) else {
+                continue;
+            };
+            let new = Arc::clone(table.shared_project());
+            if !new.demands_more_than(&old) {
+                continue;
+            }
+            let unfit = table.endpoints().find_map(|endpoint| {
+                let error = endpoint.fits(&new).err()?;
+                Some(format!(
+                    "endpoint `{}` ({}): {error}",
+                    endpoint.name(),
+                    endpoint.id()
+                ))
+            });
+            if let Some(reason) = unfit {
+                Arc::make_mut(table).set_project(old);
+                self.hold(Pending::Document(document), Refusal::new(reason));
+            }
+        }
+    }
+
+    fn put_sources(&mut self, candidates: Vec<Pending>) {
+        let mut sources = Vec::with_capacity(candidates.len());
+        for pending in candidates {
+            let Pending::Document(document) = &pending else {
+                continue;
+            };
+            let compiled = self.compile(document, |project| {
+                Source::compile(
+                    SourceId::new(document.uid),
+                    document.revision,
+                    project,
+                    &parse(document)?,
+                )
+                .map_err(Refusal::fields)
+            });
+            match compiled {
+                Ok(source) => sources.push((pending, Arc::new(source))),
+                Err(refusal) => self.hold(pending, refusal),
+            }
+        }
+        let claims: Vec<_> = sources
+            .iter()
+            .map(|(_, source)| Claim {
+                uid: source.id().uid(),
+                key: Arc::clone(source.shared_mask()),
+            })
+            .collect();
+        let losers = losers(&claims, |mask| {
+            self.next.masks.get(mask).map(|(_, source)| source.uid())
+        });
+        // All old masks go before the first new one comes: they may be swapped.
+        sources
+            .retain(|(pending, source)| !self.lost(&losers, source.id().uid(), pending, "mask_id"));
+        for (_, source) in &sources {
+            if let Some(old) = self
+                .next
+                .projects
+                .get(&source.project())
+                .and_then(|table| table.source(source.id()))
+            {
+                self.next.masks.remove(old.mask());
+            }
+        }
+        for (_, source) in sources {
+            let (id, project) = (source.id(), source.project());
+            self.next
+                .masks
+                .insert(Arc::clone(source.shared_mask()), (project, id));
+            self.change(project, |table| table.set_source(source));
+            self.settle(Kind::Source, id.uid(), project);
+        }
+    }
+
+    fn put_endpoints(&mut self, candidates: Vec<Pending>) {
+        for pending in candidates {
+            let Pending::Document(document) = &pending else {
+                continue;
+            };
+            let compiled = self.compile(document, |project| {
+                Endpoint::compile(
+                    EndpointId::new(document.uid),
+                    document.revision,
+                    project,
+                    &parse(document)?,
+                )
+                .map_err(Refusal::fields)
+            });
+            match compiled {
+                Ok(endpoint) => {
+                    let (uid, project) = (document.uid, document.project);
+                    self.change(project, |table| table.set_endpoint(Arc::new(endpoint)));
+                    self.settle(Kind::Endpoint, uid, project);
+                }
+                Err(refusal) => self.hold(pending, refusal),
+            }
+        }
+    }
+
+    fn put_subscriptions(&mut self, candidates: Vec<Pending>) {
+        for pending in candidates {
+            match self.subscription(&pending) {
+                Ok(subscription) => {
+                    let (id, project) = (subscription.id(), subscription.project());
+                    self.change(project, |table| table.set_subscription(subscription));
+                    self.settle(Kind::Subscription, id.uid(), project);
+                }
+                Err(refusal) => self.hold(pending, refusal),
+            }
+        }
+    }
+
+    fn subscription(&self, pending: &Pending) -> Result<Arc<Subscription>, Refusal> {
+        let subscription = match pending {
+            Pending::Document(document) => Arc::new(self.compile(document, |project| {
+                Subscription::compile(
+                    SubscriptionId::new(document.uid),
+                    document.revision,
+                    project,
+                    &parse(document)?,
+                )
+                .map_err(Refusal::fields)
+            })?),
+            Pending::Subscription(subscription) => Arc::clone(subscription),
+        };
+        let table = self.table(subscription.project())?;
+        let missing = |field, what, id: &dyn Display| {
+            Err(Refusal::new(format!(
+                "`{field}`: {what} {id} is not in force in this project"
+            )))
+        };
+        if table.endpoint(subscription.endpoint()).is_none() {
+            return missing("endpoint_id", "endpoint", &subscription.endpoint());
+        }
+        match subscription.source() {
+            Some(source) if table.source(source).is_none() => {
+                missing("source_id", "source", &source)
+            }
+            _ => Ok(subscription),
+        }
+    }
+
+    fn put_api_keys(&mut self, candidates: Vec<Pending>) {
+        let mut keys = Vec::with_capacity(candidates.len());
+        for pending in candidates {
+            let Pending::Document(document) = &pending else {
+                continue;
+            };
+            let compiled = self.compile(document, |project| {
+                ApiKey::compile(
+                    ApiKeyId::new(document.uid),
+                    document.revision,
+                    project,
+                    &parse(document)?,
+                )
+                .map_err(Refusal::fields)
+            });
+            match compiled {
+                Ok(key) => keys.push((pending, Arc::new(key))),
+                Err(refusal) => self.hold(pending, refusal),
+            }
+        }
+        let claims: Vec<_> = keys
+            .iter()
+            .map(|(_, key)| Claim {
+                uid: key.id().uid(),
+                key: *key.digest(),
+            })
+            .collect();
+        let losers = losers(&claims, |digest| {
+            self.next.keys.get(digest).map(|key| key.id().uid())
+        });
+        keys.retain(|(pending, key)| !self.lost(&losers, key.id().uid(), pending, "key"));
+        for (_, key) in &keys {
+            if let Some(old) = self
+                .next
+                .projects
+                .get(&key.project())
+                .and_then(|table| table.api_key(key.id()))
+            {
+                self.next.keys.remove(old.digest());
+            }
+        }
+        for (_, key) in keys {
+            let (id, project) = (key.id(), key.project());
+            self.next.keys.insert(*key.digest(), Arc::clone(&key));
+            self.change(project, |table| table.set_api_key(key));
+            self.settle(Kind::ApiKey, id.uid(), project);
+        }
+    }
+
+    /// Holds a claimant that lost. Answers whether it did.
+    fn lost(&mut self, losers: &HashSet<Uid>, uid: Uid, pending: &Pending, field: &str) -> bool {
+        let is_lost = losers.contains(&uid);
+        if is_lost {
+            let reason = format!("`{field}`: another resource has the same one");
+            self.hold(
+                pending.clone(),
+                Refusal {
+                    reason,
+                    is_claim: true,
+                },
+            );
+        }
+        is_lost
+    }
+
+    /// Subscriptions whose endpoint or source went away can no longer be in force.
+    fn hold_orphans(&mut self) {
+        for (project, target) in std::mem::take(&mut self.removed) {
+            let Some(table) = self.next.projects.get(&project) else {
+                continue;
+            };
+            let orphans: Vec<Arc<Subscription>> = match target {
+                Target::Endpoint(id) if table.endpoint(id).is_none() => {
+                    table.subscriptions_of_endpoint(id).cloned().collect()
+                }
+                Target::Source(id) if table.source(id).is_none() => {
+                    table.subscriptions_of_source(id).all().cloned().collect()
+                }
+                Target::Endpoint(_) | Target::Source(_) => Vec::new(),
+            };
+            for orphan in orphans {
+                let uid = orphan.id().uid();
+                let pending = Pending::Subscription(orphan);
+                // The check that would now refuse it gives the reason.
+                let Err(refusal) = self.subscription(&pending) else {
+                    continue;
+                };
+                self.take_out(Kind::Subscription, uid);
+                // A newer version of it may be held already; that one counts.
+                if !self.next.held_at.contains_key(&(Kind::Subscription, uid)) {
+                    self.hold(pending, refusal);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, kind: Kind, uid: Uid) {
+        self.release(kind, uid);
+        if let Some(project) = self.take_out(kind, uid) {
+            self.touched.insert(project);
+            match kind {
+                Kind::Endpoint => self
+                    .removed
+                    .push((project, Target::Endpoint(EndpointId::new(uid)))),
+                Kind::Source => self
+                    .removed
+                    .push((project, Target::Source(SourceId::new(uid)))),
+                Kind::Project | Kind::Subscription | Kind::ApiKey => {}
+            }
+        }
+    }
+
+    /// Takes a resource out of force. Answers where it was.
+    fn take_out(&mut self, kind: Kind, uid: Uid) -> Option<ProjectId> {
+        let project = self.next.homes.remove(&(kind, uid))?;
+        *self.next.counts.of(kind) = self.next.counts.of(kind).saturating_sub(1);
+        if kind == Kind::Project {
+            self.take_out_project(project);
+            return Some(project);
+        }
+        let table = Arc::make_mut(self.next.projects.get_mut(&project)?);
+        match kind {
+            Kind::Project => {}
+            Kind::Source => {
+                if let Some(source) = table.remove_source(SourceId::new(uid)) {
+                    self.next.masks.remove(source.mask());
+                }
+            }
+            Kind::Endpoint => {
+                table.remove_endpoint(EndpointId::new(uid));
+            }
+            Kind::Subscription => {
+                table.remove_subscription(SubscriptionId::new(uid));
+            }
+            Kind::ApiKey => {
+                if let Some(key) = table.remove_api_key(ApiKeyId::new(uid)) {
+                    self.next.keys.remove(key.digest());
+                }
+            }
+        }
+        Some(project)
+    }
+
+    /// A project goes with all in it.
+    fn take_out_project(&mut self, project: ProjectId) {
+        let Some(table) = self.next.projects.remove(&project) else {
+            return;
+        };
+        let mut inside: Vec<(Kind, Uid)> = Vec::new();
+        inside.extend(
+            table
+                .subscriptions()
+                .map(|subscription| (Kind::Subscription, subscription.id().uid())),
+        );
+        inside.extend(
+            table
+                .endpoints()
+                .map(|endpoint| (Kind::Endpoint, endpoint.id().uid())),
+        );
+        for source in table.sources() {
+            self.next.masks.remove(source.mask());
+            inside.push((Kind::Source, source.id().uid()));
+        }
+        for key in table.api_keys() {
+            self.next.keys.remove(key.digest());
+            inside.push((Kind::ApiKey, key.id().uid()));
+        }
+        for (kind, uid) in inside {
+            self.next.homes.remove(&(kind, uid));
+            *self.next.counts.of(kind) = self.next.counts.of(kind).saturating_sub(1);
+        }
+    }
+
+    /// Compiles a document against its project, once the project is there and is its own.
+    fn compile<T>(
+        &self,
+        document: &Document,
+        compile: impl FnOnce(&Project) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let home = self.next.homes.get(&(document.kind, document.uid));
+        if home.is_some_and(|home| *home != document.project) {
+            return Err(Refusal::new("a resource never moves to another project"));
+        }
+        compile(self.table(document.project)?.project())
+    }
+
+    fn table(&self, project: ProjectId) -> Result<&ProjectTable, Refusal> {
+        let table = self.next.projects.get(&project).map(|table| &**table);
+        table.ok_or_else(|| Refusal::new(format!("project {project} is not in force")))
+    }
+
+    fn change(&mut self, project: ProjectId, change: impl FnOnce(&mut ProjectTable)) {
+        if let Some(table) = self.next.projects.get_mut(&project) {
+            change(Arc::make_mut(table));
+        }
+    }
+
+    /// Notes that a resource is in force.
+    fn settle(&mut self, kind: Kind, uid: Uid, project: ProjectId) {
+        if self.next.homes.insert((kind, uid), project).is_none() {
+            *self.next.counts.of(kind) += 1;
+        }
+    }
+
+    fn hold(&mut self, pending: Pending, refusal: Refusal) {
+        let (project, kind, uid) = pending.key();
+        self.release(kind, uid);
+        let Refusal { reason, is_claim } = refusal;
+        self.next.held.insert(
+            (project, kind, uid),
+            Arc::new(Held {
+                pending,
+                reason,
+                is_claim,
+            }),
+        );
+        self.next.held_at.insert((kind, uid), project);
+    }
+
+    /// Takes a resource out of quarantine.
+    fn release(&mut self, kind: Kind, uid: Uid) {
+        if let Some(project) = self.next.held_at.remove(&(kind, uid)) {
+            self.next.held.remove(&(project, kind, uid));
+        }
+    }
+}
+
+fn parse<S: DeserializeOwned>(document: &Document) -> Result<S, Refusal> {
+    from_document(&document.spec).map_err(Refusal::new)
+}

@@ -1,0 +1,205 @@
+//! One project's resources and the indexes over them.
+
+use std::sync::{Arc, LazyLock};
+
+use outrider_webhook::id::{ApiKeyId, EndpointId, SourceId, SubscriptionId};
+
+use super::small_map::SmallMap;
+use super::type_index::TypeIndex;
+use crate::resource::{ApiKey, Endpoint, Project, Source, Subscription};
+
+/// What a source without subscriptions has.
+static NO_SUBSCRIPTIONS: LazyLock<TypeIndex> = LazyLock::new(TypeIndex::default);
+
+/// A project and all in it. Cloning copies a few pointers.
+#[derive(Clone)]
+pub struct ProjectTable {
+    project: Arc<Project>,
+    sources: imbl::HashMap<SourceId, Arc<Source>>,
+    endpoints: imbl::HashMap<EndpointId, Arc<Endpoint>>,
+    owners: imbl::HashMap<Arc<str>, SmallMap<EndpointId, ()>>,
+    subscriptions: imbl::HashMap<SubscriptionId, Arc<Subscription>>,
+    by_endpoint: imbl::HashMap<EndpointId, SmallMap<SubscriptionId, Arc<Subscription>>>,
+    by_source: imbl::HashMap<SourceId, TypeIndex>,
+    api_keys: imbl::HashMap<ApiKeyId, Arc<ApiKey>>,
+}
+
+impl ProjectTable {
+    pub(super) fn new(project: Arc<Project>) -> Self {
+        Self {
+            project,
+            sources: imbl::HashMap::new(),
+            endpoints: imbl::HashMap::new(),
+            owners: imbl::HashMap::new(),
+            subscriptions: imbl::HashMap::new(),
+            by_endpoint: imbl::HashMap::new(),
+            by_source: imbl::HashMap::new(),
+            api_keys: imbl::HashMap::new(),
+        }
+    }
+
+    /// The project's own settings.
+    #[must_use]
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// One of its endpoints.
+    #[must_use]
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(&id)
+    }
+
+    /// One of its sources.
+    #[must_use]
+    pub fn source(&self, id: SourceId) -> Option<&Arc<Source>> {
+        self.sources.get(&id)
+    }
+
+    /// The endpoints of an owner, in the order of their ids.
+    pub fn endpoints_of_owner(&self, owner: &str) -> impl Iterator<Item = EndpointId> {
+        self.owners
+            .get(owner)
+            .into_iter()
+            .flat_map(SmallMap::iter)
+            .map(|(id, ())| *id)
+    }
+
+    /// All subscriptions of an endpoint, whatever they want; in the order of their ids.
+    pub fn subscriptions_of_endpoint(
+        &self,
+        endpoint: EndpointId,
+    ) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.by_endpoint
+            .get(&endpoint)
+            .into_iter()
+            .flat_map(SmallMap::iter)
+            .map(|(_, subscription)| subscription)
+    }
+
+    /// The subscriptions of a source, by event type.
+    #[must_use]
+    pub fn subscriptions_of_source(&self, source: SourceId) -> &TypeIndex {
+        self.by_source.get(&source).unwrap_or(&NO_SUBSCRIPTIONS)
+    }
+
+    pub(super) fn shared_project(&self) -> &Arc<Project> {
+        &self.project
+    }
+
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.values()
+    }
+
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
+        self.sources.values()
+    }
+
+    pub(super) fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.subscriptions.values()
+    }
+
+    pub(super) fn api_keys(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
+        self.api_keys.values()
+    }
+
+    pub(super) fn subscription(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(&id)
+    }
+
+    pub(super) fn api_key(&self, id: ApiKeyId) -> Option<&Arc<ApiKey>> {
+        self.api_keys.get(&id)
+    }
+
+    pub(super) fn set_project(&mut self, project: Arc<Project>) {
+        self.project = project;
+    }
+
+    pub(super) fn set_source(&mut self, source: Arc<Source>) {
+        self.sources.insert(source.id(), source);
+    }
+
+    pub(super) fn remove_source(&mut self, id: SourceId) -> Option<Arc<Source>> {
+        self.sources.remove(&id)
+    }
+
+    pub(super) fn set_endpoint(&mut self, endpoint: Arc<Endpoint>) {
+        let id = endpoint.id();
+        if let Some(owner) = endpoint.shared_owner_id() {
+            self.owners
+                .entry(Arc::clone(owner))
+                .or_default()
+                .insert(id, ());
+        }
+        let old = self.endpoints.insert(id, Arc::clone(&endpoint));
+        if let Some(owner) = old.as_deref().and_then(Endpoint::owner_id)
+            && endpoint.owner_id() != Some(owner)
+        {
+            self.disown(owner, id);
+        }
+    }
+
+    pub(super) fn remove_endpoint(&mut self, id: EndpointId) -> Option<Arc<Endpoint>> {
+        let old = self.endpoints.remove(&id)?;
+        if let Some(owner) = old.owner_id() {
+            self.disown(owner, id);
+        }
+        Some(old)
+    }
+
+    fn disown(&mut self, owner: &str, id: EndpointId) {
+        let is_empty = self.owners.get_mut(owner).is_some_and(|endpoints| {
+            endpoints.remove(&id);
+            endpoints.is_empty()
+        });
+        if is_empty {
+            self.owners.remove(owner);
+        }
+    }
+
+    pub(super) fn set_subscription(&mut self, subscription: Arc<Subscription>) {
+        self.remove_subscription(subscription.id());
+        let of_endpoint = self.by_endpoint.entry(subscription.endpoint()).or_default();
+        of_endpoint.insert(subscription.id(), Arc::clone(&subscription));
+        if let Some(source) = subscription.source() {
+            self.by_source
+                .entry(source)
+                .or_default()
+                .insert(&subscription);
+        }
+        self.subscriptions.insert(subscription.id(), subscription);
+    }
+
+    pub(super) fn remove_subscription(&mut self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+        let old = self.subscriptions.remove(&id)?;
+        let endpoint = old.endpoint();
+        let is_empty = self
+            .by_endpoint
+            .get_mut(&endpoint)
+            .is_some_and(|of_endpoint| {
+                of_endpoint.remove(&id);
+                of_endpoint.is_empty()
+            });
+        if is_empty {
+            self.by_endpoint.remove(&endpoint);
+        }
+        if let Some(source) = old.source() {
+            let is_empty = self.by_source.get_mut(&source).is_some_and(|index| {
+                index.remove(&old);
+                index.is_empty()
+            });
+            if is_empty {
+                self.by_source.remove(&source);
+            }
+        }
+        Some(old)
+    }
+
+    pub(super) fn set_api_key(&mut self, key: Arc<ApiKey>) {
+        self.api_keys.insert(key.id(), key);
+    }
+
+    pub(super) fn remove_api_key(&mut self, id: ApiKeyId) -> Option<Arc<ApiKey>> {
+        self.api_keys.remove(&id)
+    }
+}
