@@ -1,0 +1,162 @@
+//! ATTEMPT and STATE: what became of a delivery. Both begin alike, so recovery reads one thing.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use outrider_webhook::id::DeliveryKey;
+
+use super::draft::{self, Draft};
+use super::event::event_id;
+use super::wire::{Cursor, Put, share};
+use super::{Malformed, PayloadCheck, RawRecord, kind};
+use crate::event::Position;
+use crate::record::{AttemptRecord, DeliveryStatus, StateRecord};
+
+/// Bytes of an ATTEMPT body apart from texts, and some to spare.
+const ATTEMPT_BYTES: usize = 192;
+
+/// Encodes an attempt. What is beyond its bounds is left out, and its flags say so.
+pub(crate) fn attempt(record: &AttemptRecord) -> Draft {
+    let (request, is_request_cut) = within_bounds(&record.request_headers);
+    let (response, is_response_cut) = within_bounds(&record.response_headers);
+    let is_excerpt_cut = record.excerpt.len() > AttemptRecord::EXCERPT_BYTES_MAX;
+    let excerpt = record.excerpt.slice(..record.excerpt.len().min(AttemptRecord::EXCERPT_BYTES_MAX));
+    let mut flags = record.flags;
+    if is_request_cut || is_response_cut {
+        flags |= AttemptRecord::HEADERS_CUT;
+    }
+    if is_excerpt_cut {
+        flags |= AttemptRecord::EXCERPT_CUT;
+    }
+
+    let capacity = ATTEMPT_BYTES + header_bytes(request) + header_bytes(response);
+    let mut out = draft::begin(kind::ATTEMPT, 0, record.key.ordinal, capacity);
+    draft::reserve_digest(&mut out);
+    put_outcome(&mut out, record.position, record.result, record.next_due_ms);
+    out.put_u32(record.number);
+    out.put_i64(record.started_ms);
+    out.put_varint(record.duration_us);
+    out.put_option(record.status, Put::put_u16);
+    out.put_option(record.error.as_deref(), Put::put_text);
+    out.put_option(record.source, Put::put_address);
+    out.put_option(record.destination, Put::put_address);
+    out.put_varint(record.dns_us);
+    out.put_varint(record.connect_us);
+    out.put_varint(record.tls_us);
+    out.put_varint(record.first_byte_us);
+    out.put_u32(flags);
+    out.put_u64(record.revision);
+    out.put_option(record.reason.as_deref(), Put::put_text);
+    let head_len = out.len();
+    out.put_headers(request);
+    out.put_headers(response);
+    draft::finish_with_payload(out, head_len, excerpt)
+}
+
+/// Encodes a state.
+pub(crate) fn state(record: &StateRecord) -> Draft {
+    let mut out = draft::begin(kind::STATE, 0, record.key.ordinal, 64);
+    put_outcome(&mut out, record.position, record.status, record.next_due_ms);
+    out.put_i64(record.at_ms);
+    out.put_option(record.reason.as_deref(), Put::put_text);
+    draft::finish(out)
+}
+
+/// What recovery needs of an ATTEMPT or a STATE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutcomeHead {
+    pub(crate) key: DeliveryKey,
+    pub(crate) position: Position,
+    pub(crate) status: DeliveryStatus,
+    pub(crate) next_due_ms: Option<i64>,
+    /// Number of the attempt; `None` for a STATE.
+    pub(crate) number: Option<u32>,
+}
+
+impl OutcomeHead {
+    pub(crate) fn decode(record: &RawRecord<'_>) -> Result<Self, Malformed> {
+        Self::take(record).map(|(head, _)| head)
+    }
+
+    fn take<'a>(record: &RawRecord<'a>) -> Result<(Self, Cursor<'a>), Malformed> {
+        let is_attempt = record.prefix.kind == kind::ATTEMPT;
+        let key = DeliveryKey { event: event_id(record.prefix.id)?, ordinal: record.prefix.ordinal };
+        let mut at = Cursor::new(record.body());
+        if is_attempt {
+            at.take(32)?;
+        }
+        let position = at.position()?;
+        let status = DeliveryStatus::from_number(at.u8()?).ok_or(Malformed("delivery status"))?;
+        let next_due_ms = at.option(Cursor::i64)?;
+        let number = if is_attempt { Some(at.u32()?) } else { None };
+        Ok((Self { key, position, status, next_due_ms, number }, at))
+    }
+}
+
+pub(super) fn decode_attempt(
+    record: &RawRecord<'_>,
+    check: PayloadCheck,
+    whole: &Bytes,
+) -> Result<AttemptRecord, Malformed> {
+    let (head, mut at) = OutcomeHead::take(record)?;
+    let (request_headers, response_headers, excerpt) = match check {
+        PayloadCheck::Zeroed => Default::default(),
+        PayloadCheck::Intact => {
+            let mut payload = Cursor::new(record.payload());
+            (payload.headers()?, payload.headers()?, share(whole, payload.rest()))
+        }
+    };
+    let attempt = AttemptRecord {
+        key: head.key,
+        position: head.position,
+        number: head.number.unwrap_or(0),
+        started_ms: at.i64()?,
+        duration_us: at.varint()?,
+        status: at.option(Cursor::u16)?,
+        error: at.option(Cursor::text)?.map(Into::into),
+        source: at.option(Cursor::address)?,
+        destination: at.option(Cursor::address)?,
+        dns_us: at.varint()?,
+        connect_us: at.varint()?,
+        tls_us: at.varint()?,
+        first_byte_us: at.varint()?,
+        flags: at.u32()?,
+        revision: at.u64()?,
+        request_headers,
+        response_headers,
+        excerpt,
+        result: head.status,
+        next_due_ms: head.next_due_ms,
+        reason: at.option(Cursor::text)?.map(Into::into),
+    };
+    at.finish()?;
+    Ok(attempt)
+}
+
+pub(super) fn decode_state(record: &RawRecord<'_>) -> Result<StateRecord, Malformed> {
+    let (head, mut at) = OutcomeHead::take(record)?;
+    let (at_ms, reason) = (at.i64()?, at.option(Cursor::text)?.map(Into::into));
+    at.finish()?;
+    let OutcomeHead { key, position, status, next_due_ms, .. } = head;
+    Ok(StateRecord { key, position, at_ms, status, next_due_ms, reason })
+}
+
+fn put_outcome(out: &mut Vec<u8>, position: Position, status: DeliveryStatus, next_due_ms: Option<i64>) {
+    out.put_position(position);
+    out.put_u8(status.number());
+    out.put_option(next_due_ms, Put::put_i64);
+}
+
+/// The leading headers within the bound, and whether any were left out.
+fn within_bounds(headers: &[(HeaderName, HeaderValue)]) -> (&[(HeaderName, HeaderValue)], bool) {
+    let mut bytes = 0_usize;
+    let mut fits = |(name, value): &(HeaderName, HeaderValue)| {
+        bytes += name.as_str().len() + value.len();
+        bytes <= AttemptRecord::HEADER_BYTES_MAX
+    };
+    let kept = headers.iter().take_while(|header| fits(header)).count();
+    (headers.get(..kept).unwrap_or(headers), kept < headers.len())
+}
+
+fn header_bytes(headers: &[(HeaderName, HeaderValue)]) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}

@@ -1,0 +1,521 @@
+//! `LocalLog`: the handle on a log.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use outrider_webhook::event::{Decision, EventFacts, RoutedEvent, Target};
+use outrider_webhook::id::{EventId, ORDINAL_MAX, UidCodec};
+use tokio::sync::{oneshot, watch};
+
+use crate::catalog::{Catalog, SegmentFacts};
+use crate::clock::Clock;
+use crate::codec::{self, Draft, GROUP_BYTES, IdemKey};
+use crate::dir::{self, FileError, Meta};
+use crate::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError};
+use crate::event::{Position, StoredEvent, Targets};
+use crate::options::Options;
+use crate::queue::{Cost, PushError, Queue};
+use crate::read::{ReadError, Reader};
+use crate::record::{DeliveryStatus, Record};
+use crate::recover::{self, Recovered, Recovery, Resume, TornTail};
+use crate::segment::{HEADER_BYTES, SegmentFile, SegmentHeader};
+use crate::spare::{Room, Spares};
+use crate::stats::{Counter, Counters, Stats};
+use crate::tail::{Check, Tail, TailError};
+use crate::writer::{AcceptOp, Effect, Op, OpenDeliveries, RecordOp, Start, Writer};
+
+/// Bytes of a body from which on encoding is left to a blocking thread.
+const BODY_BYTES_INLINE: usize = 128 << 10;
+/// Largest segment: offsets and lengths of a group fit in 32 bits.
+const SEGMENT_BYTES_MAX: u64 = 2 << 30;
+
+/// Takes over what became durable. Called on the writer's thread after the sync and before the
+/// replies, so a delivery can never be durable and driven by nobody.
+pub trait AcceptedSink: Send {
+    /// Takes the events of a group, in order. Must be short and must not wait.
+    fn accepted(&mut self, events: &mut Vec<Arc<StoredEvent>>);
+}
+
+/// An event that is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is new, and has this id.
+    Stored(EventId),
+    /// It repeats an event with the same idempotency key.
+    Duplicate {
+        /// Id of the repeat.
+        id: EventId,
+        /// Id of the first one.
+        first: EventId,
+    },
+}
+
+/// What writer and handles share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) queue: Queue<Op>,
+    pub(crate) counters: Counters,
+    /// End of what is durable.
+    pub(crate) durable: watch::Sender<Position>,
+    catalog: Mutex<Catalog>,
+    room: Arc<Room>,
+    fatal: watch::Sender<Option<Arc<FatalError>>>,
+}
+
+impl Shared {
+    pub(crate) fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add_segment(&self, number: u32, bytes: u64) {
+        let facts = SegmentFacts { bytes, ..SegmentFacts::default() };
+        self.catalog().segments.insert(number, facts);
+    }
+
+    pub(crate) fn fail(&self, error: FatalError) {
+        self.fatal.send_replace(Some(Arc::new(error)));
+    }
+
+    /// Nothing is written any more: whoever waits is told.
+    pub(crate) fn end(&self) {
+        self.queue.close();
+        drop(self.queue.take_out(|_| true));
+        self.catalog().is_closed = true;
+    }
+}
+
+/// The event log of a node. Cheap to clone; all clones are one log. When the last one is
+/// dropped the log is closed in the background; [`LocalLog::close`] waits for that.
+#[derive(Debug, Clone)]
+pub struct LocalLog {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    reader: Reader,
+    uids: UidCodec,
+    meta: MetaFacts,
+    record_bytes_max: usize,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What readers need of the meta file; it holds a key, so the rest is not kept.
+struct MetaFacts(Meta);
+
+impl std::fmt::Debug for MetaFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meta(***)")
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+impl LocalLog {
+    /// Opens the log, recovers it, and starts its writer. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`]: another process has it, its files cannot be used, or it is corrupt.
+    pub fn open(
+        options: Options,
+        clock: Arc<dyn Clock>,
+        sink: Box<dyn AcceptedSink>,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let (min, max) = (Options::SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        if !(min..=max).contains(&options.segment_bytes) {
+            return Err(OpenError::SegmentBytes { bytes: options.segment_bytes, min, max });
+        }
+        dir::create(&options.dir)?;
+        let lock = dir::lock(&options.dir)?.ok_or_else(|| OpenError::Locked { dir: options.dir.clone() })?;
+        let (numbers, now_ms) = (dir::segments(&options.dir)?, clock.now_ms());
+        let mut meta = Meta::open(&options.dir, options.node, numbers.is_empty(), now_ms)?;
+        let mut recovery = recover::recover(&options.dir, &meta, &numbers, &options, now_ms)?;
+        meta.epoch += 1;
+        meta.salvaged.extend(&recovery.damage);
+        meta.write(&options.dir)?;
+
+        let header = |segment, id_floor| SegmentHeader {
+            segment,
+            node: meta.node,
+            epoch: meta.epoch,
+            id_floor,
+            created_ms: now_ms,
+        };
+        let resume = recovery.resume;
+        let segment = writable_segment(&options, &numbers, &resume, &header(1, EventId::ZERO))?;
+        let (recovered, open) = hand_over(&mut recovery);
+        let shared = Arc::new(shared(&options, &recovery, &segment, &open, &recovered));
+        let spares = Spares::start(&options, Arc::clone(&shared.room), header(segment.number + 1, resume.last_id))
+            .map_err(OpenError::Thread)?;
+        let writer = Writer::new(Start {
+            shared: Arc::clone(&shared),
+            clock,
+            sink,
+            sync: options.sync,
+            node: options.node,
+            epoch: meta.epoch,
+            salt: meta.salt,
+            spares,
+            segment,
+            resume,
+            idempotency: recovery.state.idempotency,
+            open,
+            lock,
+        });
+        let thread = std::thread::Builder::new()
+            .name("outrider-log".into())
+            .spawn(move || writer.run())
+            .map_err(OpenError::Thread)?;
+        let inner = Inner {
+            shared,
+            reader: Reader::new(&options.dir, meta.salt),
+            uids: UidCodec::new(&meta.uid_key),
+            meta: MetaFacts(meta),
+            record_bytes_max: record_bytes_max(options.segment_bytes),
+            thread: Mutex::new(Some(thread)),
+        };
+        Ok((Self { inner: Arc::new(inner) }, recovered))
+    }
+
+    /// Makes an event durable. Resolves after that; a caller that goes away does not undo it.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; nothing was stored, except that after `Unavailable` it may have been.
+    pub async fn accept(&self, event: RoutedEvent) -> Result<Accepted, AcceptError> {
+        let (facts, targets, decision) = event.into_parts();
+        self.accept_parts(facts, targets, decision).await
+    }
+
+    pub(crate) async fn accept_parts(
+        &self,
+        facts: EventFacts,
+        targets: Vec<Target>,
+        decision: Decision,
+    ) -> Result<Accepted, AcceptError> {
+        let shared = &self.inner.shared;
+        let max = ORDINAL_MAX as usize + 1;
+        if targets.len() > max {
+            return Err(AcceptError::TooManyTargets { targets: targets.len(), max });
+        }
+        refuse_when_full(shared)?;
+        let is_short = facts.body.len() <= BODY_BYTES_INLINE && targets.len() <= codec::ACCEPT_TARGETS_MAX;
+        let encoded = match is_short {
+            true => Encoded::new(facts, targets, decision),
+            // Hashing megabytes would hold up everything else on this thread.
+            false => tokio::task::spawn_blocking(move || Encoded::new(facts, targets, decision))
+                .await
+                .map_err(|_| AcceptError::Unavailable)?,
+        };
+        let (bytes, max) = (encoded.draft.len(), self.inner.record_bytes_max);
+        if bytes > max {
+            return Err(AcceptError::TooLarge { bytes, max });
+        }
+        let cost = shared.queue.charge(encoded.cost());
+        let (reply, replied) = oneshot::channel();
+        let Encoded { draft, more, event, key } = encoded;
+        let op = Op::Accept(AcceptOp { cost, draft, more, event: Arc::new(event), key, reply });
+        shared.queue.try_push(cost, op).map_err(|error| refused(shared, error))?;
+        // The writer is gone when it does not answer.
+        replied.await.unwrap_or(Err(AcceptError::Unavailable))
+    }
+
+    /// Records what happened. Waits for room in the queue only, not for the sync: an outcome
+    /// that is lost to a crash means that the attempt is made again. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`LogClosed`]: the log was closed or has failed.
+    pub async fn record(&self, record: Record) -> Result<(), LogClosed> {
+        self.push_record(record, None).await
+    }
+
+    /// As [`LocalLog::record`], and waits until the record is durable.
+    ///
+    /// # Errors
+    /// [`LogClosed`]: the log was closed or has failed; the record may be durable or not.
+    pub async fn record_synced(&self, record: Record) -> Result<(), LogClosed> {
+        let (synced, is_synced) = oneshot::channel();
+        self.push_record(record, Some(synced)).await?;
+        is_synced.await.map_err(|_| LogClosed)
+    }
+
+    async fn push_record(&self, record: Record, synced: Option<oneshot::Sender<()>>) -> Result<(), LogClosed> {
+        let queue = &self.inner.shared.queue;
+        let (draft, id, effect) = draft_of(&record);
+        drop(record);
+        let cost = queue.charge(Cost { records: 1, bytes: draft.len() });
+        let op = Op::Record(RecordOp { cost, draft, id, effect, synced });
+        queue.push(cost, op).await.map_err(|_| LogClosed)
+    }
+
+    /// Reads an event back, for a retry. Its checksums are checked.
+    ///
+    /// # Errors
+    /// [`ReadError`], which says whether trying again can help.
+    pub async fn read(&self, position: Position) -> Result<StoredEvent, ReadError> {
+        let inner = Arc::clone(&self.inner);
+        let read = tokio::task::spawn_blocking(move || inner.reader.event(position)).await;
+        read.unwrap_or(Err(ReadError::Interrupted))
+    }
+
+    /// Goes through the log from `from` (or its start) to what is durable, and on as it grows.
+    /// Blocks; for a thread of its own.
+    ///
+    /// # Errors
+    /// [`TailError`]: `from` is gone or cannot be read.
+    pub fn tail(&self, from: Option<Position>, check: Check) -> Result<Tail, TailError> {
+        let shared = &self.inner.shared;
+        Tail::new(&shared.dir, &self.inner.meta.0, from, check, Some(shared.durable.subscribe()))
+    }
+
+    /// End of what is durable; changes with every group.
+    #[must_use]
+    pub fn durable(&self) -> watch::Receiver<Position> {
+        self.inner.shared.durable.subscribe()
+    }
+
+    /// Makes and checks the public ids of this installation.
+    #[must_use]
+    pub fn uids(&self) -> &UidCodec {
+        &self.inner.uids
+    }
+
+    /// Figures.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let shared = &self.inner.shared;
+        let (depth, counters) = (shared.queue.depth(), &shared.counters);
+        let (bytes, segments) = {
+            let catalog = shared.catalog();
+            (catalog.bytes(), catalog.segments.len() as u64)
+        };
+        Stats {
+            bytes,
+            segments,
+            written_bytes: counters.written_bytes.get(),
+            groups: counters.groups.get(),
+            records: counters.records.get(),
+            accepted: counters.accepted.get(),
+            duplicates: counters.duplicates.get(),
+            overloaded: counters.overloaded.get(),
+            disk_full: counters.disk_full.get(),
+            syncs: counters.syncs.get(),
+            sync_us: counters.sync_us.get(),
+            sync_buckets: counters.sync_buckets.each_ref().map(Counter::get),
+            queue_records: depth.records as u64,
+            queue_bytes: depth.bytes as u64,
+            free_bytes: shared.room.free_bytes(),
+            is_disk_full: u64::from(shared.room.is_full()),
+            idempotency_keys: counters.idempotency_keys.get(),
+            open_deliveries: counters.open_deliveries.get(),
+        }
+    }
+
+    /// Set once the log cannot make anything durable any more: the process is expected to end.
+    #[must_use]
+    pub fn fatal(&self) -> watch::Receiver<Option<Arc<FatalError>>> {
+        self.inner.shared.fatal.subscribe()
+    }
+
+    /// Deletes the oldest segments, as long as their newest record is older than `cut_ms` (Unix
+    /// milliseconds) and no open delivery needs an event in them; how many. A delivery that
+    /// stays open keeps its segment and all later ones: events are not copied forward yet.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`FileError`]: a file cannot be removed. What was removed before stays so.
+    pub fn drop_expired(&self, cut_ms: i64) -> Result<u64, FileError> {
+        let mut catalog = self.inner.shared.catalog();
+        let dropped = catalog.drop_expired(&self.inner.shared.dir, cut_ms);
+        if let Some(first) = catalog.segments.keys().next().copied() {
+            self.inner.reader.forget_before(first);
+        }
+        dropped
+    }
+
+    /// Writes what waits, then a barrier, syncs, and ends the writer. Other handles may still
+    /// read; they write no more.
+    ///
+    /// # Errors
+    /// [`CloseError`]: not everything that waited was written. What was acknowledged is safe.
+    pub async fn close(self) -> Result<(), CloseError> {
+        let (reply, replied) = oneshot::channel();
+        let queue = &self.inner.shared.queue;
+        let pushed = queue.push_last(Op::Close(reply));
+        let result = match pushed {
+            Ok(()) => replied.await.unwrap_or(Err(CloseError::Closed)),
+            Err(_) => Err(CloseError::Closed),
+        };
+        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It has nothing left to do but return; a panic in it was reported as fatal.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        result
+    }
+}
+
+/// Bytes a record may have in segments of a size.
+fn record_bytes_max(segment_bytes: u64) -> usize {
+    usize::try_from(segment_bytes - HEADER_BYTES).unwrap_or(usize::MAX) - GROUP_BYTES
+}
+
+fn refuse_when_full(shared: &Shared) -> Result<(), AcceptError> {
+    if shared.room.is_full() {
+        shared.counters.disk_full.add(1);
+        return Err(AcceptError::DiskFull);
+    }
+    Ok(())
+}
+
+fn refused(shared: &Shared, error: PushError) -> AcceptError {
+    match error {
+        PushError::Closed => AcceptError::Unavailable,
+        PushError::Full => {
+            shared.counters.overloaded.add(1);
+            AcceptError::Overloaded
+        }
+    }
+}
+
+/// An event with its records, ready for the writer.
+struct Encoded {
+    draft: Draft,
+    more: Vec<Draft>,
+    event: StoredEvent,
+    key: Option<IdemKey>,
+}
+
+impl Encoded {
+    fn new(facts: EventFacts, targets: Vec<Target>, decision: Decision) -> Self {
+        let key = facts.idempotency_key.as_deref().map(|key| IdemKey::new(facts.project, key));
+        let draft = codec::accept(&facts, &targets, &decision, key);
+        let more = codec::targets(&targets);
+        let event = StoredEvent {
+            id: EventId::ZERO,
+            position: Position { segment: 0, offset: 0 },
+            facts,
+            targets: Targets::from(targets),
+            revision: decision.revision,
+            decision,
+        };
+        Self { draft, more, event, key }
+    }
+
+    fn cost(&self) -> Cost {
+        let bytes: usize = self.more.iter().map(Draft::len).sum();
+        Cost { records: 1 + self.more.len(), bytes: self.draft.len() + bytes }
+    }
+}
+
+/// The record as bytes, the event it is about, and what it does to a delivery.
+fn draft_of(record: &Record) -> (Draft, i64, Option<Effect>) {
+    match record {
+        Record::Attempt(record) => {
+            let effect = record.result.is_final().then_some(Effect::Close(record.key));
+            (codec::attempt(record), record.key.event.raw(), effect)
+        }
+        Record::State(record) => {
+            let effect = match record.status {
+                status if status.is_final() => Some(Effect::Close(record.key)),
+                DeliveryStatus::Processing => None,
+                _ => Some(Effect::Open(record.key, record.position.segment)),
+            };
+            (codec::state(record), record.key.event.raw(), effect)
+        }
+        Record::Started(record) => (codec::started(record), record.key.event.raw(), None),
+        Record::EndpointState(record) => (codec::endpoint_state(record), 0, None),
+        Record::Command(record) => (codec::command(record), 0, None),
+        Record::Erase(record) => (codec::erase(record), record.event.raw(), None),
+    }
+}
+
+/// The segment the writer goes on in, with everything behind the end cleared away.
+fn writable_segment(
+    options: &Options,
+    numbers: &[u32],
+    resume: &Resume,
+    first: &SegmentHeader,
+) -> Result<SegmentFile, OpenError> {
+    let (dir, bytes, end) = (&options.dir, options.segment_bytes, resume.end);
+    // From the back, so that a crash in between leaves a log without a gap. What is behind the
+    // end is a spare of the last run, or was never acknowledged.
+    for number in numbers.iter().rev().take_while(|number| **number > end.segment) {
+        let path = dir::segment_path(dir, *number);
+        std::fs::remove_file(&path).map_err(FileError::at("remove", &path))?;
+    }
+    dir::sync_dir(dir)?;
+    let file = if numbers.is_empty() {
+        SegmentFile::create(dir, first, bytes)?
+    } else {
+        for number in resume.proven.segment..end.segment {
+            let from = if number == resume.proven.segment { resume.proven.offset } else { HEADER_BYTES };
+            SegmentFile::renew(dir, number, from)?;
+        }
+        let proven = if resume.proven.segment == end.segment { resume.proven.offset } else { HEADER_BYTES };
+        SegmentFile::reopen(dir, end.segment, bytes, proven, end.offset)?
+    };
+    #[cfg(test)]
+    let file = file.with_faults(&options.faults);
+    Ok(file)
+}
+
+fn hand_over(recovery: &mut Recovery) -> (Recovered, OpenDeliveries) {
+    let (pending, outcome_unknown) = recovery.state.take_pending();
+    let mut open = OpenDeliveries::default();
+    for pending in pending.iter().chain(&outcome_unknown) {
+        open.open(pending.key, pending.position.segment);
+    }
+    let torn_tail = recovery.is_torn.then_some(TornTail { position: recovery.resume.end });
+    let recovered = Recovered {
+        pending,
+        outcome_unknown,
+        endpoint_states: recovery.state.take_endpoint_states(),
+        last_id: recovery.resume.last_id,
+        events: recovery.state.events,
+        torn_tail,
+        salvaged: recovery.damage.clone(),
+        elapsed: recovery.elapsed,
+    };
+    (recovered, open)
+}
+
+fn shared(
+    options: &Options,
+    recovery: &Recovery,
+    segment: &SegmentFile,
+    open: &OpenDeliveries,
+    recovered: &Recovered,
+) -> Shared {
+    let mut catalog = Catalog::default();
+    for (number, facts) in &recovery.segments {
+        let bytes = file_bytes(&options.dir, *number);
+        catalog.segments.insert(*number, SegmentFacts { bytes, ..*facts });
+    }
+    catalog.segments.entry(segment.number).or_default().bytes = segment.bytes;
+    for pending in recovered.pending.iter().chain(&recovered.outcome_unknown) {
+        catalog.change_open(pending.position.segment, 1);
+    }
+    let shared = Shared {
+        dir: options.dir.clone(),
+        queue: Queue::new(options.queue_records, options.queue_bytes),
+        counters: Counters::default(),
+        durable: watch::Sender::new(recovery.resume.end),
+        catalog: Mutex::new(catalog),
+        room: Arc::default(),
+        fatal: watch::Sender::new(None),
+    };
+    shared.counters.open_deliveries.set(open.len());
+    shared
+}
+
+/// Bytes of a segment's file; a figure only, so a file that cannot be asked counts as empty.
+fn file_bytes(dir: &Path, number: u32) -> u64 {
+    std::fs::metadata(dir::segment_path(dir, number)).map_or(0, |metadata| metadata.len())
+}

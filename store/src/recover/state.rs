@@ -1,0 +1,270 @@
+//! What the records say about events and deliveries, folded in order.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasherDefault;
+use std::path::Path;
+
+use bytes::Bytes;
+use outrider_webhook::event::DeliveryMode;
+use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
+
+use super::Pending;
+use crate::codec::{
+    AcceptHead, Entry, IdemKey, Malformed, OutcomeHead, PayloadCheck, Prefix, RawRecord, decode_erase, flag, kind,
+    targets_of,
+};
+use crate::event::Position;
+use crate::read;
+use crate::record::{DeliveryStatus, EndpointStateRecord};
+use crate::scan::{FoundGroup, ScanError, for_each_member};
+use crate::writer::{Idempotency, Mixed};
+
+type Deliveries<T> = HashMap<DeliveryKey, T, BuildHasherDefault<Mixed>>;
+
+/// State of the log, as far as it was read.
+#[derive(Debug)]
+pub(crate) struct State {
+    pending: Deliveries<Pending>,
+    /// Ended deliveries that were opened again; their target is read back at the end.
+    reopened: Deliveries<Reopened>,
+    /// At-most-once attempts without outcome.
+    started: Deliveries<()>,
+    unfinished: Option<Unfinished>,
+    endpoint_states: HashMap<EndpointId, EndpointStateRecord>,
+    pub(crate) idempotency: Idempotency,
+    /// Payloads of nothing but zeros that no ERASE has named yet.
+    zeroed: BTreeSet<Position>,
+    last_id: EventId,
+    pub(crate) events: u64,
+    now_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reopened {
+    position: Position,
+    due_ms: i64,
+    attempts: u32,
+}
+
+/// An event whose last TARGETS record has not come yet.
+#[derive(Debug)]
+struct Unfinished {
+    event: EventId,
+    targets_total: u32,
+    deliveries: Vec<Pending>,
+    idempotency: Option<(IdemKey, i64)>,
+}
+
+impl State {
+    pub(crate) fn new(idempotency_keys_max: usize, now_ms: i64) -> Self {
+        Self {
+            pending: HashMap::default(),
+            reopened: HashMap::default(),
+            started: HashMap::default(),
+            unfinished: None,
+            endpoint_states: HashMap::new(),
+            idempotency: Idempotency::new(idempotency_keys_max),
+            zeroed: BTreeSet::new(),
+            last_id: EventId::ZERO,
+            events: 0,
+            now_ms,
+        }
+    }
+
+    pub(crate) fn last_id(&self) -> EventId {
+        self.last_id
+    }
+
+    /// Applies a whole group.
+    pub(crate) fn apply(&mut self, group: &[u8], found: &FoundGroup) -> Result<(), ScanError> {
+        self.last_id = self.last_id.max(found.head.last_id);
+        for_each_member(group, |offset, bytes, prefix| {
+            let position = Position { offset: found.start.offset + offset as u64, ..found.start };
+            self.record(bytes, prefix, position, found.has_zeroed)
+                .map_err(|what| ScanError::Corrupt { position, what })
+        })
+    }
+
+    fn record(
+        &mut self,
+        bytes: &[u8],
+        prefix: Prefix,
+        position: Position,
+        may_be_zeroed: bool,
+    ) -> Result<(), Malformed> {
+        let record = RawRecord::trust(bytes)?;
+        if prefix.is_reserved() {
+            return Err(Malformed("flags: written by a later version"));
+        }
+        if may_be_zeroed && is_zeroed(&record) {
+            self.zeroed.insert(position);
+        }
+        if prefix.kind != kind::TARGETS {
+            self.unfinished = None; // nothing may come between an event and its targets
+        }
+        match prefix.kind {
+            kind::ACCEPT => self.accept(&record, position)?,
+            kind::TARGETS => self.targets(&record)?,
+            kind::DUPLICATE => self.see(prefix.id)?,
+            kind::ATTEMPT | kind::STATE => self.outcome(&OutcomeHead::decode(&record)?),
+            kind::STARTED => self.start(prefix)?,
+            kind::ENDPOINT_STATE => self.endpoint_state(&record, position)?,
+            kind::ERASE => {
+                let erase = decode_erase(&record)?;
+                for position in erase.also.iter().chain([&erase.position]) {
+                    self.zeroed.remove(position);
+                }
+            }
+            kind::COMMAND | kind::BARRIER => {}
+            _ if prefix.has(flag::IGNORABLE) => {}
+            _ => return Err(Malformed("kind: written by a later version")),
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, id: i64) -> Result<(), Malformed> {
+        self.last_id = self.last_id.max(EventId::from_raw(id).ok_or(Malformed("event id"))?);
+        Ok(())
+    }
+
+    fn accept(&mut self, record: &RawRecord<'_>, position: Position) -> Result<(), Malformed> {
+        self.see(record.prefix.id)?;
+        let head = AcceptHead::decode(record)?;
+        let due_ms = head.id.unix_ms();
+        let template = |(ordinal, target)| Pending {
+            key: DeliveryKey { event: head.id, ordinal },
+            position,
+            project: head.project,
+            target,
+            attempts: 0,
+            due_ms,
+            revision: head.decision.revision,
+            bytes: u32::try_from(record.payload().len()).unwrap_or(u32::MAX),
+        };
+        let deliveries: Vec<Pending> = (0..).zip(head.targets).map(template).collect();
+        let idempotency = head.idempotency.map(|(key, _)| (key, due_ms.saturating_add(head.window_ms)));
+        let event = Unfinished { event: head.id, targets_total: head.targets_total, deliveries, idempotency };
+        if head.is_end {
+            return self.commit(event);
+        }
+        self.unfinished = Some(event);
+        Ok(())
+    }
+
+    fn targets(&mut self, record: &RawRecord<'_>) -> Result<(), Malformed> {
+        let Some(mut event) = self.unfinished.take() else { return Ok(()) };
+        let Some(like) = event.deliveries.first().cloned() else { return Ok(()) };
+        let is_next = record.prefix.id == event.event.raw()
+            && usize::try_from(record.prefix.ordinal) == Ok(event.deliveries.len());
+        if !is_next {
+            return Ok(());
+        }
+        for (ordinal, target) in (record.prefix.ordinal..).zip(targets_of(record)?) {
+            let key = DeliveryKey { event: event.event, ordinal };
+            event.deliveries.push(Pending { key, target, ..like.clone() });
+        }
+        if record.prefix.has(flag::END) {
+            return self.commit(event);
+        }
+        self.unfinished = Some(event);
+        Ok(())
+    }
+
+    /// The event is whole: it was accepted.
+    fn commit(&mut self, event: Unfinished) -> Result<(), Malformed> {
+        if usize::try_from(event.targets_total) != Ok(event.deliveries.len()) {
+            return Err(Malformed("targets: not as many as the event says"));
+        }
+        self.events += 1;
+        if let Some((key, expires_ms)) = event.idempotency {
+            self.idempotency.insert(key, event.event, expires_ms, self.now_ms);
+        }
+        self.pending.extend(event.deliveries.into_iter().map(|pending| (pending.key, pending)));
+        Ok(())
+    }
+
+    fn outcome(&mut self, outcome: &OutcomeHead) {
+        self.started.remove(&outcome.key);
+        if outcome.status.is_final() {
+            self.pending.remove(&outcome.key);
+            self.reopened.remove(&outcome.key);
+            return;
+        }
+        if let Some(pending) = self.pending.get_mut(&outcome.key) {
+            pending.attempts = outcome.number.unwrap_or(pending.attempts);
+            pending.due_ms = outcome.next_due_ms.unwrap_or(pending.due_ms);
+        } else if let Some(reopened) = self.reopened.get_mut(&outcome.key) {
+            reopened.attempts = outcome.number.unwrap_or(reopened.attempts);
+            reopened.due_ms = outcome.next_due_ms.unwrap_or(reopened.due_ms);
+        } else if outcome.number.is_none() && outcome.status != DeliveryStatus::Processing {
+            let due_ms = outcome.next_due_ms.unwrap_or(self.now_ms);
+            self.reopened.insert(outcome.key, Reopened { position: outcome.position, due_ms, attempts: 0 });
+        }
+    }
+
+    fn start(&mut self, prefix: Prefix) -> Result<(), Malformed> {
+        let event = EventId::from_raw(prefix.id).ok_or(Malformed("event id"))?;
+        self.started.insert(DeliveryKey { event, ordinal: prefix.ordinal }, ());
+        Ok(())
+    }
+
+    fn endpoint_state(&mut self, record: &RawRecord<'_>, position: Position) -> Result<(), Malformed> {
+        if let Entry::EndpointState(state) = Entry::decode(record, PayloadCheck::Intact, position, &Bytes::new())? {
+            self.endpoint_states.insert(state.endpoint, state);
+        }
+        Ok(())
+    }
+
+    /// The end of the log was reached: what is left open is open.
+    pub(crate) fn finish(&mut self, dir: &Path, salt: u64) -> Result<(), ScanError> {
+        self.unfinished = None;
+        if let Some(position) = self.zeroed.first().copied() {
+            return Err(ScanError::Corrupt { position, what: Malformed("payload: zeros that no ERASE explains") });
+        }
+        for (key, reopened) in std::mem::take(&mut self.reopened) {
+            match read::event_at(dir, salt, reopened.position) {
+                Ok(event) => self.reopen(key, reopened, &event),
+                // Its event is gone by retention; nothing could be sent any more.
+                Err(error) => tracing::warn!(event = key.event.raw(), %error, "a reopened delivery is dropped"),
+            }
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self, key: DeliveryKey, reopened: Reopened, event: &crate::StoredEvent) {
+        let target = usize::try_from(key.ordinal).ok().and_then(|ordinal| event.targets.get(ordinal));
+        let Some(target) = target.filter(|_| event.id == key.event) else { return };
+        let pending = Pending {
+            key,
+            position: reopened.position,
+            project: event.facts.project,
+            target: target.clone(),
+            attempts: reopened.attempts,
+            due_ms: reopened.due_ms,
+            revision: event.revision,
+            bytes: u32::try_from(event.facts.body.len()).unwrap_or(u32::MAX),
+        };
+        self.pending.insert(key, pending);
+    }
+
+    /// The open deliveries in order: those to be driven, and those whose outcome is unknown.
+    pub(crate) fn take_pending(&mut self) -> (Vec<Pending>, Vec<Pending>) {
+        let mut all: Vec<Pending> = std::mem::take(&mut self.pending).into_values().collect();
+        all.sort_unstable_by_key(|pending| pending.key);
+        let started = std::mem::take(&mut self.started);
+        all.into_iter().partition(|pending| {
+            pending.target.mode != DeliveryMode::AtMostOnce || !started.contains_key(&pending.key)
+        })
+    }
+
+    pub(crate) fn take_endpoint_states(&mut self) -> Vec<EndpointStateRecord> {
+        let mut states: Vec<_> = std::mem::take(&mut self.endpoint_states).into_values().collect();
+        states.sort_unstable_by_key(|state| state.endpoint);
+        states
+    }
+}
+
+fn is_zeroed(record: &RawRecord<'_>) -> bool {
+    let payload = record.payload();
+    crc32c::crc32c(payload) != record.prefix.payload_crc && payload.iter().all(|byte| *byte == 0)
+}

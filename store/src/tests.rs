@@ -1,0 +1,8 @@
+//! The log as a whole: accept, recovery, damage, faults, bounds.
+
+mod accept;
+mod damage;
+mod faults;
+mod recovery;
+mod support;
+mod tail;

@@ -1,0 +1,542 @@
+//! The writer: one thread that gives every record its place, and makes groups of them durable.
+//!
+//! While one group is being synced the next one gathers in the queue; there is no other delay.
+//! Everything that can be done without the place was done by the author of the record, on his
+//! own thread (see [`crate::codec::Draft`]).
+//!
+//! Order within a group: write, sync, hand events to the sink, reply. A reply therefore means
+//! durable *and* driven.
+
+mod group;
+mod idempotency;
+mod open;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outrider_webhook::id::{DeliveryKey, EventId, NodeId};
+use tokio::sync::oneshot;
+
+use self::group::Group;
+pub(crate) use self::idempotency::Idempotency;
+pub(crate) use self::open::{Mixed, OpenDeliveries};
+use self::open::Change;
+use crate::clock::Clock;
+use crate::codec::{self, Chain, Draft, GROUP_BYTES, IdemKey, Seed};
+use crate::dir::{self, FileError};
+use crate::error::{AcceptError, CloseError, FatalError};
+use crate::event::{Position, StoredEvent};
+use crate::log::{Accepted, AcceptedSink, Shared};
+use crate::options::Sync;
+use crate::queue::Cost;
+use crate::record::BarrierRecord;
+use crate::segment::{HEADER_BYTES, SegmentFile, SegmentHeader};
+use crate::spare::{Spares, Taken};
+
+/// What waits in the queue.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Accept(AcceptOp),
+    Record(RecordOp),
+    Close(oneshot::Sender<Result<(), CloseError>>),
+}
+
+/// An event to be accepted.
+#[derive(Debug)]
+pub(crate) struct AcceptOp {
+    pub(crate) cost: Cost,
+    pub(crate) draft: Draft,
+    /// Its TARGETS records.
+    pub(crate) more: Vec<Draft>,
+    /// Nobody else has it yet, so id and place can still be filled in.
+    pub(crate) event: Arc<StoredEvent>,
+    pub(crate) key: Option<IdemKey>,
+    pub(crate) reply: oneshot::Sender<Result<Accepted, AcceptError>>,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) struct RecordOp {
+    pub(crate) cost: Cost,
+    pub(crate) draft: Draft,
+    /// Id of the event it is about; 0 when there is none.
+    pub(crate) id: i64,
+    pub(crate) effect: Option<Effect>,
+    /// Told after the sync.
+    pub(crate) synced: Option<oneshot::Sender<()>>,
+}
+
+/// What a record means for a delivery.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Effect {
+    /// It is open, with its event in this segment.
+    Open(DeliveryKey, u32),
+    /// It has its final state.
+    Close(DeliveryKey),
+}
+
+/// Who is told when the group is durable.
+enum Waiter {
+    Accepted(oneshot::Sender<Result<Accepted, AcceptError>>, Accepted),
+    Synced(oneshot::Sender<()>),
+}
+
+/// Why a record has no place.
+enum Stop {
+    /// The disk is full.
+    NoSpace,
+    Fatal(FatalError),
+}
+
+impl From<FileError> for Stop {
+    fn from(error: FileError) -> Self {
+        Self::Fatal(error.into())
+    }
+}
+
+/// Everything the writer starts with.
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) sink: Box<dyn AcceptedSink>,
+    pub(crate) sync: Sync,
+    pub(crate) node: NodeId,
+    pub(crate) epoch: u64,
+    pub(crate) salt: u64,
+    pub(crate) spares: Spares,
+    pub(crate) segment: SegmentFile,
+    pub(crate) resume: crate::recover::Resume,
+    pub(crate) idempotency: Idempotency,
+    pub(crate) open: OpenDeliveries,
+    /// Held until the writer has ended.
+    pub(crate) lock: File,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    sink: Box<dyn AcceptedSink>,
+    sync: Sync,
+    node: NodeId,
+    epoch: u64,
+    salt: u64,
+    spares: Spares,
+    segment: SegmentFile,
+    seed: Seed,
+    /// Where the next group goes.
+    offset: u64,
+    group: Group,
+    next_seq: u64,
+    next_group: u64,
+    synced_through: u64,
+    chain: Chain,
+    last_id: EventId,
+    now_ms: i64,
+    idempotency: Idempotency,
+    open: OpenDeliveries,
+    batch: VecDeque<Op>,
+    events: Vec<Arc<StoredEvent>>,
+    waiters: Vec<Waiter>,
+    /// Room to be given back with the group.
+    cost: Cost,
+    /// Changes of the open deliveries per segment, to be published with the group.
+    changes: Vec<(u32, i64)>,
+    needs_sync: bool,
+    /// Since when something is written and not synced.
+    unsynced_since: Option<Instant>,
+    lock: File,
+}
+
+/// Closes the log when the writer ends, also when it ends by a panic.
+struct Ending {
+    shared: Arc<Shared>,
+    is_regular: bool,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if !self.is_regular {
+            self.shared.fail(FatalError::Panicked);
+        }
+        self.shared.end();
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(start: Start) -> Self {
+        let Start { shared, clock, sink, sync, node, epoch, salt, spares, segment, resume, idempotency, open, lock } =
+            start;
+        let seed = Seed::new(salt, segment.number);
+        Self {
+            shared,
+            now_ms: clock.now_ms(),
+            clock,
+            sink,
+            sync,
+            node,
+            epoch,
+            salt,
+            spares,
+            segment,
+            seed,
+            offset: resume.end.offset,
+            group: Group::new(),
+            next_seq: resume.next_seq,
+            next_group: resume.next_group,
+            synced_through: resume.next_group.saturating_sub(1),
+            chain: resume.chain,
+            last_id: resume.last_id,
+            idempotency,
+            open,
+            batch: VecDeque::new(),
+            events: Vec::new(),
+            waiters: Vec::new(),
+            cost: Cost::default(),
+            changes: Vec::new(),
+            needs_sync: false,
+            unsynced_since: None,
+            lock,
+        }
+    }
+
+    /// Writes until the log is closed or fails.
+    pub(crate) fn run(mut self) {
+        let mut ending = Ending { shared: Arc::clone(&self.shared), is_regular: false };
+        let closed = self.serve();
+        if let Err(Stop::Fatal(error)) = &closed {
+            tracing::error!(%error, "the event log failed");
+        }
+        let (reply, result) = match closed {
+            Ok(reply) => (reply, Ok(())),
+            Err(Stop::NoSpace) => (self.take_close(), Err(CloseError::DiskFull)),
+            Err(Stop::Fatal(error)) => {
+                self.shared.fail(error);
+                (self.take_close(), Err(CloseError::Closed))
+            }
+        };
+        ending.is_regular = true;
+        // Who waits is told after the lock is free: he may want to open the log again.
+        drop(ending);
+        let Self { lock, spares, waiters, batch, .. } = self;
+        drop((waiters, batch, spares, lock));
+        if let Some(reply) = reply {
+            // Nobody waits any more when the close was cancelled.
+            let _ = reply.send(result);
+        }
+    }
+
+    fn take_close(&mut self) -> Option<oneshot::Sender<Result<(), CloseError>>> {
+        self.batch.extend(self.shared.queue.take_out(|op| matches!(op, Op::Close(_))));
+        self.batch.drain(..).find_map(|op| match op {
+            Op::Close(reply) => Some(reply),
+            _ => None,
+        })
+    }
+
+    /// Serves until the end; whom to tell about it.
+    fn serve(&mut self) -> Result<Option<oneshot::Sender<Result<(), CloseError>>>, Stop> {
+        let mut batch = VecDeque::new();
+        loop {
+            let is_open = self.shared.queue.take(&mut batch, self.sync_deadline());
+            std::mem::swap(&mut self.batch, &mut batch);
+            self.now_ms = self.clock.now_ms();
+            while let Some(op) = self.batch.pop_front() {
+                match op {
+                    Op::Accept(op) => self.accept(op)?,
+                    Op::Record(op) => self.record(op)?,
+                    Op::Close(reply) => {
+                        // On failure the reply must still be found.
+                        self.batch.push_front(Op::Close(reply));
+                        self.finish()?;
+                        return Ok(self.take_close());
+                    }
+                }
+            }
+            self.flush()?;
+            if self.sync_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                self.sync_segment()?;
+            }
+            if !is_open {
+                // All handles were dropped without a close.
+                self.finish()?;
+                return Ok(None);
+            }
+        }
+    }
+
+    fn accept(&mut self, mut op: AcceptOp) -> Result<(), Stop> {
+        if let Some(first) = op.key.and_then(|key| self.idempotency.first(key, self.now_ms)) {
+            return self.repeat(op, first);
+        }
+        let id = self.last_id.next(self.node, self.now_ms);
+        let position = match self.place_event(&op, id) {
+            Ok(position) => position,
+            Err(Stop::NoSpace) => {
+                self.refuse_full(op);
+                return Ok(());
+            }
+            Err(fatal) => return Err(fatal),
+        };
+        if let Some(key) = op.key {
+            let expires_ms = id.unix_ms().saturating_add(op.event.facts.idempotency_window_ms);
+            self.idempotency.insert(key, id, expires_ms, self.now_ms);
+        }
+        for (ordinal, _) in (0_u32..).zip(&op.event.targets) {
+            let change = self.open.open(DeliveryKey { event: id, ordinal }, position.segment);
+            self.note(change);
+        }
+        if let Some(event) = Arc::get_mut(&mut op.event) {
+            (event.id, event.position) = (id, position);
+        }
+        self.events.push(op.event);
+        self.cost.add(op.cost);
+        self.waiters.push(Waiter::Accepted(op.reply, Accepted::Stored(id)));
+        Ok(())
+    }
+
+    /// The records of an event, one right after the other.
+    fn place_event(&mut self, op: &AcceptOp, id: EventId) -> Result<Position, Stop> {
+        let position = self.place(&op.draft, id.raw())?;
+        self.last_id = id;
+        for draft in &op.more {
+            self.place(draft, id.raw())?;
+        }
+        Ok(position)
+    }
+
+    fn repeat(&mut self, op: AcceptOp, first: EventId) -> Result<(), Stop> {
+        let id = self.last_id.next(self.node, self.now_ms);
+        let draft = codec::duplicate(&op.event.facts, op.event.revision, first);
+        match self.place(&draft, id.raw()) {
+            Ok(_) => {}
+            Err(Stop::NoSpace) => {
+                self.refuse_full(op);
+                return Ok(());
+            }
+            Err(fatal) => return Err(fatal),
+        }
+        self.last_id = id;
+        self.cost.add(op.cost);
+        self.waiters.push(Waiter::Accepted(op.reply, Accepted::Duplicate { id, first }));
+        Ok(())
+    }
+
+    fn refuse_full(&mut self, op: AcceptOp) {
+        self.shared.counters.disk_full.add(1);
+        self.shared.queue.release(op.cost);
+        // A caller that has gone needs no answer.
+        let _ = op.reply.send(Err(AcceptError::DiskFull));
+    }
+
+    fn record(&mut self, op: RecordOp) -> Result<(), Stop> {
+        while let Err(stop) = self.place(&op.draft, op.id) {
+            match stop {
+                Stop::NoSpace => self.wait_for_space()?,
+                Stop::Fatal(_) => return Err(stop),
+            }
+        }
+        let change = match op.effect {
+            Some(Effect::Open(key, segment)) => self.open.open(key, segment),
+            Some(Effect::Close(key)) => self.open.close(key),
+            None => Change::None,
+        };
+        self.note(change);
+        self.cost.add(op.cost);
+        if let Some(synced) = op.synced {
+            self.needs_sync = true;
+            self.waiters.push(Waiter::Synced(synced));
+        }
+        Ok(())
+    }
+
+    /// Everything is full and a completion has no place: events are refused, and the rest waits,
+    /// which holds up who made it. Gives up when the log is to be closed.
+    fn wait_for_space(&mut self) -> Result<(), Stop> {
+        if self.shared.queue.is_closed() {
+            return Err(Stop::NoSpace);
+        }
+        let mut waiting = std::mem::take(&mut self.batch);
+        waiting.extend(self.shared.queue.take_out(|op| matches!(op, Op::Accept(_))));
+        for op in waiting {
+            match op {
+                Op::Accept(op) => self.refuse_full(op),
+                op => self.batch.push_back(op),
+            }
+        }
+        self.spares.wait();
+        Ok(())
+    }
+
+    /// Appends a record to the group, or to the next one if it does not fit.
+    fn place(&mut self, draft: &Draft, id: i64) -> Result<Position, Stop> {
+        if !self.group.has_room(draft.len()) {
+            self.flush()?;
+        }
+        let end = self.offset + (self.group.len().max(GROUP_BYTES) + draft.len()) as u64;
+        if end > self.segment.bytes {
+            self.flush()?;
+            self.roll()?;
+        }
+        if self.group.is_empty() {
+            self.now_ms = self.clock.now_ms();
+            self.group.begin(&self.chain, self.next_group, self.now_ms, self.next_seq, self.last_id);
+        }
+        let offset = self.offset + self.group.len() as u64;
+        self.group.push(draft, self.seed, self.next_seq, id);
+        self.next_seq += 1;
+        Ok(Position { segment: self.segment.number, offset })
+    }
+
+    fn note(&mut self, change: Change) {
+        let (segment, by) = match change {
+            Change::None => return,
+            Change::Opened(segment) => (segment, 1),
+            Change::Closed(segment) => (segment, -1),
+        };
+        match self.changes.iter_mut().rev().find(|(number, _)| *number == segment) {
+            Some((_, sum)) => *sum += by,
+            None => self.changes.push((segment, by)),
+        }
+    }
+
+    /// Makes the group durable and tells everybody.
+    fn flush(&mut self) -> Result<(), Stop> {
+        if self.group.is_empty() {
+            return Ok(());
+        }
+        let (len, count) = (self.group.len() as u64, self.group.count());
+        let (at_ms, records) = (self.group.at_ms(), u64::from(count));
+        self.chain = self.group.seal(self.synced_through, self.seed);
+        self.segment
+            .write_at(self.group.bytes(), self.offset)
+            .map_err(|error| FileError::at("write", &self.path())(error))?;
+        self.group.clear();
+        self.offset += len;
+        self.next_group += 1;
+        match self.sync {
+            Sync::Always => self.sync_segment()?,
+            Sync::Interval(_) if self.needs_sync => self.sync_segment()?,
+            Sync::Interval(_) => {
+                self.unsynced_since.get_or_insert_with(Instant::now);
+            }
+            Sync::Off => self.publish_end(),
+        }
+        self.shared.counters.written_bytes.add(len);
+        self.shared.counters.groups.add(1);
+        self.shared.counters.records.add(records);
+        self.publish(at_ms);
+        self.tell();
+        Ok(())
+    }
+
+    fn publish(&mut self, at_ms: i64) {
+        let mut catalog = self.shared.catalog();
+        catalog.touch(self.segment.number, at_ms);
+        for (segment, by) in self.changes.drain(..) {
+            catalog.change_open(segment, by);
+        }
+        drop(catalog);
+        self.shared.counters.idempotency_keys.set(self.idempotency.len());
+        self.shared.counters.open_deliveries.set(self.open.len());
+    }
+
+    fn tell(&mut self) {
+        self.shared.counters.accepted.add(self.events.len() as u64);
+        if !self.events.is_empty() {
+            self.sink.accepted(&mut self.events);
+            self.events.clear();
+        }
+        let mut duplicates = 0;
+        for waiter in self.waiters.drain(..) {
+            // A caller that has gone needs no answer; his event is stored all the same.
+            match waiter {
+                Waiter::Accepted(reply, accepted) => {
+                    duplicates += u64::from(matches!(accepted, Accepted::Duplicate { .. }));
+                    let _ = reply.send(Ok(accepted));
+                }
+                Waiter::Synced(reply) => {
+                    let _ = reply.send(());
+                }
+            }
+        }
+        self.shared.counters.duplicates.add(duplicates);
+        self.needs_sync = false;
+        self.shared.queue.release(std::mem::take(&mut self.cost));
+    }
+
+    /// Syncs what was written. A failure is final: it is never tried again, because the system
+    /// may have dropped the pages and would report success.
+    fn sync_segment(&mut self) -> Result<(), Stop> {
+        let started = Instant::now();
+        self.segment.sync().map_err(|error| FileError::at("sync", &self.path())(error))?;
+        self.shared.counters.synced(started.elapsed());
+        self.synced_through = self.next_group - 1;
+        self.unsynced_since = None;
+        self.publish_end();
+        Ok(())
+    }
+
+    fn publish_end(&self) {
+        let end = Position { segment: self.segment.number, offset: self.offset };
+        self.shared.durable.send_replace(end);
+    }
+
+    fn sync_deadline(&self) -> Option<Instant> {
+        match self.sync {
+            Sync::Interval(every) => self.unsynced_since.map(|since| since + every.max(Duration::from_millis(1))),
+            Sync::Always | Sync::Off => None,
+        }
+    }
+
+    /// Goes on in the next segment. The group is empty.
+    fn roll(&mut self) -> Result<(), Stop> {
+        if self.sync != Sync::Always {
+            self.sync_segment()?; // so that only the current segment is ever unsynced
+        }
+        let next = match self.spares.take()? {
+            Taken::NoSpace => return Err(Stop::NoSpace),
+            Taken::Segment(next) => next,
+        };
+        self.segment = next;
+        self.seed = Seed::new(self.salt, self.segment.number);
+        self.offset = HEADER_BYTES;
+        self.shared.add_segment(self.segment.number, self.segment.bytes);
+        self.spares.want(self.next_header());
+        Ok(())
+    }
+
+    fn next_header(&self) -> SegmentHeader {
+        SegmentHeader {
+            segment: self.segment.number + 1,
+            node: self.node.get(),
+            epoch: self.epoch,
+            id_floor: self.last_id,
+            created_ms: self.now_ms,
+        }
+    }
+
+    /// Ends the log in good order.
+    fn finish(&mut self) -> Result<(), Stop> {
+        self.flush()?;
+        let barrier = codec::barrier(&BarrierRecord {
+            at_ms: self.now_ms,
+            pending: self.open.len() as u64,
+            last_id: self.last_id,
+            watermark: Position { segment: self.segment.number, offset: self.offset },
+            is_close: true,
+        });
+        let placed = self.place(&barrier, 0).map(|_| ());
+        if matches!(placed, Err(Stop::Fatal(_))) {
+            return placed;
+        }
+        self.flush()?;
+        self.sync_segment()?;
+        placed
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        dir::segment_path(&self.shared.dir, self.segment.number)
+    }
+}
