@@ -1,0 +1,204 @@
+//! The administration listener: Envoy's vocabulary, loopback by default.
+//!
+//! Not a Pingora service, so that it survives a drain to its very end (RULINGS 19). Shows state,
+//! never secrets; nothing here changes anything.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::stats::Stats;
+
+/// Connections served at once; operators and probes need few.
+const CONNECTIONS_MAX: usize = 64;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The log is being recovered.
+    PreInitializing,
+    /// Waits for its first configuration.
+    Initializing,
+    /// Serves.
+    Live,
+    /// Finishes what it has, takes nothing new.
+    Draining,
+}
+
+impl State {
+    /// The word `/ready` answers with.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PreInitializing => "PRE_INITIALIZING",
+            Self::Initializing => "INITIALIZING",
+            Self::Live => "LIVE",
+            Self::Draining => "DRAINING",
+        }
+    }
+}
+
+/// What the listener shows. [`Stats`] come once recovery is through.
+#[derive(Clone)]
+pub struct View {
+    /// State of the process.
+    pub state: watch::Receiver<State>,
+    /// Everything with figures; `None` until the data plane is assembled.
+    pub stats: watch::Receiver<Option<Arc<Stats>>>,
+    /// When the process started.
+    pub started: Instant,
+}
+
+const PATHS: &str =
+    "/ready\n/livez\n/server_info\n/config_dump\n/stats/prometheus (alias /metrics)\n";
+
+/// Serves until `stop` fires, then ends its connections.
+pub async fn serve(listener: TcpListener, view: View, stop: CancellationToken) {
+    let (tasks, permits) = (
+        TaskTracker::new(),
+        Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+    );
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            break;
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted, // cancel-safe
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "admin listener: accept failed");
+                tokio::time::sleep(Duration::from_millis(100)).await; // out of descriptors: not a busy loop
+                continue;
+            }
+        };
+        let (view, stop) = (view.clone(), stop.clone());
+        tasks.spawn(async move {
+            let _permit = permit;
+            let service = service_fn(move |request: Request<Incoming>| {
+                let view = view.clone();
+                async move { Ok::<_, Infallible>(answer(&view, &request)) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "admin connection ended");
+                },
+            }
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Binds the listener.
+///
+/// # Errors
+/// What the system said, when the address cannot be had.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+fn answer(view: &View, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
+        reply
+            .headers_mut()
+            .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        return reply;
+    }
+    let state = *view.state.borrow();
+    match request.uri().path() {
+        "/" | "/help" => text(StatusCode::OK, PATHS),
+        "/ready" if state == State::Live => text(StatusCode::OK, "LIVE\n"),
+        "/ready" => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("{}\n", state.as_str()),
+        ),
+        "/livez" => text(StatusCode::OK, "alive\n"),
+        "/server_info" => json(&server_info(view, state)),
+        "/config_dump" => with_stats(view, |stats| json(&stats.config_dump())),
+        "/stats/prometheus" | "/metrics" => with_stats(view, prometheus_text),
+        _ => text(StatusCode::NOT_FOUND, "no such path; / lists them\n"),
+    }
+}
+
+fn with_stats(
+    view: &View,
+    show: impl Fn(&Stats) -> Response<Full<Bytes>>,
+) -> Response<Full<Bytes>> {
+    match view.stats.borrow().as_ref() {
+        Some(stats) => show(stats),
+        None => text(StatusCode::SERVICE_UNAVAILABLE, "not initialised yet\n"),
+    }
+}
+
+fn prometheus_text(stats: &Stats) -> Response<Full<Bytes>> {
+    match stats.prometheus() {
+        Ok(body) => reply(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            body.into(),
+        ),
+        Err(error) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &format!("metrics cannot be written: {error}\n"),
+        ),
+    }
+}
+
+fn server_info(view: &View, state: State) -> serde_json::Value {
+    let revision = view
+        .stats
+        .borrow()
+        .as_ref()
+        .and_then(|stats| stats.revision());
+    serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": state.as_str(),
+        "uptime_seconds": view.started.elapsed().as_secs(),
+        "config_revision": revision,
+    })
+}
+
+fn json(value: &serde_json::Value) -> Response<Full<Bytes>> {
+    let body = serde_json::to_vec_pretty(value).unwrap_or_default();
+    reply(StatusCode::OK, "application/json", body.into())
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    reply(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::copy_from_slice(body.as_bytes()),
+    )
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    reply
+}

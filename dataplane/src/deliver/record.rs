@@ -1,0 +1,63 @@
+//! The records of an attempt and of an end without attempt, as the log keeps them.
+
+use outrider_store::{AttemptRecord, DeliveryStatus, Record, StateRecord};
+use outrider_webhook::retry::Outcome;
+
+use super::{Attempted, Next};
+use crate::queue::Entry;
+
+/// Everything needed to debug the attempt later.
+pub(super) fn attempt(entry: &Entry, attempted: Attempted, next: &Next) -> Record {
+    let exchange = attempted.exchange;
+    let (status, error) = match exchange.outcome {
+        Outcome::Answered { status } => (Some(status), None),
+        Outcome::Failed(failure) => (None, Some(failure.code().into())),
+    };
+    Record::Attempt(AttemptRecord {
+        key: entry.key,
+        position: entry.position,
+        number: entry.attempts + 1,
+        started_ms: attempted.started_ms,
+        duration_us: exchange.timing.total_us,
+        status,
+        error,
+        source: exchange.local,
+        destination: exchange.remote,
+        dns_us: exchange.timing.dns_us,
+        connect_us: exchange.timing.connect_us,
+        tls_us: exchange.timing.tls_us,
+        first_byte_us: exchange.timing.first_byte_us,
+        flags: 0,
+        revision: attempted.revision,
+        request_headers: pairs(&attempted.request_headers),
+        response_headers: pairs(&exchange.response_headers),
+        excerpt: exchange.excerpt,
+        result: next.status,
+        next_due_ms: next.due_ms,
+        reason: next.reason.map(Into::into),
+    })
+}
+
+/// A delivery that ended without an attempt.
+pub(super) fn state(
+    entry: &Entry,
+    status: DeliveryStatus,
+    reason: &'static str,
+    now_ms: i64,
+) -> Record {
+    Record::State(StateRecord {
+        key: entry.key,
+        position: entry.position,
+        at_ms: now_ms,
+        status,
+        next_due_ms: None,
+        reason: Some(reason.into()),
+    })
+}
+
+fn pairs(headers: &http::HeaderMap) -> Vec<(http::HeaderName, http::HeaderValue)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}

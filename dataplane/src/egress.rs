@@ -1,0 +1,329 @@
+//! Stage 8, egress: sends one signed request to where the address policy allows, and nowhere else.
+//!
+//! It owns name resolution, the connections and their pool, TLS and the reading of the answer,
+//! each within limits. Whatever happens is an [`Exchange`]: nothing here fails, panics or goes on
+//! for longer than the attempt may. It does not know deliveries, retries or the log, and the
+//! verdict on an address is not made here but in `outrider_webhook::address`, which is pure.
+//!
+//! The order of one attempt: the URL is judged, the name resolved once, all its addresses judged,
+//! an open connection to one of them taken or a new one opened, the request sent, the answer read.
+
+mod connect;
+mod exchange;
+mod fault;
+mod gate;
+mod pool;
+mod resolve;
+mod route;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use outrider_webhook::address::{Policy, ProjectRef, TargetUrl};
+use outrider_webhook::retry::Failure;
+use outrider_webhook::sign::SignedRequest;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use self::connect::{Dialler, Limits};
+use self::exchange::{Answer, Draft, ReadBounds, Reusable, Sent, exchange};
+pub use self::exchange::{Exchange, Timing};
+use self::fault::Fault;
+use self::gate::{Caps, Gate};
+use self::pool::{Bounds, Connection, Key, Pool};
+use self::resolve::Resolver;
+use self::route::Vetting;
+pub use self::settings::{EgressError, EgressStats, Settings};
+use self::tls::Profiles;
+
+/// How long a connection may take to become free after its answer was read. A receiver that
+/// answers without reading the request keeps it busy: such a connection is closed.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// The way out. Clones share everything; the connections end with the last one.
+#[derive(Clone)]
+pub struct Egress {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    vetting: ArcSwap<Vetting>,
+    overrides: HashMap<String, SocketAddr>,
+    resolver: Resolver,
+    pool: Pool,
+    gate: Arc<Gate>,
+    dialler: Dialler,
+    tasks: TaskTracker,
+    body_max: u64,
+    reap_every: Duration,
+    has_reaper: AtomicBool,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    opened: AtomicU64,
+    taken: AtomicU64, // from the pool, the stale ones included
+    stale: AtomicU64,
+    denied: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Egress {
+    /// Prepares everything; opens nothing.
+    ///
+    /// # Errors
+    /// [`EgressError`] for settings that cannot work.
+    pub fn new(settings: Settings) -> Result<Self, EgressError> {
+        let gate = Gate::new(Caps {
+            per_project: settings.connections_per_project_max,
+            per_destination: settings.connections_per_destination_max,
+            total: settings.connections_max,
+        });
+        let limits = Limits {
+            connect: settings.connect_timeout,
+            connect_total: settings.connect_total_timeout,
+            tls: settings.tls_timeout,
+        };
+        let bounds = Bounds {
+            idle_timeout: settings.idle_timeout,
+            age_max: settings.age_max,
+            per_key_max: settings.idle_per_key_max,
+            total_max: settings.idle_max,
+        };
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let inner = Inner {
+            vetting: ArcSwap::from_pointee(Vetting {
+                policy: settings.policy,
+                version: 0,
+            }),
+            overrides: settings.resolve_overrides.into_iter().collect(),
+            resolver: Resolver::new(&settings.name_servers, settings.dns_timeout)?,
+            pool: Pool::new(bounds),
+            dialler: Dialler::new(
+                limits,
+                Profiles::new(settings.extra_roots)?,
+                Arc::clone(&gate),
+                tasks.clone(),
+                settings.response_head_bytes_max,
+            ),
+            gate,
+            tasks,
+            body_max: settings.response_bytes_max,
+            reap_every: (settings.idle_timeout / 2).max(Duration::from_millis(10)),
+            has_reaper: AtomicBool::new(false),
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+            counters: Counters::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Sends a request for a project and reads the answer. Never fails: everything that can
+    /// happen is an [`Exchange`]. `timeout` covers all of it, from the name to the last byte;
+    /// `excerpt_max` bytes of the response body are kept.
+    pub async fn send(
+        &self,
+        project: &ProjectRef<'_>,
+        request: SignedRequest,
+        timeout: Duration,
+        excerpt_max: usize,
+    ) -> Exchange {
+        let mut draft = Draft::new();
+        let attempt = self
+            .inner
+            .attempt(project, request, excerpt_max, &mut draft);
+        let result = tokio::time::timeout(timeout, attempt).await;
+        match result.unwrap_or_else(|_| Err(draft.out_of_time(timeout))) {
+            Ok(answer) => {
+                let exchange = draft.finish(Ok(answer.status));
+                if let Some(reusable) = answer.reusable {
+                    self.keep(reusable).await;
+                }
+                exchange
+            }
+            Err(fault) => draft.finish(Err(fault)),
+        }
+    }
+
+    /// Puts another address policy in force: for every attempt that starts from now on. Idle
+    /// connections are closed, as their addresses were checked under the old one.
+    pub fn set_policy(&self, policy: Policy) {
+        let version = self.inner.vetting.load().version.wrapping_add(1);
+        self.inner
+            .vetting
+            .store(Arc::new(Vetting { policy, version }));
+        self.inner.pool.clear();
+    }
+
+    /// Closes the connections nobody uses at the moment.
+    pub fn close_idle(&self) {
+        self.inner.pool.clear();
+    }
+
+    /// Closes idle connections and waits for those in use to end.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.pool.clear();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// Figures for the metrics.
+    #[must_use]
+    pub fn stats(&self) -> EgressStats {
+        let inner = &self.inner;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let stale = read(&inner.counters.stale);
+        EgressStats {
+            opened: read(&inner.counters.opened),
+            reused: read(&inner.counters.taken).saturating_sub(stale),
+            stale,
+            idle: u64::try_from(inner.pool.idle()).unwrap_or(u64::MAX),
+            open: u64::try_from(inner.gate.open()).unwrap_or(u64::MAX),
+            dns_lookups: inner.resolver.lookups(),
+            denied: inner.counters.denied(),
+        }
+    }
+
+    /// Puts a connection back once it is ready for another request.
+    async fn keep(&self, reusable: Reusable) {
+        let inner = &self.inner;
+        let Reusable {
+            key,
+            mut connection,
+            keep,
+        } = reusable;
+        let is_ready = matches!(
+            timeout(SETTLE_TIMEOUT, connection.sender.ready()).await,
+            Ok(Ok(()))
+        );
+        if !is_ready {
+            return;
+        }
+        inner.pool.put(key, connection, keep);
+        if inner.stop.is_cancelled() {
+            inner.pool.clear(); // after a shutdown nobody else would close it
+            return;
+        }
+        inner.gate.idle_changed();
+        if !inner.has_reaper.swap(true, Ordering::Relaxed) {
+            let reaper = reap(Arc::downgrade(inner), inner.stop.clone(), inner.reap_every);
+            inner.tasks.spawn(reaper);
+        }
+    }
+}
+
+impl Inner {
+    async fn attempt(
+        &self,
+        project: &ProjectRef<'_>,
+        request: SignedRequest,
+        excerpt_max: usize,
+        draft: &mut Draft,
+    ) -> Result<Answer, Fault> {
+        let bounds = ReadBounds {
+            excerpt_max,
+            body_max: self.body_max,
+        };
+        let keys = self.route(project, request.target()).await?;
+        let mut request = http_request(request)?;
+        if let Some((key, mut connection)) = self.pooled(&keys) {
+            draft.timing.is_reused = true;
+            self.counters.taken.fetch_add(1, Ordering::Relaxed);
+            match exchange(&mut connection, request, bounds, draft).await? {
+                Sent::Answered(answer) => return Ok(answer.on(key, connection)),
+                // Not a byte of it was written, so sending it anew cannot repeat it.
+                Sent::Unwritten(unsent) => request = unsent,
+            }
+            draft.off();
+            self.counters.stale.fetch_add(1, Ordering::Relaxed);
+        }
+        // Boxed: the rare and large part would make every attempt as large.
+        let dial = self.dialler.dial(keys, &self.pool, draft);
+        let (key, mut connection) = Box::pin(dial).await?;
+        self.counters.opened.fetch_add(1, Ordering::Relaxed);
+        match exchange(&mut connection, request, bounds, draft).await? {
+            Sent::Answered(answer) => Ok(answer.on(key, connection)),
+            Sent::Unwritten(_) => Err(Fault::new(
+                Failure::ConnectReset,
+                "the connection was closed before the request was sent",
+            )),
+        }
+    }
+
+    /// Judges the target and all its addresses, and counts a refusal.
+    async fn route(&self, project: &ProjectRef<'_>, target: &TargetUrl) -> Result<Vec<Key>, Fault> {
+        let vetting = self.vetting.load_full();
+        let found = route::find(&vetting, &self.overrides, &self.resolver, project, target).await;
+        found.map_err(|refusal| {
+            if let Some(code) = refusal.denied {
+                self.counters.deny(code);
+            }
+            refusal.fault
+        })
+    }
+
+    fn pooled(&self, keys: &[Key]) -> Option<(Key, Connection)> {
+        keys.iter()
+            .find_map(|key| Some((key.clone(), self.pool.take(key)?)))
+    }
+}
+
+impl Counters {
+    fn deny(&self, code: &'static str) {
+        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        *denied.entry(code).or_default() += 1;
+    }
+
+    fn denied(&self) -> Vec<(&'static str, u64)> {
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        denied.iter().map(|(code, count)| (*code, *count)).collect()
+    }
+}
+
+/// The request as it goes over the wire; what was signed is not touched.
+fn http_request(signed: SignedRequest) -> Result<Request<Full<Bytes>>, Fault> {
+    let refuse =
+        |what: &str| Fault::new(Failure::Internal, format!("request not possible: {what}"));
+    let host = HeaderValue::from_str(signed.target().authority())
+        .map_err(|_| refuse("the authority is no header value"))?;
+    let parts = signed.into_parts();
+    let mut request = Request::new(Full::new(parts.body.clone()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from(parts.path_and_query);
+    let mut headers = parts.headers;
+    headers.insert(HOST, host);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(parts.body.len()));
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Closes idle connections that are over their time, until egress is gone.
+async fn reap(inner: Weak<Inner>, stop: CancellationToken, every: Duration) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(every) => {} // both may be dropped at any point
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        inner.pool.reap();
+    }
+}

@@ -1,0 +1,333 @@
+//! One request and its answer on an open connection, read within bounds.
+//!
+//! Whatever the receiver does - nothing, too slowly, too much, half - ends as an [`Exchange`].
+//! Redirects are answers like any other; their `Location` is kept with the headers, not followed.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::HeaderName;
+use outrider_webhook::retry::{Failure, Outcome};
+use tokio::time::Instant;
+
+use super::fault::Fault;
+use super::pool::{Connection, Key};
+
+/// What became of one request: complete, also when nothing was sent.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The result the retry rules decide on.
+    pub outcome: Outcome,
+    /// Headers of the answer, at most 100 and 64 KiB; empty when there was none.
+    pub response_headers: HeaderMap,
+    /// The beginning of the response body.
+    pub excerpt: Bytes,
+    /// Bytes of the response body that were read, at most [`super::Settings::response_bytes_max`].
+    pub body_bytes: u64,
+    /// Whether the response body is longer than `excerpt`, as far as it was read.
+    pub is_truncated: bool,
+    /// What went wrong, for the operator: may name addresses, has no header values and no bodies.
+    pub detail: Option<String>,
+    /// How long the parts took.
+    pub timing: Timing,
+    /// Our side of the connection; `None` when there was none.
+    pub local: Option<SocketAddr>,
+    /// The receiver's side of the connection; `None` when there was none.
+    pub remote: Option<SocketAddr>,
+}
+
+/// How long the parts of an exchange took, in microseconds; 0 (or close to it)
+/// for a part that was not needed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Name to addresses and their check; close to 0 when the addresses were remembered.
+    pub dns_us: u64,
+    /// TCP connects, failed ones included, and waiting for a free connection slot.
+    pub connect_us: u64,
+    /// TLS handshake.
+    pub tls_us: u64,
+    /// Request handed to the connection until the head of the answer was read.
+    pub first_byte_us: u64,
+    /// Everything, until the last byte of the answer.
+    pub total_us: u64,
+    /// Whether an open connection was used.
+    pub is_reused: bool,
+}
+
+/// Whole microseconds since `start`.
+pub(super) fn micros_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Bounds of reading an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadBounds {
+    pub(super) excerpt_max: usize,
+    pub(super) body_max: u64,
+}
+
+/// How far an attempt has come: decides what running out of time means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Resolve,
+    Connect,
+    Handshake,
+    Answer,
+    Body,
+}
+
+/// An exchange in the making. Lives outside the timed part, so that what was learnt before the
+/// time ran out is kept.
+pub(super) struct Draft {
+    pub(super) phase: Phase,
+    pub(super) timing: Timing,
+    started: Instant,
+    phase_started: Instant,
+    headers: HeaderMap,
+    excerpt: BytesMut,
+    body_bytes: u64,
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+}
+
+impl Draft {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            phase: Phase::Resolve,
+            timing: Timing::default(),
+            started: now,
+            phase_started: now,
+            headers: HeaderMap::new(),
+            excerpt: BytesMut::new(),
+            body_bytes: 0,
+            local: None,
+            remote: None,
+        }
+    }
+
+    /// Goes on to another phase and books the time of the one that ends.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        self.book();
+        self.phase = phase;
+    }
+
+    /// Notes which connection is used.
+    pub(super) fn on(&mut self, local: SocketAddr, remote: SocketAddr) {
+        self.local = Some(local);
+        self.remote = Some(remote);
+    }
+
+    /// Notes that the open connection was of no use, and that there is none now.
+    pub(super) fn off(&mut self) {
+        self.timing.is_reused = false;
+        self.local = None;
+        self.remote = None;
+    }
+
+    /// Puts the result to what was learnt. Books the time: call it when the answer is complete.
+    pub(super) fn finish(mut self, result: Result<u16, Fault>) -> Exchange {
+        self.book();
+        self.timing.total_us = micros_since(self.started);
+        let (outcome, detail) = match result {
+            Ok(status) => (Outcome::Answered { status }, None),
+            Err(fault) => (Outcome::Failed(fault.failure), Some(fault.detail)),
+        };
+        let kept = u64::try_from(self.excerpt.len()).unwrap_or(u64::MAX);
+        Exchange {
+            outcome,
+            response_headers: self.headers,
+            excerpt: self.excerpt.freeze(),
+            body_bytes: self.body_bytes,
+            is_truncated: self.body_bytes > kept,
+            detail,
+            timing: self.timing,
+            local: self.local,
+            remote: self.remote,
+        }
+    }
+
+    /// What it means that the time ran out in this phase.
+    pub(super) fn out_of_time(&self, limit: Duration) -> Fault {
+        let (failure, what) = match self.phase {
+            Phase::Resolve => (Failure::DnsFailure, "resolving the name"),
+            Phase::Connect => (Failure::ConnectTimeout, "connecting"),
+            Phase::Handshake => (Failure::TlsFailure, "the TLS handshake"),
+            Phase::Answer => (Failure::ResponseTimeout, "waiting for the answer"),
+            Phase::Body => (Failure::ResponseTimeout, "reading the response body"),
+        };
+        let detail = format!("the limit of {limit:?} was reached while {what}");
+        Fault::new(failure, detail)
+    }
+
+    fn book(&mut self) {
+        let now = Instant::now();
+        let spent = now.saturating_duration_since(self.phase_started);
+        let spent_us = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX);
+        self.phase_started = now;
+        let timing = &mut self.timing;
+        let part = match self.phase {
+            Phase::Resolve => &mut timing.dns_us,
+            Phase::Connect => &mut timing.connect_us,
+            Phase::Handshake => &mut timing.tls_us,
+            Phase::Answer => &mut timing.first_byte_us,
+            Phase::Body => return, // the rest of the total
+        };
+        *part = part.saturating_add(spent_us);
+    }
+}
+
+/// A complete answer.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// The connection, when it may carry another request.
+    pub(super) reusable: Option<Reusable>,
+    is_complete: bool,
+    keep: Option<Duration>,
+}
+
+/// A connection after its answer.
+pub(super) struct Reusable {
+    pub(super) key: Key,
+    pub(super) connection: Connection,
+    /// How long the receiver promised to keep it open without use.
+    pub(super) keep: Option<Duration>,
+}
+
+impl Answer {
+    /// Joins the answer and the connection it came on; one that was not read to the end of the
+    /// answer is closed here.
+    pub(super) fn on(mut self, key: Key, connection: Connection) -> Self {
+        let keep = self.keep;
+        self.reusable = self.is_complete.then_some(Reusable {
+            key,
+            connection,
+            keep,
+        });
+        self
+    }
+}
+
+/// What came of putting a request on a connection.
+pub(super) enum Sent {
+    /// The answer is here.
+    Answered(Answer),
+    /// The connection was closed before any byte was written: the request is as it was.
+    Unwritten(Request<Full<Bytes>>),
+}
+
+/// Sends the request and reads the answer to its end or to the bound.
+pub(super) async fn exchange(
+    connection: &mut Connection,
+    request: Request<Full<Bytes>>,
+    bounds: ReadBounds,
+    draft: &mut Draft,
+) -> Result<Sent, Fault> {
+    draft.on(connection.local, connection.remote);
+    draft.enter(Phase::Answer);
+    let response = match connection.sender.try_send_request(request).await {
+        Ok(response) => response,
+        Err(mut refused) => {
+            return match refused.take_message() {
+                Some(request) => Ok(Sent::Unwritten(request)),
+                None => Err(Fault::http(refused.error(), "no answer")),
+            };
+        }
+    };
+    draft.enter(Phase::Body);
+    let (head, body) = response.into_parts();
+    draft.headers = head.headers;
+    let is_complete = read_body(body, bounds, draft).await?;
+    Ok(Sent::Answered(Answer {
+        status: head.status.as_u16(),
+        reusable: None,
+        is_complete,
+        keep: promised_idle(&draft.headers),
+    }))
+}
+
+/// Reads until the end (true) or the bound (false). Dropping a body that has not ended closes
+/// its connection.
+async fn read_body(
+    mut body: Incoming,
+    bounds: ReadBounds,
+    draft: &mut Draft,
+) -> Result<bool, Fault> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Fault::http(&error, "the response body broke off"))?;
+        let Ok(chunk) = frame.into_data() else {
+            continue; // trailers are not kept
+        };
+        // Copied, as the chunk may be a small part of a large read buffer.
+        let room = bounds.excerpt_max.saturating_sub(draft.excerpt.len());
+        let (kept, _) = chunk.split_at(room.min(chunk.len()));
+        draft.excerpt.extend_from_slice(kept);
+        let read = draft
+            .body_bytes
+            .saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+        draft.body_bytes = read.min(bounds.body_max);
+        if read > bounds.body_max {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// How long the receiver keeps the connection idle, from `Keep-Alive: timeout=<s>`. We stop using
+/// it earlier: a request that crosses the close on the wire is lost, and is not sent twice.
+fn promised_idle(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers
+        .get(HeaderName::from_static("keep-alive"))?
+        .to_str()
+        .ok()?;
+    let seconds: u64 = text
+        .split(',')
+        .filter_map(|part| part.trim().split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))
+        .and_then(|(_, value)| value.trim().parse().ok())?;
+    Some(Duration::from_millis(
+        seconds.saturating_mul(1_000).saturating_sub(500),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_promise_that_is_no_number_is_no_promise() {
+        for text in [
+            "",
+            "timeout",
+            "timeout=",
+            "timeout=-1",
+            "timeout=inf",
+            "max=5",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("keep-alive", HeaderValue::from_static(text));
+            assert_eq!(promised_idle(&headers), None, "{text}");
+        }
+        assert_eq!(promised_idle(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_connection_is_left_before_the_receiver_closes_it() {
+        for (text, expected_ms) in [
+            ("timeout=5, max=100", 4_500),
+            ("max=1,Timeout = 60", 59_500),
+            ("timeout=0", 0),
+            ("timeout=18446744073709551615", u64::MAX - 500),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("keep-alive", HeaderValue::from_static(text));
+            let expected = Some(Duration::from_millis(expected_ms));
+            assert_eq!(promised_idle(&headers), expected, "{text}");
+        }
+    }
+}

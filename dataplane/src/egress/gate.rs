@@ -1,0 +1,157 @@
+//! How many connections may be open: per project, per destination, in all.
+//!
+//! At a limit the newcomer waits, within its own connect time, until a connection ends; idle
+//! ones that stand in its way are given up. Counted from before the connect to the end of the
+//! connection's task, so that the limit is one on sockets.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use outrider_webhook::id::ProjectId;
+use tokio::sync::Notify;
+
+use super::pool::{Give, Pool};
+
+/// Limits on open connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caps {
+    pub(super) per_project: usize,
+    pub(super) per_destination: usize,
+    pub(super) total: usize,
+}
+
+#[derive(Default)]
+struct Counts {
+    projects: HashMap<ProjectId, usize>,
+    destinations: HashMap<SocketAddr, usize>,
+    total: usize,
+}
+
+/// Counts open connections.
+pub(super) struct Gate {
+    caps: Caps,
+    counts: Mutex<Counts>,
+    freed: Notify,
+    waiting: AtomicUsize,
+}
+
+/// The right to have one connection open; given back on drop.
+pub(super) struct Permit {
+    gate: Arc<Gate>,
+    project: ProjectId,
+    destination: SocketAddr,
+}
+
+impl Gate {
+    pub(super) fn new(caps: Caps) -> Arc<Self> {
+        Arc::new(Self {
+            caps,
+            counts: Mutex::default(),
+            freed: Notify::new(),
+            waiting: AtomicUsize::new(0),
+        })
+    }
+
+    /// Waits for room. Cancel-safe; the caller bounds the time.
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        project: ProjectId,
+        destination: SocketAddr,
+        pool: &Pool,
+    ) -> Permit {
+        let _waiting = Waiting::new(&self.waiting);
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable(); // before the look, so that no end is missed between the two
+            match self.try_enter(project, destination) {
+                Ok(permit) => return permit,
+                Err(full) => pool.give_up_one(full),
+            };
+            freed.await;
+        }
+    }
+
+    /// A connection became idle: whoever waits may want it given up.
+    pub(super) fn idle_changed(&self) {
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// Connections open now.
+    pub(super) fn open(&self) -> usize {
+        self.lock().total
+    }
+
+    fn try_enter(
+        self: &Arc<Self>,
+        project: ProjectId,
+        destination: SocketAddr,
+    ) -> Result<Permit, Give> {
+        let mut counts = self.lock();
+        let of = |count: Option<&usize>| count.copied().unwrap_or(0);
+        if of(counts.projects.get(&project)) >= self.caps.per_project {
+            return Err(Give::Project(project));
+        }
+        if of(counts.destinations.get(&destination)) >= self.caps.per_destination {
+            return Err(Give::Destination(destination));
+        }
+        if counts.total >= self.caps.total {
+            return Err(Give::Any);
+        }
+        *counts.projects.entry(project).or_default() += 1;
+        *counts.destinations.entry(destination).or_default() += 1;
+        counts.total += 1;
+        Ok(Permit {
+            gate: Arc::clone(self),
+            project,
+            destination,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut counts = self.gate.lock();
+        less(&mut counts.projects, self.project);
+        less(&mut counts.destinations, self.destination);
+        counts.total = counts.total.saturating_sub(1);
+        drop(counts);
+        self.gate.freed.notify_waiters();
+    }
+}
+
+/// Counts one less, and forgets what has come to nothing.
+fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        if *count.get() <= 1 {
+            count.remove();
+        } else {
+            *count.get_mut() -= 1;
+        }
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::AcqRel);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

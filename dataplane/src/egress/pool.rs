@@ -1,0 +1,216 @@
+//! Connections kept open between attempts.
+//!
+//! The key holds everything that makes two connections different in the eyes of anyone: a
+//! connection is never shared by two projects, two source addresses or two policies. Bounded per
+//! key and in all; a connection is young (its address was checked when it was opened) and was
+//! idle for a short time only.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1::SendRequest;
+use outrider_webhook::id::ProjectId;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::tls::ProfileId;
+
+/// What must be equal for a connection to be used again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// Whose connection it is.
+    pub(super) project: ProjectId,
+    /// Local address it is bound to; `None` is the host's route.
+    pub(super) source: Option<IpAddr>,
+    /// The checked address it goes to.
+    pub(super) address: SocketAddr,
+    /// TLS settings; `None` is plain HTTP.
+    pub(super) tls: Option<ProfileId>,
+    /// Name in the certificate and in `Host`.
+    pub(super) server_name: Box<str>,
+    /// The address policy it was checked under.
+    pub(super) policy_version: u64,
+}
+
+/// Tells the task of a connection, by being dropped, that nobody will use it any more.
+pub(super) type Alive = oneshot::Sender<Infallible>;
+
+/// An open connection: the sending half; the other half is a task that ends when this is dropped.
+pub(super) struct Connection {
+    pub(super) _alive: Alive,
+    pub(super) sender: SendRequest<Full<Bytes>>,
+    pub(super) opened: Instant,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+    until: Instant,
+}
+
+impl Idle {
+    fn is_usable(&self, now: Instant) -> bool {
+        now < self.until && self.connection.sender.is_ready()
+    }
+}
+
+/// Bounds of the pool.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) idle_timeout: Duration,
+    pub(super) age_max: Duration,
+    pub(super) per_key_max: usize,
+    pub(super) total_max: usize,
+}
+
+/// Which idle connections may be given up to make room for a new one.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Give {
+    /// Any of this project.
+    Project(ProjectId),
+    /// Any to this address.
+    Destination(SocketAddr),
+    /// Any.
+    Any,
+}
+
+impl Give {
+    fn covers(self, key: &Key) -> bool {
+        match self {
+            Self::Project(project) => key.project == project,
+            Self::Destination(address) => key.address == address,
+            Self::Any => true,
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    queues: HashMap<Key, VecDeque<Idle>>, // oldest in front; no queue is empty
+    total: usize,
+}
+
+/// Idle connections.
+pub(super) struct Pool {
+    bounds: Bounds,
+    state: Mutex<State>,
+}
+
+impl Pool {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Takes the connection that was used last, which is the one least likely to be closed by the
+    /// other side; drops those found unusable on the way.
+    pub(super) fn take(&self, key: &Key) -> Option<Connection> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let State { queues, total } = &mut *state;
+        let queue = queues.get_mut(key)?;
+        let mut found = None;
+        while found.is_none()
+            && let Some(idle) = queue.pop_back()
+        {
+            *total -= 1;
+            found = idle.is_usable(now).then_some(idle.connection);
+        }
+        if queue.is_empty() {
+            queues.remove(key);
+        }
+        found
+    }
+
+    /// Keeps a connection for the next attempt. `promised`: how long the receiver said it keeps
+    /// idle connections. At the bound of its key the oldest gives way; at the bound of the
+    /// process the newcomer is closed.
+    pub(super) fn put(&self, key: Key, connection: Connection, promised: Option<Duration>) {
+        let now = Instant::now();
+        let keep = promised.map_or(self.bounds.idle_timeout, |promised| {
+            promised.min(self.bounds.idle_timeout)
+        });
+        let until = (now + keep).min(connection.opened + self.bounds.age_max);
+        if until <= now || self.bounds.per_key_max == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        let State { queues, total } = &mut *state;
+        let full = *total >= self.bounds.total_max;
+        let oldest = match queues.get_mut(&key) {
+            Some(queue) if full || queue.len() >= self.bounds.per_key_max => queue.pop_front(),
+            _ if full => return,
+            _ => None,
+        };
+        if oldest.is_none() {
+            *total += 1;
+        }
+        queues.entry(key).or_default().push_back(Idle {
+            connection,
+            since: now,
+            until,
+        });
+    }
+
+    /// Closes what is over its time, or was closed by the other side.
+    pub(super) fn reap(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let mut total = 0;
+        state.queues.retain(|_, queue| {
+            queue.retain(|idle| idle.is_usable(now));
+            total += queue.len();
+            !queue.is_empty()
+        });
+        state.total = total;
+    }
+
+    /// Closes the connection that was idle longest among those that may be given up. A scan: only
+    /// called when a limit on open connections is reached.
+    pub(super) fn give_up_one(&self, which: Give) -> bool {
+        let mut state = self.lock();
+        let oldest = state
+            .queues
+            .iter()
+            .filter(|(key, _)| which.covers(key))
+            .filter_map(|(key, queue)| Some((queue.front()?.since, key)))
+            .min_by_key(|(since, _)| *since)
+            .map(|(_, key)| key.clone());
+        let Some(key) = oldest else { return false };
+        let State { queues, total } = &mut *state;
+        let Some(queue) = queues.get_mut(&key) else {
+            return false;
+        };
+        if queue.pop_front().is_some() {
+            *total -= 1;
+        }
+        if queue.is_empty() {
+            queues.remove(&key);
+        }
+        true
+    }
+
+    /// Closes all.
+    pub(super) fn clear(&self) {
+        *self.lock() = State::default();
+    }
+
+    /// How many are idle.
+    pub(super) fn idle(&self) -> usize {
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held is a bug elsewhere; the worst left behind is a wrong count.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

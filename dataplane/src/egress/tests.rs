@@ -1,0 +1,8 @@
+//! Egress against real sockets on loopback.
+
+mod answers;
+mod connections;
+mod names;
+mod policy;
+mod support;
+mod tls;

@@ -1,0 +1,336 @@
+//! `POST /api/v1/projects/{id}/events` and `/fanout`: a backend service publishes an event.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use outrider_config::snapshot::{ApiKey, ProjectTable};
+use outrider_store::Accepted;
+use outrider_webhook::event::{
+    Audience, EventFacts, HeaderList, Origin, Proof, RawEvent, VerifiedEvent,
+};
+use outrider_webhook::id::{EndpointId, ProjectId};
+use outrider_webhook::verify::ApiKeyDigest;
+use outrider_webhook::{event_type, json};
+use pingora::protocols::http::ServerSession;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Intake;
+use super::reply::Reply;
+
+/// Longest idempotency key and owner id, bytes.
+const KEY_BYTES_MAX: usize = 255;
+
+/// Headers a sender may not set: they frame the request or are ours to write.
+const RESERVED_HEADERS: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// The body of both calls; unknown fields are ignored, as the contract wants.
+#[derive(Deserialize)]
+struct EventSpec<'a> {
+    endpoint_id: Option<String>,
+    /// The old spelling of `endpoint_id`.
+    app_id: Option<String>,
+    owner_id: Option<String>,
+    event_type: Option<String>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    custom_headers: Option<BTreeMap<String, String>>,
+    idempotency_key: Option<String>,
+}
+
+/// Answers a publishing call: the metric label and the reply, or a refusal.
+pub(super) async fn answer(
+    intake: &Intake,
+    http: &mut ServerSession,
+    project: &str,
+    is_fanout: bool,
+) -> Result<(&'static str, Reply), Reply> {
+    if http.req_header().method != Method::POST {
+        return Err(Reply::wrong_method("POST"));
+    }
+    let snapshot = intake.table.load();
+    let now_s = intake.clock.now_ms() / 1000;
+    let presented = presented_key(http)?;
+    let key = snapshot
+        .api_key(&presented)
+        .filter(|key| key.expires_at_s().is_none_or(|at| now_s < at));
+    let (key, proof) = key
+        .and_then(|key| Some((key, key.digest().prove(&presented)?)))
+        .ok_or_else(unknown_key)?;
+    let table = project_of(&snapshot, key, project)?;
+    check_content_type(http)?;
+    let (raw, _reserved) = intake
+        .read_event(http, table.project().body_bytes_max())
+        .await?;
+    let event = verified(proof, table, &raw, is_fanout)?;
+    let revision = snapshot.version().map_or(0, |version| version.revision);
+    let accepted = intake.accept(event, table, revision).await?;
+    Ok(reply(intake, accepted, is_fanout))
+}
+
+/// The digest of the bearer token, exactly one space after the scheme (contract 2.1).
+fn presented_key(http: &ServerSession) -> Result<ApiKeyDigest, Reply> {
+    let mut values = http
+        .req_header()
+        .headers
+        .get_all(header::AUTHORIZATION)
+        .iter();
+    let token = values
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.split_once(' '));
+    match token {
+        Some((scheme, token))
+            if values.next().is_none()
+                && scheme.eq_ignore_ascii_case("bearer")
+                && !token.is_empty() =>
+        {
+            Ok(ApiKeyDigest::of(token))
+        }
+        _ => Err(Reply::refuse(
+            StatusCode::UNAUTHORIZED,
+            "authentication_required",
+            "Authentication required",
+        )),
+    }
+}
+
+fn unknown_key() -> Reply {
+    Reply::refuse(
+        StatusCode::UNAUTHORIZED,
+        "unknown_key",
+        "authorization failed",
+    )
+}
+
+/// The key decides the project; a path that names another one does not exist for it (RULINGS 23).
+fn project_of<'a>(
+    snapshot: &'a outrider_config::snapshot::Snapshot,
+    key: &ApiKey,
+    path: &str,
+) -> Result<&'a ProjectTable, Reply> {
+    let named: Option<ProjectId> = path.parse().ok();
+    match snapshot.project(key.project()) {
+        Some(table) if named == Some(key.project()) => Ok(table),
+        _ => Err(Reply::refuse(
+            StatusCode::NOT_FOUND,
+            "unknown_project",
+            "project not found",
+        )),
+    }
+}
+
+/// Anything but JSON is a 415 with an empty body; none at all is taken for JSON (contract 2.1).
+fn check_content_type(http: &ServerSession) -> Result<(), Reply> {
+    let is_json = match http.get_header(header::CONTENT_TYPE) {
+        None => true,
+        Some(value) => {
+            let value = value.as_bytes();
+            value.is_empty()
+                || value
+                    .get(..16)
+                    .is_some_and(|head| head.eq_ignore_ascii_case(b"application/json"))
+        }
+    };
+    if is_json {
+        return Ok(());
+    }
+    Err(Reply {
+        code: Some("unsupported_media_type"),
+        ..Reply::empty(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    }
+    .last())
+}
+
+fn verified(
+    proof: Proof,
+    table: &ProjectTable,
+    raw: &RawEvent,
+    is_fanout: bool,
+) -> Result<VerifiedEvent, Reply> {
+    let spec = parse(&raw.body)?;
+    let data = spec
+        .data
+        .ok_or_else(|| invalid("please provide your data"))?;
+    let event_type = spec.event_type.filter(|text| !text.is_empty());
+    let event_type = event_type.ok_or_else(|| invalid("please provide an event type"))?;
+    event_type::check_name(&event_type).map_err(|error| invalid(&error.to_string()))?;
+    let audience = if is_fanout {
+        owner(spec.owner_id)?
+    } else {
+        endpoint(table, spec.endpoint_id.or(spec.app_id))?
+    };
+    let project = table.project();
+    let facts = EventFacts {
+        project: project.id(),
+        origin: Origin::Api,
+        audience,
+        event_type: event_type.into(),
+        headers: custom_headers(spec.custom_headers.unwrap_or_default())?,
+        query: Box::default(),
+        path: Box::default(),
+        body: compact(&raw.body, data)?,
+        idempotency_key: idempotency_key(spec.idempotency_key)?,
+        idempotency_window_ms: project.idempotency_window_ms(),
+        received_ms: raw.received_ms,
+    };
+    Ok(VerifiedEvent::new(proof, facts))
+}
+
+/// The delivered bytes: whitespace removed once, here; stored, signed and sent as they are (RULINGS 20).
+fn compact(body: &Bytes, data: &RawValue) -> Result<Bytes, Reply> {
+    let data = body.slice_ref(data.get().as_bytes()); // a view of the body, no copy
+    json::compact(&data).map_err(|error| invalid(&format!("`data` is not valid JSON: {error}")))
+}
+
+fn endpoint(table: &ProjectTable, id: Option<String>) -> Result<Audience, Reply> {
+    let id = id
+        .filter(|id| !id.is_empty())
+        .ok_or_else(|| invalid("please provide an endpoint ID"))?;
+    let known = id
+        .parse::<EndpointId>()
+        .ok()
+        .filter(|id| table.endpoint(*id).is_some());
+    known.map(Audience::Endpoint).ok_or_else(|| {
+        Reply::refuse(
+            StatusCode::NOT_FOUND,
+            "unknown_endpoint",
+            "endpoint not found",
+        )
+    })
+}
+
+fn owner(id: Option<String>) -> Result<Audience, Reply> {
+    let id = id
+        .filter(|id| !id.is_empty())
+        .ok_or_else(|| invalid("please provide an owner id"))?;
+    if id.len() > KEY_BYTES_MAX {
+        return Err(invalid(&format!(
+            "`owner_id` is longer than {KEY_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(Audience::Owner(id.into()))
+}
+
+fn idempotency_key(key: Option<String>) -> Result<Option<Box<str>>, Reply> {
+    let Some(key) = key.filter(|key| !key.is_empty()) else {
+        return Ok(None);
+    };
+    // It travels as a header value on every delivery.
+    if key.len() > KEY_BYTES_MAX || HeaderValue::from_str(&key).is_err() {
+        let message =
+            format!("`idempotency_key` must be 1 to {KEY_BYTES_MAX} printable ASCII characters");
+        return Err(invalid(&message));
+    }
+    Ok(Some(key.into()))
+}
+
+fn custom_headers(headers: BTreeMap<String, String>) -> Result<HeaderList, Reply> {
+    headers
+        .into_iter()
+        .map(|(name, value)| {
+            let bad = |why: &str| invalid(&format!("`custom_headers.{name}` {why}"));
+            let parsed: HeaderName = name.parse().map_err(|_| bad("is not a header name"))?;
+            if RESERVED_HEADERS.contains(&parsed) {
+                return Err(bad("cannot be set by an event"));
+            }
+            let value = HeaderValue::from_str(&value)
+                .map_err(|_| bad("has a value that is no header value"))?;
+            Ok((parsed, value))
+        })
+        .collect()
+}
+
+/// Parses the body; errors carry the contract's texts (section 2.3).
+fn parse(body: &Bytes) -> Result<EventSpec<'_>, Reply> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(invalid("body must not be empty"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        match serde_json::from_slice::<serde_json::Value>(body) {
+            Err(_) => {
+                let at = offset(body, error.line(), error.column());
+                invalid(&format!(
+                    "body contains badly-formed JSON (at character {at})"
+                ))
+            }
+            Ok(value) => match wrong_type(&value) {
+                Some(field) => invalid(&format!(
+                    "body contains incorrect JSON type for field \"{field}\""
+                )),
+                None => invalid("body must be a JSON object with each field at most once"),
+            },
+        }
+    })
+}
+
+/// The first field whose type is wrong.
+fn wrong_type(value: &serde_json::Value) -> Option<&'static str> {
+    let texts = [
+        "endpoint_id",
+        "app_id",
+        "owner_id",
+        "event_type",
+        "idempotency_key",
+    ];
+    let is_bad_text = |field: &&str| {
+        value
+            .get(field)
+            .is_some_and(|found| !found.is_string() && !found.is_null())
+    };
+    if let Some(field) = texts.into_iter().find(is_bad_text) {
+        return Some(field);
+    }
+    let headers = value
+        .get("custom_headers")
+        .filter(|found| !found.is_null())?;
+    let is_good = headers
+        .as_object()
+        .is_some_and(|map| map.values().all(serde_json::Value::is_string));
+    (!is_good).then_some("custom_headers")
+}
+
+fn offset(body: &[u8], line: usize, column: usize) -> usize {
+    let before: usize = body
+        .split_inclusive(|byte| *byte == b'\n')
+        .take(line.saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum();
+    before + column
+}
+
+fn invalid(message: &str) -> Reply {
+    Reply::refuse(StatusCode::BAD_REQUEST, "invalid_event", message)
+}
+
+fn reply(intake: &Intake, accepted: Accepted, is_fanout: bool) -> (&'static str, Reply) {
+    let message = match (&accepted, is_fanout) {
+        (Accepted::Duplicate { .. }, _) => "Duplicate event received, but will not be sent",
+        (_, true) => "Endpoint fanout event queued successfully",
+        (_, false) => "Event queued successfully",
+    };
+    let (label, first, is_duplicate) = match accepted {
+        Accepted::Stored(id) => ("accepted", id, false),
+        Accepted::Duplicate { first, .. } => ("duplicate", first, true),
+    };
+    (
+        label,
+        Reply::accepted(
+            StatusCode::CREATED,
+            message,
+            intake.log.uids().event(first),
+            is_duplicate,
+        ),
+    )
+}

@@ -1,0 +1,119 @@
+//! Starting and stopping the public listener: Pingora's server on a thread of its own.
+
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::services::listening::Service;
+use tokio_util::sync::CancellationToken;
+
+use super::Intake;
+
+/// How long the listener may take until it answers a connection.
+const START_LIMIT: Duration = Duration::from_secs(5);
+
+/// The public listener could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The configured address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Pingora did not come up.
+    #[error("the listener on {address} did not come up within {START_LIMIT:?}")]
+    NotUp {
+        /// The configured address.
+        address: SocketAddr,
+    },
+    /// No thread to run on.
+    #[error("cannot start the listener's thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The running public listener.
+pub struct PublicListener {
+    thread: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl PublicListener {
+    /// Binds and serves with `threads` threads. Returns once a connection is answered.
+    ///
+    /// # Errors
+    /// [`ListenError`] when the address cannot be had: fatal at start, as Pingora itself would
+    /// stay alive without its port.
+    pub async fn start(
+        address: SocketAddr,
+        intake: Intake,
+        threads: usize,
+    ) -> Result<Self, ListenError> {
+        let bind_error = |source| ListenError::Bind { address, source };
+        drop(std::net::TcpListener::bind(address).map_err(bind_error)?);
+        let stop = CancellationToken::new();
+        let signal = StopSignal(stop.clone());
+        let thread = std::thread::Builder::new()
+            .name("public-listener".into())
+            .spawn(move || serve(address, intake, threads, signal))
+            .map_err(ListenError::Thread)?;
+        let listener = Self { thread, stop };
+        match tokio::time::timeout(START_LIMIT, answers(address)).await {
+            Ok(()) => Ok(listener),
+            Err(_) => Err(ListenError::NotUp { address }),
+        }
+    }
+
+    /// Stops accepting, lets requests under way end, and waits for the threads.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let thread = self.thread;
+        if tokio::task::spawn_blocking(move || thread.join())
+            .await
+            .is_ok_and(|joined| joined.is_ok())
+        {
+            tracing::info!("public listener stopped");
+        } else {
+            tracing::error!("the public listener's thread ended with a panic");
+        }
+    }
+}
+
+async fn answers(address: SocketAddr) {
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn serve(address: SocketAddr, intake: Intake, threads: usize, signal: StopSignal) {
+    let conf = ServerConf {
+        threads,
+        grace_period_seconds: Some(1),
+        graceful_shutdown_timeout_seconds: Some(5),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let mut service = Service::new("public".to_owned(), intake);
+    service.add_tcp(&address.to_string());
+    server.add_service(service);
+    server.run(RunArgs {
+        shutdown_signal: Box::new(signal),
+    });
+}
+
+/// Our own stop instead of process signals: the drain decides when the listener goes.
+struct StopSignal(CancellationToken);
+
+#[async_trait]
+impl ShutdownSignalWatch for StopSignal {
+    async fn recv(&self) -> ShutdownSignal {
+        self.0.cancelled().await;
+        ShutdownSignal::GracefulTerminate
+    }
+}

@@ -1,0 +1,139 @@
+//! Replies of the public listener: Convoy's envelope, one error code each.
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use outrider_store::AcceptError;
+use outrider_webhook::id::Uid;
+use serde::Serialize;
+
+/// Header that carries the stable error code; Convoy's envelope has no field for it.
+pub(super) const ERROR_HEADER: &str = "x-outrider-error";
+
+/// A complete reply.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) content_type: HeaderValue,
+    pub(super) body: Bytes,
+    /// Stable code of a refusal; also the metric label.
+    pub(super) code: Option<&'static str>,
+    pub(super) retry_after_s: Option<u32>,
+    /// Methods to name on a 405.
+    pub(super) allow: Option<&'static str>,
+    /// The request was not read to its end, or must not be trusted for another one.
+    pub(super) is_last: bool,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    status: bool,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<T>,
+}
+
+#[derive(Serialize)]
+struct Created {
+    uid: Uid,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+impl Reply {
+    /// An accepted event, or the first one of a repeat.
+    pub(super) fn accepted(status: StatusCode, message: &str, uid: Uid, duplicate: bool) -> Self {
+        Self::envelope(status, true, message, Some(Created { uid, duplicate }))
+    }
+
+    /// A success without payload.
+    pub(super) fn done(message: &str) -> Self {
+        Self::envelope(StatusCode::OK, true, message, Some(serde_json::Value::Null))
+    }
+
+    /// A source's own answer.
+    pub(super) fn custom(content_type: HeaderValue, body: Bytes) -> Self {
+        Self {
+            content_type,
+            body,
+            ..Self::empty(StatusCode::OK)
+        }
+    }
+
+    /// No body at all.
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            content_type: HeaderValue::from_static("application/json"),
+            body: Bytes::new(),
+            code: None,
+            retry_after_s: None,
+            allow: None,
+            is_last: false,
+        }
+    }
+
+    /// A refusal. `message` says what to change; it never carries a secret.
+    pub(super) fn refuse(status: StatusCode, code: &'static str, message: &str) -> Self {
+        Self {
+            code: Some(code),
+            ..Self::envelope(status, false, message, None::<()>)
+        }
+    }
+
+    /// As before, and the connection ends with it.
+    pub(super) fn last(self) -> Self {
+        Self {
+            is_last: true,
+            ..self
+        }
+    }
+
+    /// Wrong method; `allow` names the right ones.
+    pub(super) fn wrong_method(allow: &'static str) -> Self {
+        let message = format!("method not allowed here, use {allow}");
+        Self {
+            allow: Some(allow),
+            ..Self::refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                &message,
+            )
+        }
+    }
+
+    /// The body is larger than `limit` bytes.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let message = format!("request body too large: at most {limit} bytes are accepted here");
+        Self::refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &message).last()
+    }
+
+    /// The log did not take the event.
+    pub(super) fn not_stored(error: &AcceptError) -> Self {
+        let status = match error {
+            AcceptError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self {
+            retry_after_s: error.retry_after_s(),
+            ..Self::refuse(status, error.code(), &error.to_string())
+        }
+    }
+
+    fn envelope(
+        status: StatusCode,
+        is_success: bool,
+        message: &str,
+        data: Option<impl Serialize>,
+    ) -> Self {
+        let body = serde_json::to_vec(&Envelope {
+            status: is_success,
+            message,
+            data,
+        })
+        .unwrap_or_default();
+        Self {
+            body: body.into(),
+            ..Self::empty(status)
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The data plane: carries the traffic, on a routing table pushed by the control plane.
+//!
+//! The path of an event through this crate: [`ingest`] -> verify -> [`route`] -> store ->
+//! [`queue`] -> [`deliver`] -> sign -> [`egress`] -> decide. It never imports the control
+//! plane; the two meet in `xds` alone. The only crate that knows Pingora.
+
+pub mod admin;
+pub mod chance;
+pub mod deliver;
+pub mod egress;
+pub mod ingest;
+pub mod metrics;
+pub mod queue;
+pub mod route;
+pub mod stats;
+pub mod table;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outrider_store::{Clock, FatalError, LocalLog, OpenError, Recovered};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::admin::State;
+use self::chance::Chance;
+use self::deliver::Deliverer;
+use self::egress::{Egress, EgressError};
+use self::ingest::{Intake, Limits, ListenError, PublicListener};
+use self::metrics::Metrics;
+use self::queue::{PayloadCache, Queue};
+use self::stats::Stats;
+use self::table::RoutingTable;
+
+/// Payloads kept in memory for delivery, bytes (RULINGS 6).
+const PAYLOAD_CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// Beyond any attempt (120 s at most): a worker that holds a delivery longer is lost.
+const LEASE_LIMIT: Duration = Duration::from_secs(180);
+
+/// How the data plane is set up; from the bootstrap file and the command line.
+pub struct Settings {
+    /// Address of the public listener.
+    pub public_listen: SocketAddr,
+    /// Address of the administration listener.
+    pub admin_listen: SocketAddr,
+    /// Threads of the public listener.
+    pub threads: usize,
+    /// Bounds of intake requests.
+    pub intake: Limits,
+    /// The event log.
+    pub log: outrider_store::Options,
+    /// The way out.
+    pub egress: egress::Settings,
+    /// Attempts under way at once, over all endpoints.
+    pub in_flight_max: usize,
+    /// Attempts under way at once, per endpoint.
+    pub lane_concurrency: u32,
+    /// Bytes of a response kept with an attempt.
+    pub excerpt_bytes_max: usize,
+    /// How long a drain waits for attempts under way.
+    pub drain_grace: Duration,
+    /// Seed of the jitter.
+    pub seed: u64,
+    /// Test switches in use, to be shown as metrics.
+    pub unsafe_flags: Vec<&'static str>,
+}
+
+/// The data plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The administration address cannot be had.
+    #[error("cannot listen on {address} for administration: {source}")]
+    Admin {
+        /// The configured address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The public address cannot be had.
+    #[error(transparent)]
+    Public(#[from] ListenError),
+    /// The log cannot be opened.
+    #[error("cannot open the event log in {}: {source}", dir.display())]
+    Log {
+        /// Its directory.
+        dir: PathBuf,
+        /// Why.
+        source: OpenError,
+    },
+    /// The egress settings are unusable.
+    #[error("egress: {0}")]
+    Egress(#[from] EgressError),
+    /// A metric was declared twice: a programming error.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A data plane that has recovered its log and waits for configuration, then for traffic.
+pub struct DataPlane {
+    table: RoutingTable,
+    log: LocalLog,
+    queue: Queue,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    state: watch::Sender<State>,
+    stop_admin: CancellationToken,
+    admin: JoinHandle<()>,
+    deliverer: Arc<Deliverer>,
+    settings: Running,
+    recovered: Summary,
+}
+
+/// What is needed again after start.
+struct Running {
+    public_listen: SocketAddr,
+    threads: usize,
+    intake: Limits,
+    in_flight_max: usize,
+    drain_grace: Duration,
+}
+
+/// What recovery found.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Events in the log.
+    pub events: u64,
+    /// Deliveries that are not final.
+    pub pending: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// A data plane that serves.
+pub struct Serving {
+    plane: DataPlane,
+    listener: PublicListener,
+    stop_delivery: CancellationToken,
+    delivery: JoinHandle<()>,
+}
+
+impl DataPlane {
+    /// Recovers the log and assembles the parts. Serves administration from the first moment,
+    /// the public not before [`DataPlane::serve`].
+    ///
+    /// # Errors
+    /// [`StartError`]: an address or the log cannot be had.
+    pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new()?);
+        for flag in &settings.unsafe_flags {
+            metrics.unsafe_flags.with_label_values(&[flag]).set(1);
+        }
+        let (state, stats) = (
+            watch::Sender::new(State::PreInitializing),
+            watch::Sender::new(None),
+        );
+        let view = admin::View {
+            state: state.subscribe(),
+            stats: stats.subscribe(),
+            started: Instant::now(),
+        };
+        let address = settings.admin_listen;
+        let listener = admin::bind(address)
+            .await
+            .map_err(|source| StartError::Admin { address, source })?;
+        let stop_admin = CancellationToken::new();
+        let admin = tokio::spawn(admin::serve(listener, view, stop_admin.clone()));
+
+        let egress = Egress::new(settings.egress)?;
+        let cache = PayloadCache::new(PAYLOAD_CACHE_BYTES);
+        let queue = Queue::new(
+            Arc::clone(&clock),
+            cache,
+            settings.lane_concurrency,
+            LEASE_LIMIT,
+        );
+        let (log, recovered) = open_log(settings.log, Arc::clone(&clock), &queue).await?;
+        let recovered = restore(&queue, recovered);
+        let table = RoutingTable::new(queue.clone(), Arc::clone(&metrics));
+        let deliverer = Arc::new(Deliverer {
+            queue: queue.clone(),
+            table: table.clone(),
+            log: log.clone(),
+            egress: egress.clone(),
+            clock: Arc::clone(&clock),
+            chance: Chance::seeded(settings.seed),
+            metrics: Arc::clone(&metrics),
+            excerpt_bytes_max: settings.excerpt_bytes_max,
+        });
+        stats.send_replace(Some(Arc::new(Stats {
+            table: table.clone(),
+            queue: queue.clone(),
+            log: log.clone(),
+            egress,
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+        })));
+        state.send_replace(State::Initializing);
+        let settings = Running {
+            public_listen: settings.public_listen,
+            threads: settings.threads,
+            intake: settings.intake,
+            in_flight_max: settings.in_flight_max,
+            drain_grace: settings.drain_grace,
+        };
+        Ok(Self {
+            table,
+            log,
+            queue,
+            clock,
+            metrics,
+            state,
+            stop_admin,
+            admin,
+            deliverer,
+            settings,
+            recovered,
+        })
+    }
+
+    /// The table to connect to the control plane's stream.
+    #[must_use]
+    pub fn table(&self) -> RoutingTable {
+        self.table.clone()
+    }
+
+    /// The metrics.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// What recovery found.
+    #[must_use]
+    pub fn recovered(&self) -> &Summary {
+        &self.recovered
+    }
+
+    /// Fires when the log can no longer be trusted: the process is expected to end (exit 74).
+    #[must_use]
+    pub fn fatal(&self) -> watch::Receiver<Option<Arc<FatalError>>> {
+        self.log.fatal()
+    }
+
+    /// Waits for the first configuration, then opens the public listener and starts delivering.
+    ///
+    /// # Errors
+    /// [`StartError::Public`] when the address cannot be had.
+    pub async fn serve(self) -> Result<Serving, StartError> {
+        let mut version = self.table.watch();
+        // The sender lives in the table, so waiting can only end with a version.
+        let _ = version.wait_for(Option::is_some).await;
+        let intake = Intake::new(
+            self.table.clone(),
+            self.log.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.metrics),
+            self.settings.intake.clone(),
+        );
+        let listener =
+            PublicListener::start(self.settings.public_listen, intake, self.settings.threads)
+                .await?;
+        let stop_delivery = CancellationToken::new();
+        let run = Arc::clone(&self.deliverer).run(
+            self.settings.in_flight_max,
+            stop_delivery.clone(),
+            self.settings.drain_grace,
+        );
+        let delivery = tokio::spawn(run);
+        self.state.send_replace(State::Live);
+        Ok(Serving {
+            plane: self,
+            listener,
+            stop_delivery,
+            delivery,
+        })
+    }
+}
+
+impl Serving {
+    /// What is queued right now.
+    #[must_use]
+    pub fn depth(&self) -> queue::Depth {
+        self.plane.queue.depth()
+    }
+
+    /// The table in force.
+    #[must_use]
+    pub fn table(&self) -> &RoutingTable {
+        &self.plane.table
+    }
+
+    /// Finishes what is in flight, takes nothing new, and closes the log. What was accepted and
+    /// not delivered stays open in the log.
+    ///
+    /// # Errors
+    /// When the log could not be closed cleanly; nothing acknowledged is lost by that.
+    pub async fn drain(self) -> Result<(), outrider_store::CloseError> {
+        let plane = self.plane;
+        plane.state.send_replace(State::Draining);
+        self.listener.stop().await; // intake first: what it accepts now may still be delivered
+        self.stop_delivery.cancel();
+        if self.delivery.await.is_err() {
+            tracing::error!("the dispatcher ended with a panic");
+        }
+        drop(plane.deliverer);
+        let closed = plane.log.close().await;
+        plane.stop_admin.cancel();
+        if plane.admin.await.is_err() {
+            tracing::error!("the admin listener ended with a panic");
+        }
+        closed
+    }
+}
+
+async fn open_log(
+    options: outrider_store::Options,
+    clock: Arc<dyn Clock>,
+    queue: &Queue,
+) -> Result<(LocalLog, Recovered), StartError> {
+    let (dir, sink) = (options.dir.clone(), queue.sink());
+    let opened = tokio::task::spawn_blocking(move || LocalLog::open(options, clock, sink)).await;
+    match opened {
+        Ok(opened) => opened.map_err(|source| StartError::Log { dir, source }),
+        // A panic in recovery is a bug; it ends the start as loudly as any other failure.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+fn restore(queue: &Queue, recovered: Recovered) -> Summary {
+    let summary = Summary {
+        events: recovered.events,
+        pending: recovered.pending.len(),
+        elapsed: recovered.elapsed,
+    };
+    queue.restore(recovered.pending);
+    summary
+}

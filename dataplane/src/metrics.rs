@@ -1,0 +1,249 @@
+//! All metrics of the data plane, declared once, with help text. Labels come from closed lists.
+
+use std::time::Duration;
+
+use outrider_config::snapshot::Quarantined;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Latency buckets in seconds (field standard, `standards` section 4).
+const LATENCY_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+
+/// The registry and the handles the hot path uses without a look-up by name.
+pub struct Metrics {
+    registry: Registry,
+    /// Intake requests by kind of source and result.
+    pub ingest_requests: IntCounterVec,
+    /// Head read to reply, seconds.
+    pub ingest_duration: Histogram,
+    /// Accept to durable, seconds.
+    pub append_duration: Histogram,
+    /// Refused verifications by reason.
+    pub verify_failures: IntCounterVec,
+    /// Routed events by result: matched, unmatched.
+    pub events_routed: IntCounterVec,
+    /// Attempts by outcome.
+    pub attempts: IntCounterVec,
+    /// One attempt, seconds.
+    pub attempt_duration: Histogram,
+    /// Accept to success, seconds.
+    pub end_to_end: Histogram,
+    /// Real start minus planned start, seconds.
+    pub schedule_lag: Histogram,
+    /// Deliveries that reached a final state, by result.
+    pub finished: IntCounterVec,
+    /// Attempts under way.
+    pub in_flight: IntGauge,
+    /// Deliveries in the queue by state; set when read.
+    pub queue_depth: IntGaugeVec,
+    /// Age of the oldest due delivery, seconds; set when read.
+    pub queue_oldest_age: IntGauge,
+    /// Leases taken back at their deadline; set when read.
+    pub leases_expired: IntGauge,
+    /// Figures of the log; set when read.
+    pub log: IntGaugeVec,
+    /// Figures of the egress; set when read.
+    pub egress: IntGaugeVec,
+    /// Refused egress by rule; set when read.
+    pub egress_denied: IntGaugeVec,
+    /// Test switches in use.
+    pub unsafe_flags: IntGaugeVec,
+    config_updates: IntCounterVec,
+    config_revision: IntGauge,
+    config_quarantined: IntGauge,
+    config_apply: Histogram,
+    /// 1 while the stream to the control plane is up.
+    pub xds_connected: IntGauge,
+}
+
+impl Metrics {
+    /// Declares everything.
+    ///
+    /// # Errors
+    /// Never with the names below; a duplicate or malformed name is a programming error.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let r = &registry;
+        let metrics = Self {
+            ingest_requests: counters(
+                r,
+                "ingest_requests_total",
+                "Intake requests",
+                &["source_kind", "result"],
+            )?,
+            ingest_duration: histogram(
+                r,
+                "ingest_duration_seconds",
+                "Request head read to reply written",
+            )?,
+            append_duration: histogram(
+                r,
+                "ingest_append_duration_seconds",
+                "Durable append of an event",
+            )?,
+            verify_failures: counters(
+                r,
+                "verify_failures_total",
+                "Refused verifications",
+                &["reason"],
+            )?,
+            events_routed: counters(r, "events_routed_total", "Routed events", &["result"])?,
+            attempts: counters(
+                r,
+                "delivery_attempts_total",
+                "Delivery attempts",
+                &["outcome", "attempt"],
+            )?,
+            attempt_duration: histogram(
+                r,
+                "delivery_attempt_duration_seconds",
+                "One delivery attempt",
+            )?,
+            end_to_end: histogram(r, "delivery_end_to_end_seconds", "Accepted to delivered")?,
+            schedule_lag: histogram(
+                r,
+                "delivery_schedule_lag_seconds",
+                "Real start minus planned start",
+            )?,
+            finished: counters(
+                r,
+                "deliveries_finished_total",
+                "Deliveries with a final state",
+                &["result"],
+            )?,
+            in_flight: gauge(r, "delivery_in_flight", "Attempts under way")?,
+            queue_depth: gauges(r, "queue_depth", "Deliveries in the queue", &["state"])?,
+            queue_oldest_age: gauge(
+                r,
+                "queue_oldest_age_seconds",
+                "Age of the oldest due delivery",
+            )?,
+            leases_expired: gauge(
+                r,
+                "queue_lease_expired",
+                "Leases taken back at their deadline since the start",
+            )?,
+            log: gauges(r, "wal", "Figures of the event log", &["figure"])?,
+            egress: gauges(r, "egress", "Figures of the egress", &["figure"])?,
+            egress_denied: gauges(
+                r,
+                "egress_blocked",
+                "Refused by the address policy since the start",
+                &["rule"],
+            )?,
+            unsafe_flags: gauges(
+                r,
+                "unsafe_flag",
+                "1 while a test switch is in use",
+                &["flag"],
+            )?,
+            config_updates: counters(
+                r,
+                "config_updates_total",
+                "Configuration revisions",
+                &["result"],
+            )?,
+            config_revision: gauge(r, "config_revision", "Revision in force")?,
+            config_quarantined: gauge(
+                r,
+                "config_quarantined",
+                "Resources refused by the last revision",
+            )?,
+            config_apply: histogram(
+                r,
+                "config_apply_duration_seconds",
+                "Compile and swap of one revision",
+            )?,
+            xds_connected: gauge(
+                r,
+                "xds_connected",
+                "1 while the stream to the control plane is up",
+            )?,
+            registry,
+        };
+        gauges(
+            &metrics.registry,
+            "build_info",
+            "1, with facts of the build",
+            &["version"],
+        )?
+        .with_label_values(&[env!("CARGO_PKG_VERSION")])
+        .set(1);
+        Ok(metrics)
+    }
+
+    /// One transaction of the control plane is in force.
+    pub fn config_applied(&self, took: Duration, revision: u64, quarantined: &[Quarantined]) {
+        let result = if quarantined.is_empty() {
+            "accepted"
+        } else {
+            "partly_quarantined"
+        };
+        self.config_updates.with_label_values(&[result]).inc();
+        self.config_revision
+            .set(i64::try_from(revision).unwrap_or(i64::MAX));
+        self.config_quarantined
+            .set(i64::try_from(quarantined.len()).unwrap_or(i64::MAX));
+        self.config_apply.observe(took.as_secs_f64());
+    }
+
+    /// Prometheus text format.
+    ///
+    /// # Errors
+    /// When a metric cannot be written as text, which is a programming error.
+    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+fn name(short: &str) -> String {
+    format!("outrider_{short}")
+}
+
+fn counters(
+    r: &Registry,
+    short: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let made = IntCounterVec::new(Opts::new(name(short), help), labels)?;
+    r.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn gauges(
+    r: &Registry,
+    short: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    let made = IntGaugeVec::new(Opts::new(name(short), help), labels)?;
+    r.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn gauge(r: &Registry, short: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let made = IntGauge::new(name(short), help)?;
+    r.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn histogram(r: &Registry, short: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    let made = Histogram::with_opts(
+        HistogramOpts::new(name(short), help).buckets(LATENCY_BUCKETS.to_vec()),
+    )?;
+    r.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+/// A counter child that is looked up once and kept.
+#[must_use]
+pub fn child(of: &IntCounterVec, labels: &[&str]) -> IntCounter {
+    of.with_label_values(labels)
+}

@@ -1,0 +1,310 @@
+//! The queue: lanes in memory, time, and leases (stage 5).
+//!
+//! Owns which delivery goes next and when; the log owns that a delivery exists at all. One lane
+//! per endpoint; lanes are served round robin over projects, then over the endpoints of the
+//! project, so nobody's backlog is in front of anybody else's. A waiting delivery costs memory
+//! only: there is no polling, [`Queue::lease`] sleeps until its next event. What must happen
+//! after a lost task hangs on the lease's deadline.
+//!
+//! Knows nothing of HTTP, signatures or configuration.
+
+mod cache;
+mod lanes;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use outrider_store::{AcceptedSink, Clock, Pending, Position, StoredEvent};
+use outrider_webhook::event::Target;
+use outrider_webhook::id::{DeliveryKey, ProjectId};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub use self::cache::{CachedEvent, PayloadCache};
+use self::lanes::Lanes;
+use self::schedule::{LeaseId, Schedule};
+
+/// Retries due later than this give up their cached payload and are read back when due.
+const CACHE_HORIZON_MS: i64 = 1_000;
+
+/// A delivery that waits for its turn.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Which delivery.
+    pub key: DeliveryKey,
+    /// Where its event is in the log.
+    pub position: Position,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Where it goes, as decided when it was accepted.
+    pub target: Target,
+    /// Configuration revision of that decision.
+    pub revision: u64,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When the event was accepted, Unix milliseconds.
+    pub accepted_ms: i64,
+    /// When this attempt was meant to start, Unix milliseconds.
+    pub due_ms: i64,
+    /// The event, when it is still in memory.
+    pub event: Option<Arc<CachedEvent>>,
+}
+
+/// A delivery handed to one worker. It comes back through [`Queue::complete`],
+/// [`Queue::retry`], [`Queue::park`] or, when its worker is lost, at its deadline.
+#[derive(Debug)]
+pub struct Lease {
+    /// The delivery.
+    pub entry: Entry,
+    id: LeaseId,
+}
+
+/// What is in the queue, for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Due now, waiting for their lane.
+    pub ready: usize,
+    /// Waiting for a time.
+    pub scheduled: usize,
+    /// Handed to a worker.
+    pub leased: usize,
+    /// In lanes that are parked until the configuration changes.
+    pub held: usize,
+    /// Leases that were taken back at their deadline, since the start.
+    pub leases_expired: u64,
+}
+
+/// The queue. Cheap to clone; all clones are one queue.
+#[derive(Clone)]
+pub struct Queue {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Notify,
+    clock: Arc<dyn Clock>,
+    cache: Arc<PayloadCache>,
+    lease_limit: Duration,
+}
+
+struct State {
+    lanes: Lanes,
+    schedule: Schedule,
+    expired: u64,
+}
+
+impl Queue {
+    /// An empty queue.
+    ///
+    /// `lane_concurrency`: attempts in flight per endpoint, at least 1. `lease_limit`: how long
+    /// a worker may hold a delivery before it is taken for lost; longer than any attempt.
+    #[must_use]
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        cache: Arc<PayloadCache>,
+        lane_concurrency: u32,
+        lease_limit: Duration,
+    ) -> Self {
+        let state = State {
+            lanes: Lanes::new(lane_concurrency.max(1)),
+            schedule: Schedule::default(),
+            expired: 0,
+        };
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                wake: Notify::new(),
+                clock,
+                cache,
+                lease_limit,
+            }),
+        }
+    }
+
+    /// The sink through which the log hands over what it made durable.
+    #[must_use]
+    pub fn sink(&self) -> Box<dyn AcceptedSink> {
+        Box::new(Sink {
+            queue: self.clone(),
+        })
+    }
+
+    /// Takes what recovery found open. Deliveries that were in flight are due at once.
+    pub fn restore(&self, pending: Vec<Pending>) {
+        let now_ms = self.shared.clock.now_ms();
+        let mut state = self.state();
+        for found in pending {
+            let entry = Entry {
+                key: found.key,
+                position: found.position,
+                project: found.project,
+                target: found.target,
+                revision: found.revision,
+                attempts: found.attempts,
+                accepted_ms: found.key.event.unix_ms(),
+                due_ms: found.due_ms,
+                event: None,
+            };
+            state.add(entry, now_ms);
+        }
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+
+    /// Waits for the next due delivery. Cancel-safe: a delivery is taken only when it is returned.
+    pub async fn lease(&self) -> Lease {
+        loop {
+            let (lease, wait) = self.try_lease();
+            if let Some(lease) = lease {
+                return lease;
+            }
+            match wait {
+                None => self.shared.wake.notified().await,
+                Some(wait) => tokio::select! {
+                    () = self.shared.wake.notified() => {}
+                    () = tokio::time::sleep(wait) => {}
+                },
+            }
+        }
+    }
+
+    /// The delivery has its final state.
+    pub fn complete(&self, lease: &Lease) {
+        self.give_back(lease, |_, _| {});
+    }
+
+    /// The delivery is due again at `due_ms` (Unix milliseconds), after `attempts` attempts in all.
+    pub fn retry(&self, lease: Lease, due_ms: i64, attempts: u32) {
+        let now_ms = self.shared.clock.now_ms();
+        let mut entry = lease.entry.clone();
+        entry.due_ms = due_ms;
+        entry.attempts = attempts;
+        if due_ms.saturating_sub(now_ms) > CACHE_HORIZON_MS {
+            entry.event = None;
+        }
+        self.give_back(&lease, |state, _| state.add(entry, now_ms));
+    }
+
+    /// The lane cannot be served under the configuration in force: it stands still, with this
+    /// delivery in front, until [`Queue::unpark`].
+    pub fn park(&self, lease: Lease) {
+        let entry = lease.entry.clone();
+        self.give_back(&lease, |state, _| state.lanes.park(entry));
+    }
+
+    /// Lets parked lanes go on. Called after every change of configuration.
+    pub fn unpark(&self) {
+        self.state().lanes.unpark();
+        self.shared.wake.notify_one();
+    }
+
+    /// What is in the queue now.
+    #[must_use]
+    pub fn depth(&self) -> Depth {
+        let state = self.state();
+        let (ready, held) = state.lanes.waiting();
+        Depth {
+            ready,
+            held,
+            scheduled: state.schedule.waiting(),
+            leased: state.schedule.leased(),
+            leases_expired: state.expired,
+        }
+    }
+
+    /// When the longest-waiting ready delivery was due, Unix milliseconds.
+    #[must_use]
+    pub fn oldest_due_ms(&self) -> Option<i64> {
+        self.state().lanes.oldest_due_ms()
+    }
+
+    /// One try: a delivery, or how long to sleep unless something happens.
+    fn try_lease(&self) -> (Option<Lease>, Option<Duration>) {
+        let (now_ms, now) = (self.shared.clock.now_ms(), Instant::now());
+        let mut state = self.state();
+        state.advance(now_ms, now);
+        if let Some(entry) = state.lanes.next() {
+            let id = state.schedule.lease(&entry, now + self.shared.lease_limit);
+            return (Some(Lease { entry, id }), None);
+        }
+        (None, state.schedule.sleep(now_ms, now))
+    }
+
+    /// Ends a lease, unless it was taken back already: then somebody else has the delivery.
+    fn give_back(&self, lease: &Lease, then: impl FnOnce(&mut State, i64)) {
+        let mut state = self.state();
+        if state.schedule.end(lease.id) {
+            state.lanes.free(lease.entry.target.endpoint);
+            then(&mut state, self.shared.clock.now_ms());
+        }
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held would be a bug in this module alone; the state is
+        // consistent between statements, so going on is better than stopping all deliveries.
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, entry: Entry, now_ms: i64) {
+        if entry.due_ms <= now_ms {
+            self.lanes.push(entry);
+        } else {
+            self.schedule.at(entry);
+        }
+    }
+
+    /// Moves what has become due into its lane, and takes back leases whose worker is lost.
+    fn advance(&mut self, now_ms: i64, now: Instant) {
+        while let Some(entry) = self.schedule.pop_due(now_ms) {
+            self.lanes.push(entry);
+        }
+        while let Some(entry) = self.schedule.pop_expired(now) {
+            self.expired += 1;
+            self.lanes.free(entry.target.endpoint);
+            self.lanes.push(entry);
+        }
+    }
+}
+
+/// Hands durable events to the lanes on the writer's thread: short, never waits.
+struct Sink {
+    queue: Queue,
+}
+
+impl AcceptedSink for Sink {
+    fn accepted(&mut self, events: &mut Vec<Arc<StoredEvent>>) {
+        let mut state = self.queue.state();
+        for event in events.drain(..) {
+            let cached = PayloadCache::hold(&self.queue.shared.cache, &event);
+            for (ordinal, target) in (0_u32..).zip(&event.targets) {
+                state.lanes.push(Entry {
+                    key: DeliveryKey {
+                        event: event.id,
+                        ordinal,
+                    },
+                    position: event.position,
+                    project: event.facts.project,
+                    target: target.clone(),
+                    revision: event.revision,
+                    attempts: 0,
+                    accepted_ms: event.id.unix_ms(),
+                    due_ms: event.id.unix_ms(),
+                    event: cached.clone(),
+                });
+            }
+        }
+        drop(state);
+        self.queue.shared.wake.notify_one();
+    }
+}

@@ -1,0 +1,173 @@
+//! Lanes of due deliveries, and whose turn it is. No time in here.
+
+use std::collections::{HashMap, VecDeque};
+
+use outrider_webhook::id::{EndpointId, ProjectId};
+
+use super::Entry;
+
+/// Due deliveries of all endpoints, served round robin over projects, then endpoints.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    lanes: HashMap<EndpointId, Lane>,
+    /// Per project, its lanes that could go on. A lane stands in its ring at most once.
+    rings: HashMap<ProjectId, VecDeque<EndpointId>>,
+    /// Projects with a non-empty ring. A project stands in it at most once.
+    turn: VecDeque<ProjectId>,
+    parked: Vec<EndpointId>,
+    concurrency: u32,
+    ready: usize,
+    held: usize,
+}
+
+#[derive(Debug)]
+struct Lane {
+    project: ProjectId,
+    waiting: VecDeque<Entry>,
+    in_flight: u32,
+    is_in_ring: bool,
+    is_parked: bool,
+}
+
+impl Lanes {
+    pub(super) fn new(concurrency: u32) -> Self {
+        Self {
+            lanes: HashMap::new(),
+            rings: HashMap::new(),
+            turn: VecDeque::new(),
+            parked: Vec::new(),
+            concurrency,
+            ready: 0,
+            held: 0,
+        }
+    }
+
+    /// Adds a due delivery at the end of its lane.
+    pub(super) fn push(&mut self, entry: Entry) {
+        let endpoint = entry.target.endpoint;
+        let lane = self.lane(entry.project, endpoint);
+        lane.waiting.push_back(entry);
+        if lane.is_parked {
+            self.held += 1;
+        } else {
+            self.ready += 1;
+        }
+        self.enter_ring(endpoint);
+    }
+
+    /// The next delivery in turn, counted as in flight from now on.
+    pub(super) fn next(&mut self) -> Option<Entry> {
+        while let Some(project) = self.turn.pop_front() {
+            let Some(ring) = self.rings.get_mut(&project) else {
+                continue;
+            };
+            let endpoint = ring.pop_front();
+            if ring.is_empty() {
+                self.rings.remove(&project);
+            } else {
+                self.turn.push_back(project);
+            }
+            if let Some(entry) = endpoint.and_then(|endpoint| self.take(endpoint)) {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// An attempt of this endpoint is over.
+    pub(super) fn free(&mut self, endpoint: EndpointId) {
+        if let Some(lane) = self.lanes.get_mut(&endpoint) {
+            lane.in_flight = lane.in_flight.saturating_sub(1);
+            if lane.in_flight == 0 && lane.waiting.is_empty() && !lane.is_in_ring && !lane.is_parked
+            {
+                self.lanes.remove(&endpoint); // an idle endpoint costs nothing
+            } else {
+                self.enter_ring(endpoint);
+            }
+        }
+    }
+
+    /// Puts a delivery back in front and stops its lane.
+    pub(super) fn park(&mut self, entry: Entry) {
+        let endpoint = entry.target.endpoint;
+        let lane = self.lane(entry.project, endpoint);
+        lane.waiting.push_front(entry);
+        if lane.is_parked {
+            self.held += 1;
+        } else {
+            lane.is_parked = true;
+            let waiting = lane.waiting.len();
+            self.ready = self.ready.saturating_sub(waiting - 1);
+            self.held += waiting;
+            self.parked.push(endpoint);
+        }
+    }
+
+    /// Lets all parked lanes go on.
+    pub(super) fn unpark(&mut self) {
+        for endpoint in std::mem::take(&mut self.parked) {
+            if let Some(lane) = self.lanes.get_mut(&endpoint) {
+                lane.is_parked = false;
+                self.held -= lane.waiting.len();
+                self.ready += lane.waiting.len();
+                self.enter_ring(endpoint);
+            }
+        }
+    }
+
+    /// Deliveries in lanes that may go on, and in parked ones.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.ready, self.held)
+    }
+
+    /// When the longest-waiting head of a lane was due.
+    pub(super) fn oldest_due_ms(&self) -> Option<i64> {
+        self.lanes
+            .values()
+            .filter(|lane| !lane.is_parked)
+            .filter_map(|lane| lane.waiting.front())
+            .map(|e| e.due_ms)
+            .min()
+    }
+
+    fn lane(&mut self, project: ProjectId, endpoint: EndpointId) -> &mut Lane {
+        self.lanes.entry(endpoint).or_insert_with(|| Lane {
+            project,
+            waiting: VecDeque::new(),
+            in_flight: 0,
+            is_in_ring: false,
+            is_parked: false,
+        })
+    }
+
+    /// Takes the head of a lane and lines the lane up again if it can go on.
+    fn take(&mut self, endpoint: EndpointId) -> Option<Entry> {
+        let lane = self.lanes.get_mut(&endpoint)?;
+        lane.is_in_ring = false;
+        if lane.is_parked || lane.in_flight >= self.concurrency {
+            return None; // it lines up again when it is unparked or freed
+        }
+        let entry = lane.waiting.pop_front()?;
+        lane.in_flight += 1;
+        self.ready -= 1;
+        self.enter_ring(endpoint);
+        Some(entry)
+    }
+
+    fn enter_ring(&mut self, endpoint: EndpointId) {
+        let Some(lane) = self.lanes.get_mut(&endpoint) else {
+            return;
+        };
+        let can_go_on =
+            !lane.is_parked && lane.in_flight < self.concurrency && !lane.waiting.is_empty();
+        if lane.is_in_ring || !can_go_on {
+            return;
+        }
+        lane.is_in_ring = true;
+        let ring = self.rings.entry(lane.project).or_default();
+        if ring.is_empty() {
+            self.turn.push_back(lane.project);
+        }
+        ring.push_back(endpoint);
+    }
+}

@@ -1,0 +1,95 @@
+//! What waits for a time: deliveries due later, and leases that may be lost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Entry;
+
+/// Longest sleep of an idle queue. Wall time and the runtime's clock are different clocks, so a
+/// far-off time is looked at again now and then; a step of the wall clock then costs at most this.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// One lease, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct LeaseId(u64);
+
+/// Deliveries by due time, and leases by deadline.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    /// Keyed by due time and a counter, so that equal times stay in order of arrival.
+    due: BTreeMap<(i64, u64), Entry>,
+    leases: HashMap<LeaseId, (Instant, Entry)>,
+    deadlines: BTreeMap<(Instant, LeaseId), ()>,
+    counter: u64,
+}
+
+impl Schedule {
+    /// Keeps a delivery until its time.
+    pub(super) fn at(&mut self, entry: Entry) {
+        self.counter += 1;
+        self.due.insert((entry.due_ms, self.counter), entry);
+    }
+
+    /// The next delivery whose time has come.
+    pub(super) fn pop_due(&mut self, now_ms: i64) -> Option<Entry> {
+        let first = self.due.first_entry()?;
+        (first.key().0 <= now_ms).then(|| first.remove())
+    }
+
+    /// Remembers that a worker has the delivery. The copy holds no payload.
+    pub(super) fn lease(&mut self, entry: &Entry, deadline: Instant) -> LeaseId {
+        self.counter += 1;
+        let id = LeaseId(self.counter);
+        let copy = Entry {
+            event: None,
+            ..entry.clone()
+        };
+        self.leases.insert(id, (deadline, copy));
+        self.deadlines.insert((deadline, id), ());
+        id
+    }
+
+    /// Ends a lease; false when it was taken back before.
+    pub(super) fn end(&mut self, id: LeaseId) -> bool {
+        match self.leases.remove(&id) {
+            Some((deadline, _)) => self.deadlines.remove(&(deadline, id)).is_some(),
+            None => false,
+        }
+    }
+
+    /// The next delivery whose worker is lost.
+    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<Entry> {
+        let (deadline, id) = *self.deadlines.first_key_value()?.0;
+        if deadline > now {
+            return None;
+        }
+        self.deadlines.remove(&(deadline, id));
+        self.leases.remove(&id).map(|(_, entry)| entry)
+    }
+
+    /// How long nothing can happen by time alone; `None` when nothing waits.
+    pub(super) fn sleep(&self, now_ms: i64, now: Instant) -> Option<Duration> {
+        let due = self.due.first_key_value().map(|((due_ms, _), _)| {
+            Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0))
+                .min(SLEEP_MAX)
+        });
+        let deadline = self
+            .deadlines
+            .first_key_value()
+            .map(|((deadline, _), ())| deadline.duration_since(now));
+        match (due, deadline) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.due.len()
+    }
+
+    pub(super) fn leased(&self) -> usize {
+        self.leases.len()
+    }
+}

@@ -1,0 +1,262 @@
+//! Queue tests: turn, time, leases, and that nothing is ever lost between the states.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use outrider_store::{Clock, Pending, Position};
+use outrider_webhook::event::{DeliveryMode, Target};
+use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, NodeId, ProjectId, Uid};
+use proptest::prelude::*;
+
+use super::{Depth, Lease, PayloadCache, Queue};
+
+const NOW_MS: i64 = 1_800_000_000_000;
+
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn queue(concurrency: u32) -> (Queue, Arc<TestClock>) {
+    let clock = Arc::new(TestClock(AtomicI64::new(NOW_MS)));
+    let queue = Queue::new(
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        PayloadCache::new(0),
+        concurrency,
+        Duration::from_secs(180),
+    );
+    (queue, clock)
+}
+
+fn pending(project: u128, endpoint: u128, number: u16, due_ms: i64) -> Pending {
+    let node = NodeId::new(0).unwrap();
+    Pending {
+        key: DeliveryKey {
+            event: EventId::ZERO.next(node, NOW_MS + i64::from(number)),
+            ordinal: 0,
+        },
+        position: Position {
+            segment: 1,
+            offset: u64::from(number),
+        },
+        project: ProjectId::new(Uid::from_bits(project)),
+        target: Target {
+            endpoint: EndpointId::new(Uid::from_bits(endpoint)),
+            subscription: None,
+            mode: DeliveryMode::AtLeastOnce,
+            order_key: None,
+        },
+        attempts: 0,
+        due_ms,
+        revision: 1,
+        bytes: 0,
+    }
+}
+
+fn endpoint_of(lease: &Lease) -> u128 {
+    lease.entry.target.endpoint.uid().bits()
+}
+
+async fn leases(queue: &Queue, count: usize) -> Vec<Lease> {
+    let mut taken = Vec::new();
+    for _ in 0..count {
+        taken.push(queue.lease().await);
+    }
+    taken
+}
+
+/// Whether nothing can be leased right now.
+async fn is_quiet(queue: &Queue) -> bool {
+    tokio::time::timeout(Duration::from_millis(1), queue.lease())
+        .await
+        .is_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_never_has_more_in_flight_than_its_concurrency() {
+    let (queue, _) = queue(2);
+    queue.restore((0..5).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    let taken = leases(&queue, 2).await;
+    assert!(is_quiet(&queue).await);
+    queue.complete(&taken[0]);
+    leases(&queue, 1).await;
+    assert!(is_quiet(&queue).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_backlog_of_one_project_does_not_stand_before_another_one() {
+    let (queue, _) = queue(16);
+    let mut found: Vec<_> = (0..1000)
+        .map(|n| pending(1, u128::from(n % 10), n, NOW_MS))
+        .collect();
+    found.push(pending(2, 99, 2000, NOW_MS));
+    queue.restore(found);
+    let first: Vec<u128> = leases(&queue, 2).await.iter().map(endpoint_of).collect();
+    assert!(
+        first.contains(&99),
+        "project 2 is served in the first round, got {first:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_of_a_project_take_turns() {
+    let (queue, _) = queue(16);
+    let mut found: Vec<_> = (0..100).map(|n| pending(1, 1, n, NOW_MS)).collect();
+    found.extend((0..3).map(|n| pending(1, 2 + u128::from(n), 200 + n, NOW_MS)));
+    queue.restore(found);
+    let mut first: Vec<u128> = leases(&queue, 4).await.iter().map(endpoint_of).collect();
+    first.sort_unstable();
+    assert_eq!(first, [1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_is_leased_at_its_time_and_not_before() {
+    let (queue, clock) = queue(1);
+    queue.restore(vec![pending(1, 1, 0, NOW_MS)]);
+    let lease = queue.lease().await;
+    queue.retry(lease, NOW_MS + 5_000, 1);
+    assert!(is_quiet(&queue).await);
+    assert_eq!(
+        queue.depth(),
+        Depth {
+            scheduled: 1,
+            ..Depth::default()
+        }
+    );
+    clock.0.store(NOW_MS + 5_000, Ordering::Relaxed);
+    let again = tokio::time::timeout(Duration::from_secs(6), queue.lease())
+        .await
+        .unwrap();
+    assert_eq!(again.entry.attempts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_worker_gives_its_delivery_back_at_the_deadline_and_its_late_answer_changes_nothing()
+{
+    let (queue, _) = queue(1);
+    queue.restore(vec![pending(1, 1, 0, NOW_MS)]);
+    let lost = queue.lease().await;
+    assert!(
+        tokio::time::timeout(Duration::from_secs(179), queue.lease())
+            .await
+            .is_err()
+    );
+    let again = tokio::time::timeout(Duration::from_secs(2), queue.lease())
+        .await
+        .unwrap();
+    assert_eq!(again.entry.key, lost.entry.key);
+    assert_eq!(queue.depth().leases_expired, 1);
+    queue.complete(&lost);
+    assert_eq!(queue.depth().leased, 1, "the second lease is still out");
+    queue.complete(&again);
+    assert_eq!(
+        queue.depth(),
+        Depth {
+            leases_expired: 1,
+            ..Depth::default()
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_lane_stands_still_until_the_configuration_changes_and_keeps_its_head() {
+    let (queue, _) = queue(1);
+    queue.restore((0..3).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    let head = queue.lease().await;
+    let key = head.entry.key;
+    queue.park(head);
+    assert!(is_quiet(&queue).await);
+    assert_eq!(
+        queue.depth(),
+        Depth {
+            held: 3,
+            ..Depth::default()
+        }
+    );
+    queue.unpark();
+    assert_eq!(queue.lease().await.entry.key, key);
+    assert_eq!(
+        queue.depth(),
+        Depth {
+            ready: 2,
+            leased: 1,
+            ..Depth::default()
+        }
+    );
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Lease,
+    Complete,
+    Retry(i64),
+    Park,
+    Unpark,
+    Pass(i64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => Just(Step::Lease),
+        2 => Just(Step::Complete),
+        2 => (0_i64..2_000).prop_map(Step::Retry),
+        1 => Just(Step::Park),
+        1 => Just(Step::Unpark),
+        2 => (0_i64..2_000).prop_map(Step::Pass),
+    ];
+    proptest::collection::vec(step, 1..120)
+}
+
+proptest! {
+    /// Whatever happens, every delivery is in exactly one state, and all of them end.
+    #[test]
+    fn no_delivery_is_ever_lost_or_doubled(steps in steps(), concurrency in 1_u32..4) {
+        const COUNT: usize = 20;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (queue, clock) = queue(concurrency);
+            let found = (0_u16..20).map(|n| pending(u128::from(n % 3), u128::from(n % 7), n, NOW_MS));
+            queue.restore(found.collect());
+            let (mut out, mut done) = (Vec::new(), 0);
+            for step in steps {
+                match step {
+                    Step::Lease => {
+                        if let Ok(lease) = tokio::time::timeout(Duration::from_millis(1), queue.lease()).await {
+                            out.push(lease);
+                        }
+                    }
+                    Step::Complete => if let Some(lease) = out.pop() {
+                        queue.complete(&lease);
+                        done += 1;
+                    },
+                    Step::Retry(wait) => if let Some(lease) = out.pop() {
+                        queue.retry(lease, clock.now_ms() + wait, 1);
+                    },
+                    Step::Park => if let Some(lease) = out.pop() {
+                        queue.park(lease);
+                    },
+                    Step::Unpark => queue.unpark(),
+                    Step::Pass(ms) => { clock.0.fetch_add(ms, Ordering::Relaxed); }
+                }
+                let depth = queue.depth();
+                prop_assert_eq!(depth.leased, out.len());
+                prop_assert_eq!(depth.ready + depth.scheduled + depth.held + depth.leased + done, COUNT);
+            }
+            out.iter().for_each(|lease| queue.complete(lease));
+            done += out.len();
+            queue.unpark();
+            clock.0.fetch_add(10_000, Ordering::Relaxed);
+            while done < COUNT {
+                let lease = tokio::time::timeout(Duration::from_secs(1), queue.lease()).await;
+                prop_assert!(lease.is_ok(), "stuck: {:?}", queue.depth());
+                queue.complete(&lease.unwrap());
+                done += 1;
+            }
+            Ok(())
+        })?;
+    }
+}

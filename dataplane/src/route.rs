@@ -1,0 +1,90 @@
+//! Stage 3, route: a verified event and the table give the list of deliveries.
+//!
+//! Never refuses: no matching subscription is a result, recorded with its reason. Pure.
+
+use outrider_config::snapshot::{ProjectTable, Subscription};
+use outrider_webhook::event::{Audience, Decision, RoutedEvent, Target, VerifiedEvent};
+use outrider_webhook::id::EndpointId;
+
+/// Finds the deliveries of an event under `table`, whose revision is recorded with them.
+#[must_use]
+pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> RoutedEvent {
+    let mut found = Found {
+        targets: Vec::new(),
+        decision: Decision {
+            revision,
+            ..Decision::default()
+        },
+    };
+    let event_type = &event.facts().event_type;
+    match &event.facts().audience {
+        Audience::Source(source) => {
+            let index = table.subscriptions_of_source(*source);
+            for subscription in index.matching(event_type) {
+                found.targets.push(target(subscription));
+            }
+            let missed = index.len().saturating_sub(found.targets.len());
+            found.decision.type_mismatches = u32::try_from(missed).unwrap_or(u32::MAX);
+        }
+        Audience::Endpoint(endpoint) => found.directed(table, *endpoint, event_type),
+        Audience::Owner(owner) => {
+            for endpoint in table.endpoints_of_owner(owner) {
+                found.subscribed(table, endpoint, event_type);
+            }
+        }
+    }
+    // By endpoint, so that a second delivery to the same endpoint stands right behind the first.
+    found.targets.sort_by_key(|target| target.endpoint);
+    event.route(found.targets, found.decision)
+}
+
+struct Found {
+    targets: Vec<Target>,
+    decision: Decision,
+}
+
+impl Found {
+    /// The subscriptions of one endpoint that want this type. Answers how many there are at all.
+    fn subscribed(
+        &mut self,
+        table: &ProjectTable,
+        endpoint: EndpointId,
+        event_type: &str,
+    ) -> usize {
+        let mut all = 0;
+        for subscription in table.subscriptions_of_endpoint(endpoint) {
+            all += 1;
+            if subscription
+                .event_types()
+                .iter()
+                .any(|pattern| pattern.matches(event_type))
+            {
+                self.targets.push(target(subscription));
+            } else {
+                self.decision.type_mismatches = self.decision.type_mismatches.saturating_add(1);
+            }
+        }
+        all
+    }
+
+    /// As above; an endpoint without any subscription has an implicit catch-all (RULINGS 15).
+    fn directed(&mut self, table: &ProjectTable, endpoint: EndpointId, event_type: &str) {
+        if self.subscribed(table, endpoint, event_type) == 0 && table.endpoint(endpoint).is_some() {
+            self.targets.push(Target {
+                endpoint,
+                subscription: None,
+                mode: outrider_webhook::event::DeliveryMode::AtLeastOnce,
+                order_key: None,
+            });
+        }
+    }
+}
+
+fn target(subscription: &Subscription) -> Target {
+    Target {
+        endpoint: subscription.endpoint(),
+        subscription: Some(subscription.id()),
+        mode: subscription.mode(),
+        order_key: None,
+    }
+}

@@ -1,0 +1,100 @@
+//! Figures that are read when somebody asks: queue, log, egress, configuration.
+
+use std::sync::Arc;
+
+use outrider_store::{Clock, LocalLog};
+use serde_json::Value;
+
+use crate::egress::Egress;
+use crate::metrics::Metrics;
+use crate::queue::Queue;
+use crate::table::RoutingTable;
+
+/// Everything the admin listener can show.
+pub struct Stats {
+    pub(crate) table: RoutingTable,
+    pub(crate) queue: Queue,
+    pub(crate) log: LocalLog,
+    pub(crate) egress: Egress,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Stats {
+    /// The configuration in force, without secrets.
+    #[must_use]
+    pub fn config_dump(&self) -> Value {
+        self.table.load().dump()
+    }
+
+    /// The revision in force.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        self.table.load().version().map(|version| version.revision)
+    }
+
+    /// Prometheus text, with the gauges brought up to date.
+    ///
+    /// # Errors
+    /// When a metric cannot be written as text, which is a programming error.
+    pub fn prometheus(&self) -> Result<Vec<u8>, prometheus::Error> {
+        self.refresh_queue();
+        self.refresh_log();
+        self.refresh_egress();
+        self.metrics.encode()
+    }
+
+    fn refresh_queue(&self) {
+        let depth = self.queue.depth();
+        let figures = [
+            ("ready", depth.ready),
+            ("scheduled", depth.scheduled),
+            ("leased", depth.leased),
+            ("held", depth.held),
+        ];
+        for (state, count) in figures {
+            self.metrics
+                .queue_depth
+                .with_label_values(&[state])
+                .set(gauge(count));
+        }
+        self.metrics
+            .leases_expired
+            .set(i64::try_from(depth.leases_expired).unwrap_or(i64::MAX));
+        let now_ms = self.clock.now_ms();
+        let age_ms = self
+            .queue
+            .oldest_due_ms()
+            .map_or(0, |due_ms| now_ms.saturating_sub(due_ms));
+        self.metrics.queue_oldest_age.set(age_ms.max(0) / 1000);
+    }
+
+    fn refresh_log(&self) {
+        for (figure, value) in self.log.stats().figures() {
+            self.metrics
+                .log
+                .with_label_values(&[figure])
+                .set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn refresh_egress(&self) {
+        let stats = self.egress.stats();
+        for (figure, value) in stats.figures() {
+            self.metrics
+                .egress
+                .with_label_values(&[figure])
+                .set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        for (rule, value) in &stats.denied {
+            self.metrics
+                .egress_denied
+                .with_label_values(&[rule])
+                .set(i64::try_from(*value).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
