@@ -1,0 +1,97 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+
+/// A webhooks gateway: the forward and reverse proxy for all webhook traffic of an organisation.
+#[derive(Debug, Parser)]
+#[command(name = "outrider", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run both planes in one process; needs no other service
+    Serve(Box<ServeArgs>),
+    /// Check a bootstrap or resource file and report all problems at once
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Bootstrap file (YAML). Every key can also be set as OUTRIDER__SECTION__KEY
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Resource file (YAML): projects, sources, endpoints, subscriptions, API keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resources: Option<PathBuf>,
+    /// Where everything is kept [default: ./outrider-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address for events [default: 127.0.0.1:5005]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) public_listen: Option<SocketAddr>,
+    /// Address for administration [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// Seed an example, start a receiver, and send one event each way
+    #[arg(long, conflicts_with = "resources")]
+    pub(crate) quickstart: bool,
+    #[command(flatten)]
+    pub(crate) testing: UnsafeArgs,
+}
+
+/// Switches for tests. Each is logged as a warning and shown as a metric; none works with a
+/// public listener that is not on loopback.
+#[derive(Debug, Args, Default)]
+pub(crate) struct UnsafeArgs {
+    /// Tests only: start the clock at this Unix second
+    #[arg(long, value_name = "UNIX")]
+    pub(crate) unsafe_now: Option<i64>,
+    /// Tests only: connect to IP:PORT when a delivery names HOST
+    #[arg(long, value_name = "HOST=IP:PORT", value_parser = resolve_override)]
+    pub(crate) unsafe_resolve: Vec<(String, SocketAddr)>,
+    /// Tests only: trust the certificates of this PEM file as roots
+    #[arg(long, value_name = "PEM")]
+    pub(crate) unsafe_extra_root: Vec<PathBuf>,
+    /// Tests only: let deliveries reach this range, loopback included
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) unsafe_egress_allow: Vec<IpNet>,
+}
+
+impl UnsafeArgs {
+    /// Names of the switches in use.
+    pub(crate) fn in_use(&self) -> Vec<&'static str> {
+        [
+            ("unsafe_now", self.unsafe_now.is_some()),
+            ("unsafe_resolve", !self.unsafe_resolve.is_empty()),
+            ("unsafe_extra_root", !self.unsafe_extra_root.is_empty()),
+            ("unsafe_egress_allow", !self.unsafe_egress_allow.is_empty()),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_used)| is_used.then_some(name))
+        .collect()
+    }
+}
+
+fn resolve_override(text: &str) -> Result<(String, SocketAddr), String> {
+    let (host, address) = text.split_once('=').ok_or("expected HOST=IP:PORT")?;
+    let address = address
+        .parse()
+        .map_err(|error| format!("`{address}` is not IP:PORT: {error}"))?;
+    if host.is_empty() {
+        return Err("the host is empty".into());
+    }
+    Ok((host.to_ascii_lowercase(), address))
+}

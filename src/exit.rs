@@ -1,0 +1,61 @@
+//! How the process ends: sysexits codes, one message each.
+
+use std::process::ExitCode;
+
+/// Command line cannot be understood (EX_USAGE).
+pub(crate) const USAGE: u8 = 64;
+/// An address or the data directory is taken (EX_UNAVAILABLE).
+pub(crate) const UNAVAILABLE: u8 = 69;
+/// The log cannot be read or written (EX_IOERR).
+pub(crate) const IO: u8 = 74;
+/// The configuration is wrong (EX_CONFIG).
+pub(crate) const CONFIGURATION: u8 = 78;
+
+/// An end that is not success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            code,
+            error: error.into(),
+        }
+    }
+
+    pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(USAGE, error)
+    }
+
+    pub(crate) fn unavailable(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(UNAVAILABLE, error)
+    }
+
+    pub(crate) fn io(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(IO, error)
+    }
+
+    pub(crate) fn configuration(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(CONFIGURATION, error)
+    }
+
+    /// Prints the message with its causes and gives the code.
+    pub(crate) fn report(self) -> ExitCode {
+        eprintln!("outrider: {:#}", self.error);
+        ExitCode::from(self.code)
+    }
+}
+
+/// What clap has to say: help and version are no failures.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing can be done about a closed stdout or stderr here.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}

@@ -1,0 +1,27 @@
+//! `outrider`: one binary in roles. Command line to role; everything else lives in the libraries.
+
+mod check;
+mod cli;
+mod exit;
+mod logging;
+mod quickstart;
+mod serve;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> std::process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(*args),
+        Command::Check(args) => check::run(&args),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,349 @@
+//! `outrider serve`: both planes in one process. They still talk xDS, over an in-process
+//! connection, so there is one path of configuration and not two.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use outrider_config::bootstrap::Bootstrap;
+use outrider_config::file;
+use outrider_controlplane::ControlPlane;
+use outrider_dataplane::ingest::Limits;
+use outrider_dataplane::{DataPlane, Serving, Settings, StartError, egress};
+use outrider_store::{Clock, FatalError, OpenError, SystemClock};
+use outrider_webhook::address;
+use outrider_xds::{Client, Node, Server};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{ServeArgs, UnsafeArgs};
+use crate::exit::Failure;
+use crate::logging;
+use crate::quickstart::Quickstart;
+
+/// How long a drain waits for attempts under way; `standards` section 3.4 and `egress` section 9.
+const DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
+    let bootstrap = bootstrap(&args)?;
+    logging::start(&bootstrap.log);
+    let resources = args.resources.as_deref().map(resource_file).transpose()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("outrider")
+        .build()
+        .context("cannot start the runtime")
+        .map_err(Failure::unavailable)?;
+    runtime.block_on(serve(args, bootstrap, resources))
+}
+
+async fn serve(
+    args: ServeArgs,
+    mut bootstrap: Bootstrap,
+    resources: Option<file::File>,
+) -> Result<(), Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(match args.testing.unsafe_now {
+        Some(unix_s) => SystemClock::starting_at(unix_s),
+        None => SystemClock::default(),
+    });
+    prepare_dir(&bootstrap.data_dir)?;
+    let quickstart = match args.quickstart {
+        true => Some(Quickstart::prepare(&mut bootstrap).await?),
+        false => None,
+    };
+    let settings = settings(&bootstrap, &args.testing)?;
+    let signals = Signals::new()?;
+
+    let plane = DataPlane::open(settings, Arc::clone(&clock))
+        .await
+        .map_err(start_failure)?;
+    let recovered = plane.recovered();
+    tracing::info!(events = recovered.events, pending = recovered.pending, elapsed = ?recovered.elapsed, "log recovered");
+    let control = ControlPlane::open(&bootstrap.data_dir.join("control"), clock.now_ms())
+        .context("cannot open the configuration journal")
+        .map_err(Failure::io)?;
+    let seeded = quickstart.as_ref().map(Quickstart::resources).transpose()?;
+    if let Some(resources) = resources.or(seeded) {
+        load(&control, resources, clock.now_ms()).await?;
+    }
+    let stream = ConfigurationStream::start(&control, &plane, &bootstrap);
+    let fatal = plane.fatal();
+    let serving = plane.serve().await.map_err(start_failure)?;
+    tracing::info!(public = %bootstrap.public_listen, admin = %bootstrap.admin_listen, "serving");
+
+    let story = quickstart.map(|quickstart| tokio::spawn(quickstart.tell(bootstrap.clone())));
+    let end = signals.wait(fatal).await;
+    if let Some(story) = story {
+        story.abort();
+    }
+    finish(serving, stream, end).await
+}
+
+fn bootstrap(args: &ServeArgs) -> Result<Bootstrap, Failure> {
+    let text = args
+        .config
+        .as_deref()
+        .map(|path| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        })
+        .transpose()
+        .map_err(Failure::configuration)?;
+    let mut bootstrap = Bootstrap::load(text.as_deref(), std::env::vars()).map_err(|problems| {
+        let name = args
+            .config
+            .as_deref()
+            .map_or("environment".into(), |path| path.display().to_string());
+        all_problems(&name, &problems)
+    })?;
+    if let Some(dir) = &args.data_dir {
+        bootstrap.data_dir.clone_from(dir);
+    }
+    bootstrap.public_listen = args.public_listen.unwrap_or(bootstrap.public_listen);
+    bootstrap.admin_listen = args.admin_listen.unwrap_or(bootstrap.admin_listen);
+    let in_use = args.testing.in_use();
+    if !in_use.is_empty() && !bootstrap.public_listen.ip().is_loopback() {
+        let message = format!(
+            "{} is for tests and refused with a public listener on {}: listen on loopback or leave it out",
+            in_use.join(", "),
+            bootstrap.public_listen
+        );
+        return Err(Failure::usage(anyhow!(message)));
+    }
+    if args.quickstart && args.config.is_none() {
+        // The story is told on stdout; only what is wrong stands beside it.
+        bootstrap.log.level = "warn".into();
+    }
+    Ok(bootstrap)
+}
+
+fn resource_file(path: &Path) -> Result<file::File, Failure> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read {name}"))
+        .map_err(Failure::configuration)?;
+    file::parse(&text).map_err(|problems| all_problems(&name, &problems))
+}
+
+/// Prints every problem, then fails once.
+pub(crate) fn all_problems(name: &str, problems: &[outrider_config::Problem]) -> Failure {
+    for problem in problems {
+        eprintln!("{name}: {problem}");
+    }
+    Failure::configuration(anyhow!(
+        "{name}: {} problem(s), nothing was started",
+        problems.len()
+    ))
+}
+
+fn prepare_dir(dir: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot create the data directory {}", dir.display()))
+        .map_err(Failure::io)
+}
+
+fn settings(bootstrap: &Bootstrap, testing: &UnsafeArgs) -> Result<Settings, Failure> {
+    for flag in testing.in_use() {
+        tracing::warn!(flag, "a switch for tests is in use");
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Settings {
+        public_listen: bootstrap.public_listen,
+        admin_listen: bootstrap.admin_listen,
+        threads,
+        intake: Limits {
+            head_timeout: bootstrap.intake.head_timeout,
+            body_timeout: bootstrap.intake.body_timeout,
+            keepalive: bootstrap.intake.keepalive,
+            head_bytes_max: bootstrap.intake.head_bytes_max,
+            headers_max: bootstrap.intake.headers_max,
+            in_flight_bytes_max: bootstrap.intake.in_flight_bytes_max,
+        },
+        log: log_options(bootstrap),
+        egress: egress_settings(bootstrap, testing)?,
+        in_flight_max: bootstrap.delivery.in_flight_max,
+        lane_concurrency: bootstrap.delivery.lane_concurrency,
+        excerpt_bytes_max: bootstrap.delivery.excerpt_bytes_max,
+        drain_grace: DRAIN_GRACE,
+        seed: rand::random(),
+        unsafe_flags: testing.in_use(),
+    })
+}
+
+fn log_options(bootstrap: &Bootstrap) -> outrider_store::Options {
+    let mut options = outrider_store::Options::new(bootstrap.data_dir.join("log"));
+    options.segment_bytes = bootstrap.store.segment_bytes;
+    options.sync = match bootstrap.store.sync {
+        outrider_config::bootstrap::SyncMode::Always => outrider_store::Sync::Always,
+        outrider_config::bootstrap::SyncMode::Interval(every) => {
+            outrider_store::Sync::Interval(every)
+        }
+        outrider_config::bootstrap::SyncMode::Off => outrider_store::Sync::Off,
+    };
+    options.node = bootstrap.store.node;
+    options
+}
+
+fn egress_settings(
+    bootstrap: &Bootstrap,
+    testing: &UnsafeArgs,
+) -> Result<egress::Settings, Failure> {
+    let mut policy: address::Policy = bootstrap
+        .egress
+        .policy(&[bootstrap.public_listen, bootstrap.admin_listen]);
+    for range in &testing.unsafe_egress_allow {
+        policy.unsafe_allow(*range);
+    }
+    let mut settings = egress::Settings::new(policy);
+    settings
+        .resolve_overrides
+        .clone_from(&testing.unsafe_resolve);
+    for path in &testing.unsafe_extra_root {
+        settings.extra_roots.extend(roots(path)?);
+    }
+    Ok(settings)
+}
+
+fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .with_context(|| format!("cannot read certificates from {}", path.display()))
+        .map_err(Failure::configuration)
+}
+
+async fn load(control: &ControlPlane, resources: file::File, now_ms: i64) -> Result<(), Failure> {
+    let revision = control
+        .load_resources(resources, now_ms)
+        .await
+        .context("cannot store the resource file")
+        .map_err(Failure::io)?;
+    match revision {
+        Some(revision) => tracing::info!(revision, "resource file is a new revision"),
+        None => tracing::info!("resource file holds nothing new"),
+    }
+    Ok(())
+}
+
+/// The stream between the planes: server and client, with a task each.
+struct ConfigurationStream {
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+    client: JoinHandle<()>,
+    status: JoinHandle<()>,
+}
+
+impl ConfigurationStream {
+    fn start(control: &ControlPlane, plane: &DataPlane, bootstrap: &Bootstrap) -> Self {
+        let stop = CancellationToken::new();
+        let server = Server::new(control.revision_log());
+        let (server, channel) = outrider_xds::serve_in_process(server, stop.clone());
+        let node = Node {
+            id: format!("node-{}", bootstrap.store.node.get()),
+            cluster: "default".into(),
+        };
+        let client = Client::new(channel, node, Arc::new(plane.table()));
+        let (mut status, metrics) = (client.status(), plane.metrics());
+        let client = tokio::spawn(client.run(stop.clone()));
+        let status = tokio::spawn(async move {
+            // Ends with the client, whose half of the channel then goes.
+            while status.changed().await.is_ok() {
+                metrics
+                    .xds_connected
+                    .set(i64::from(status.borrow().connected));
+            }
+        });
+        Self {
+            stop,
+            server,
+            client,
+            status,
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        for task in [self.client, self.server, self.status] {
+            if task.await.is_err() {
+                tracing::error!("a task of the configuration stream ended with a panic");
+            }
+        }
+    }
+}
+
+/// Why the process ends.
+enum End {
+    Asked,
+    Fatal(Arc<FatalError>),
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let on = |kind| {
+            signal(kind)
+                .context("cannot handle signals")
+                .map_err(Failure::unavailable)
+        };
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(mut self, mut fatal: watch::Receiver<Option<Arc<FatalError>>>) -> End {
+        let failed = async {
+            match fatal
+                .wait_for(Option::is_some)
+                .await
+                .map(|error| error.clone())
+            {
+                Ok(Some(error)) => error,
+                _ => std::future::pending().await, // the log was closed in good order
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => End::Asked,
+            _ = self.interrupt.recv() => End::Asked,
+            error = failed => End::Fatal(error),
+        }
+    }
+}
+
+async fn finish(serving: Serving, stream: ConfigurationStream, end: End) -> Result<(), Failure> {
+    if let End::Fatal(error) = end {
+        // Nothing more can be made durable; the supervisor starts us again, through recovery.
+        return Err(Failure::io(anyhow!(error).context("the event log failed")));
+    }
+    let depth = serving.depth();
+    tracing::info!(in_flight = depth.leased, "draining");
+    eprintln!("outrider: draining, {} attempt(s) in flight", depth.leased);
+    let closed = serving.drain().await;
+    stream.stop().await;
+    closed
+        .context("the event log was not closed cleanly")
+        .map_err(Failure::io)
+}
+
+fn start_failure(error: StartError) -> Failure {
+    match &error {
+        StartError::Admin { .. } | StartError::Public(_) => Failure::unavailable(error),
+        StartError::Log {
+            source: OpenError::Locked { .. },
+            ..
+        } => Failure::unavailable(error),
+        StartError::Log { .. } => Failure::io(error),
+        StartError::Egress(_) | StartError::Metrics(_) => Failure::configuration(error),
+    }
+}
