@@ -1,0 +1,46 @@
+# Every command does its own set-up: on a machine with rustup's toolchain, gcc, make and python3
+# nothing needs to be installed before it.
+.DEFAULT_GOAL := help
+.PHONY: help setup payloads run test check advisories fmt bench fuzz
+
+# What the set-up fetches for this checkout alone lies under target/tools.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+
+# Random inputs per property in `make fuzz`.
+FUZZ_CASES ?= 100000
+
+help: ## what can be done here
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:
+	@scripts/setup.sh
+
+payloads: setup
+	@scripts/github-payloads.sh
+
+# A debug build: on a fresh machine the time to the first delivered webhook is the time to compile.
+run: setup ## the gateway with a seeded example, delivering one event of each direction
+	cargo run -- serve --quickstart
+
+test: payloads ## all tests, also those of the whole system
+	cargo test --workspace
+
+check: setup ## format, lints, documentation, dependencies, vectors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+	@scripts/cargo-deny.sh check bans licenses sources
+	@scripts/check-vectors.sh
+
+advisories: setup ## known vulnerabilities in dependencies (needs the network)
+	@scripts/cargo-deny.sh check advisories
+
+fmt: ## format the code
+	cargo fmt --all
+
+bench: setup ## load generator and sink against a release build
+	cargo build --release -p outrider
+	cargo run --release -p outrider-bench
+
+fuzz: setup ## every property of every rule and codec with FUZZ_CASES random inputs
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release --workspace --lib

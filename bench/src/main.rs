@@ -1,0 +1,51 @@
+//! Load generator, sink, and the runs that measure a gateway between the two.
+//!
+//! `outrider-bench run` is the whole measurement: it starts the given binary, loads it, samples
+//! its process and prints the figures next to the limits of the machine in the same run. `load`
+//! and `sink` are its halves, for use against something that is already running.
+
+mod clock;
+mod http1;
+mod latency;
+mod limits;
+mod load;
+mod payload;
+mod process;
+mod report;
+mod resources;
+mod run;
+mod sequence;
+mod sink;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+/// Measures a webhooks gateway.
+#[derive(Debug, Parser)]
+#[command(name = "outrider-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answers 200 to everything; counts deliveries and their latency until Ctrl-C
+    Sink(sink::Args),
+    /// Sends events to a running gateway
+    Load(load::Args),
+    /// Starts a gateway, loads it, and prints what it did next to the limits of the machine
+    Run(run::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot start")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Sink(args) => sink::command(args).await,
+            Command::Load(args) => load::command(args).await,
+            Command::Run(args) => Box::pin(run::command(args)).await,
+        }
+    })
+}

@@ -1,0 +1,175 @@
+//! The gateway under test: started, watched through `/proc`, ended.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::task::JoinHandle;
+
+/// How long the gateway may drain after SIGTERM before it is killed.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often memory is sampled.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A running gateway. Dropping it kills it.
+pub(crate) struct Gateway {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Gateway {
+    /// Starts `program` with `args`; what it logs goes to the file `log`.
+    pub(crate) fn start(program: &Path, args: &[String], log: PathBuf) -> anyhow::Result<Self> {
+        let file = File::create(&log).context("the log file cannot be created")?;
+        let child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("`{}` cannot be started", program.display()))?;
+        Ok(Self { child, log })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// An error with the end of its log when the process has ended.
+    pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the gateway ended with {status}:\n{}", log_tail(&self.log)),
+        }
+    }
+
+    /// Asks the gateway to drain and waits for its end.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<ExitStatus> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)
+            .context("the gateway cannot be signalled")?;
+        let due = Instant::now() + DRAIN_TIMEOUT;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= due {
+                bail!("the gateway did not drain in {} s", DRAIN_TIMEOUT.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Fails only when it has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn log_tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(20);
+    lines.get(from..).unwrap_or_default().join("\n")
+}
+
+/// CPU time used so far by the process, user and system, all threads.
+pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    // /proc is memory, not a disk: reading it does not block the runtime.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .context("the gateway's CPU time cannot be read")?;
+    let ticks = parse_cpu_ticks(&stat).context("the gateway's CPU time cannot be understood")?;
+    let hertz = rustix::param::clock_ticks_per_second().max(1);
+    Ok(Duration::from_nanos(
+        ticks.saturating_mul(1_000_000_000 / hertz),
+    ))
+}
+
+/// Fields 14 and 15 of `/proc/<pid>/stat`. The name in field 2 may hold blanks and brackets.
+fn parse_cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(system)
+}
+
+/// Resident memory of the process, KiB.
+pub(crate) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .context("the gateway's memory cannot be read")?;
+    parse_resident_kib(&status).context("the gateway's memory cannot be understood")
+}
+
+fn parse_resident_kib(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// Watches memory in the background and keeps the highest value.
+pub(crate) struct MemoryWatch {
+    peak_kib: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl MemoryWatch {
+    pub(crate) fn start(pid: u32) -> Self {
+        let peak_kib = Arc::new(AtomicU64::new(0));
+        let peak = Arc::clone(&peak_kib);
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
+            loop {
+                ticks.tick().await;
+                // A process that has ended has no memory; who runs it finds out.
+                let Ok(kib) = resident_kib(pid) else { return };
+                peak.fetch_max(kib, Ordering::Relaxed);
+            }
+        });
+        Self { peak_kib, task }
+    }
+
+    pub(crate) fn peak_kib(&self) -> u64 {
+        self.peak_kib.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for MemoryWatch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_another_shape_are_refused() {
+        assert_eq!(parse_cpu_ticks(""), None);
+        assert_eq!(parse_cpu_ticks("1 (a) S 1 2"), None);
+        assert_eq!(parse_resident_kib("VmRSS: many kB"), None);
+        assert_eq!(parse_resident_kib("VmSize: 5 kB"), None);
+    }
+
+    #[test]
+    fn a_name_with_blanks_and_brackets_does_not_shift_the_fields() {
+        let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 100 0 0 0 250 31 0 0 20 0 4 0";
+        assert_eq!(parse_cpu_ticks(stat), Some(281));
+    }
+
+    #[test]
+    fn this_process_can_be_read() {
+        let pid = std::process::id();
+        assert!(cpu_time(pid).is_ok());
+        assert!(resident_kib(pid).unwrap() > 100);
+    }
+}

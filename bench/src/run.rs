@@ -1,0 +1,317 @@
+//! The whole measurement: limits of the machine, then each kind of traffic through its own
+//! freshly started gateway, first as fast as it goes, then at a fixed rate for the latencies.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args as ClapArgs;
+use http::StatusCode;
+use tokio::task::spawn_blocking;
+
+use crate::clock::now_us;
+use crate::load::{self, Plan};
+use crate::payload::{Mode, Payloads, Target};
+use crate::process::{Gateway, MemoryWatch, cpu_time, resident_kib};
+use crate::report::{Limits, Phase, Report, Traffic};
+use crate::sink::Sink;
+use crate::{http1, limits, resources};
+
+/// How long the gateway may take to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Deliveries that make no progress for this long are given up and counted as missing.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The gateway is at rest when it used no CPU time, to the clock tick, for this long.
+const REST: Duration = Duration::from_millis(300);
+/// Longest wait for rest: background work may never pause.
+const REST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Share of the capacity at which latencies are measured, percent.
+const PACED_PERCENT: f64 = 30.0;
+
+/// Arguments of `run`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// The binary to measure
+    #[arg(long)]
+    outrider: PathBuf,
+    /// Kinds of traffic, each through its own gateway process
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "ingest,events"
+    )]
+    mode: Vec<Mode>,
+    /// Connections of the generator, each with one event at a time
+    #[arg(long, default_value_t = 64)]
+    clients: usize,
+    /// Events per second while latencies are measured [default: 30 % of the capacity found]
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Length of each stretch of load, seconds
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Load before the first stretch that is measured, seconds
+    #[arg(long, default_value_t = 2)]
+    warm_up_seconds: u64,
+    /// Bytes of each event's JSON, about
+    #[arg(long, default_value_t = 1_024)]
+    body_bytes: usize,
+    /// Where the data directories are made; its disk is what is measured [default: the temporary directory]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Also write the JSON to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// More arguments for `outrider serve`
+    #[arg(last = true)]
+    serve_args: Vec<String>,
+}
+
+/// Runs everything and prints the report.
+pub(crate) async fn command(args: Args) -> anyhow::Result<()> {
+    let base = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let work = tempfile::Builder::new()
+        .prefix("outrider-bench-")
+        .tempdir_in(&base)
+        .with_context(|| format!("no directory can be made in `{}`", base.display()))?;
+    let sink = Sink::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+    let limits = measure_limits(&args, &sink, work.path()).await?;
+    let mut traffic = Vec::new();
+    for mode in &args.mode {
+        let directory = work.path().join(mode.as_str());
+        std::fs::create_dir(&directory)?;
+        traffic.push(measure(&args, *mode, &sink, &directory).await?);
+    }
+    let command = std::env::args().collect();
+    let report = Report {
+        command,
+        limits,
+        traffic,
+    };
+    print!("{}", report.table());
+    let json = format!("{:#}\n", report.json());
+    print!("{json}");
+    if let Some(path) = &args.json {
+        std::fs::write(path, &json)
+            .with_context(|| format!("`{}` cannot be written", path.display()))?;
+    }
+    let faults: Vec<String> = report.traffic.iter().flat_map(Traffic::faults).collect();
+    if !faults.is_empty() {
+        bail!("the run is not clean:\n{}", faults.join("\n"));
+    }
+    Ok(())
+}
+
+async fn measure_limits(args: &Args, sink: &Sink, directory: &Path) -> anyhow::Result<Limits> {
+    eprintln!("measuring the machine");
+    let directory = directory.to_owned();
+    let probe =
+        spawn_blocking(move || limits::fdatasync_per_second(&directory, Duration::from_secs(1)));
+    let fdatasync_per_s = probe.await??;
+    let plan = Plan {
+        address: sink.address(),
+        rate: None,
+        clients: args.clients,
+        duration: Duration::from_secs(args.seconds.min(3)),
+        first: now_us(),
+    };
+    sink.begin(plan.first);
+    let host = sink.address().to_string();
+    let payloads = Payloads::new(&Target::Plain, &host, args.body_bytes)?;
+    let outcome = load::run(&plan, payloads).await?;
+    Ok(Limits {
+        straight_per_s: crate::report::per_second(outcome.count(), outcome.elapsed),
+        straight_p50_ms: outcome.ack.ms(0.5),
+        straight_p99_ms: outcome.ack.ms(0.99),
+        fdatasync_per_s,
+        cores: std::thread::available_parallelism()?.get(),
+    })
+}
+
+/// One kind of traffic, from the start of its gateway to its end.
+async fn measure(
+    args: &Args,
+    mode: Mode,
+    sink: &Sink,
+    directory: &Path,
+) -> anyhow::Result<Traffic> {
+    if mode == Mode::Plain {
+        bail!("`plain` needs no gateway: `run` measures it as a limit of the machine anyway");
+    }
+    eprintln!("{}: starting the gateway", mode.as_str());
+    let public = start_address()?;
+    let mut bench = Bench {
+        gateway: start(args, sink, directory, public).await?,
+        sink,
+        public,
+        target: resources::target(mode),
+        clients: args.clients,
+        body_bytes: args.body_bytes,
+    };
+    let idle_kib = resident_kib(bench.gateway.id())?;
+
+    eprintln!("{}: warming up", mode.as_str());
+    bench.phase(None, args.warm_up_seconds).await?;
+    eprintln!("{}: closed loop, {} clients", mode.as_str(), args.clients);
+    let capacity = bench.phase(None, args.seconds).await?;
+    let sustained = capacity.accepted_per_s().min(capacity.delivered_per_s());
+    let rate = match args.rate {
+        Some(rate) => rate,
+        None => whole_rate(sustained * PACED_PERCENT / 100.0),
+    };
+    eprintln!("{}: {rate} events per second", mode.as_str());
+    let paced = bench.phase(Some(rate), args.seconds).await?;
+    let exit = bench.gateway.stop().await?.to_string();
+    Ok(Traffic {
+        mode,
+        idle_kib,
+        capacity,
+        paced,
+        exit,
+    })
+}
+
+/// A gateway under load.
+struct Bench<'a> {
+    gateway: Gateway,
+    sink: &'a Sink,
+    public: SocketAddr,
+    target: Target,
+    clients: usize,
+    body_bytes: usize,
+}
+
+impl Bench<'_> {
+    /// One stretch of load, until its last delivery.
+    async fn phase(&mut self, rate: Option<u32>, seconds: u64) -> anyhow::Result<Phase> {
+        let pid = self.gateway.id();
+        let payloads = Payloads::new(&self.target, &self.public.to_string(), self.body_bytes)?;
+        let plan = Plan {
+            address: self.public,
+            rate,
+            clients: self.clients,
+            duration: Duration::from_secs(seconds),
+            first: now_us(), // above every number before: no run sends a million per second
+        };
+        self.sink.begin(plan.first);
+        let memory = MemoryWatch::start(pid);
+        let cpu_before = cpu_time(pid)?;
+        let begin = Instant::now();
+        let sent = load::run(&plan, payloads).await?;
+        self.gateway.check_alive()?;
+        self.until_delivered(sent.count()).await?;
+        self.until_at_rest().await?;
+        let cpu = cpu_time(pid)?.saturating_sub(cpu_before);
+        let received = self.sink.counts();
+        let delivered_in = received
+            .last_at
+            .map_or(Duration::ZERO, |last| last.saturating_duration_since(begin));
+        Ok(Phase {
+            rate,
+            missing: self.sink.missing(&sent.accepted),
+            sent,
+            received,
+            delivered_in,
+            cpu,
+            peak_kib: memory.peak_kib(),
+        })
+    }
+
+    /// Waits until as many events have arrived as were accepted, or none arrives any more.
+    async fn until_delivered(&mut self, accepted: u64) -> anyhow::Result<()> {
+        let (mut before, mut moved) = (0, Instant::now());
+        loop {
+            let arrived = self.sink.events();
+            if arrived >= accepted {
+                return Ok(());
+            }
+            if arrived != before {
+                (before, moved) = (arrived, Instant::now());
+            } else if moved.elapsed() >= STALL_TIMEOUT {
+                eprintln!("deliveries stalled at {arrived} of {accepted}");
+                return Ok(());
+            }
+            self.gateway.check_alive()?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits for what follows a delivery: attempt records, the index.
+    async fn until_at_rest(&self) -> anyhow::Result<()> {
+        let pid = self.gateway.id();
+        let due = Instant::now() + REST_TIMEOUT;
+        let mut before = cpu_time(pid)?;
+        while Instant::now() < due {
+            tokio::time::sleep(REST).await;
+            let now = cpu_time(pid)?;
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        Ok(())
+    }
+}
+
+/// Starts a gateway with the run's resources and waits until it is ready.
+async fn start(
+    args: &Args,
+    sink: &Sink,
+    directory: &Path,
+    public: SocketAddr,
+) -> anyhow::Result<Gateway> {
+    let file = directory.join("resources.yaml");
+    std::fs::write(&file, resources::file(sink.address()))?;
+    let admin = start_address()?;
+    let mut arguments = vec!["serve".to_owned()];
+    for (flag, value) in [
+        ("--resources", file.display().to_string()),
+        ("--data-dir", directory.join("data").display().to_string()),
+        ("--public-listen", public.to_string()),
+        ("--admin-listen", admin.to_string()),
+        ("--unsafe-egress-allow", "127.0.0.0/8".to_owned()),
+    ] {
+        arguments.extend([flag.to_owned(), value]);
+    }
+    arguments.extend(args.serve_args.iter().cloned());
+    let log = directory.join("gateway.log");
+    let mut gateway = Gateway::start(&args.outrider, &arguments, log)?;
+    let due = Instant::now() + READY_TIMEOUT;
+    loop {
+        gateway.check_alive()?;
+        if let Ok((StatusCode::OK, _)) = http1::get(admin, "/ready").await {
+            return Ok(gateway);
+        }
+        if Instant::now() >= due {
+            bail!("the gateway was not ready in {} s", READY_TIMEOUT.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// An address that was free just now; the gateway cannot report a port it chose itself.
+fn start_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?)
+}
+
+/// Whole events per second, at least one.
+fn whole_rate(rate: f64) -> u32 {
+    // Digits before the point, through text: a cast would cut silently.
+    format!("{:.0}", rate.clamp(1.0, 1e9)).parse().unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_whole_and_at_least_one() {
+        assert_eq!(whole_rate(f64::NAN), 1);
+        assert_eq!(whole_rate(-3.0), 1);
+        assert_eq!(whole_rate(0.2), 1);
+        assert_eq!(whole_rate(5_999.6), 6_000);
+    }
+}

@@ -1,0 +1,24 @@
+//! What the tests stand on: the gateway as a process, a producer, a receiver with faults.
+//!
+//! Knows the product from outside only. Nothing here uses its crates, so that a mistake in a
+//! rule cannot hide behind the same mistake in its test.
+
+mod faults;
+mod github;
+mod http_client;
+mod outrider;
+mod ports;
+mod receiver;
+mod resources;
+mod signature;
+mod wait;
+
+pub(crate) use self::faults::Faults;
+pub(crate) use self::github::{Payload, payloads};
+pub(crate) use self::http_client::{Client, Framing, RawClient, Reply, get};
+pub(crate) use self::outrider::{Outrider, Setup, check};
+pub(crate) use self::ports::free_port;
+pub(crate) use self::receiver::{Fault, Received, Receiver};
+pub(crate) use self::resources::{API_KEY, Endpoint, MASK, OUTGOING, Resources, uid};
+pub(crate) use self::signature::{convoy_advanced, convoy_simple, github, standard_webhooks};
+pub(crate) use self::wait::{DEADLINE, until};

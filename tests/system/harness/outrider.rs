@@ -1,0 +1,309 @@
+//! The gateway as a process: started on a directory of its own, watched, stopped, killed.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use http::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::http_client::{Client, get};
+use super::ports::free_port;
+use super::resources::Resources;
+use super::wait::{DEADLINE, until};
+
+const RESOURCES: &str = "resources.yaml";
+
+/// What a gateway is started with, and where its data stays over restarts.
+pub(crate) struct Setup {
+    dir: TempDir,
+    public: SocketAddr,
+    admin: SocketAddr,
+    flags: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// A fresh directory, free ports, deliveries to loopback allowed.
+    pub(crate) fn new(resources: &Resources) -> Self {
+        Self::guarded(resources).flag("--unsafe-egress-allow", "127.0.0.0/8")
+    }
+
+    /// The same with the address policy as it is in production.
+    pub(crate) fn guarded(resources: &Resources) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(RESOURCES), resources.text()).unwrap();
+        Self {
+            dir,
+            public: free_port(),
+            admin: free_port(),
+            flags: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+
+    /// One more flag with its value.
+    pub(crate) fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// A setting by environment variable.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Listens for events at this address instead.
+    pub(crate) fn public(mut self, address: SocketAddr) -> Self {
+        self.public = address;
+        self
+    }
+
+    /// Listens for administration at this address instead.
+    pub(crate) fn admin(mut self, address: SocketAddr) -> Self {
+        self.admin = address;
+        self
+    }
+
+    /// Where the data lies.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(self) -> Outrider {
+        let mut outrider = Outrider {
+            setup: self,
+            child: None,
+        };
+        outrider.start().await;
+        outrider
+    }
+
+    /// Runs what is not expected to serve, on the data directory given, to its end.
+    pub(crate) async fn run_to_end_on(self, data_dir: &Path) -> Ended {
+        let mut child = self.spawn(data_dir);
+        let status = wait(&mut child).await;
+        Ended {
+            code: status.code(),
+            output: self.stderr(),
+        }
+    }
+
+    /// Runs what is not expected to serve, to its end.
+    pub(crate) async fn run_to_end(self) -> Ended {
+        let data_dir = self.data_dir();
+        self.run_to_end_on(&data_dir).await
+    }
+
+    fn spawn(&self, data_dir: &Path) -> Child {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.stderr_path())
+            .unwrap();
+        binary()
+            .arg("serve")
+            .arg("--resources")
+            .arg(self.dir.path().join(RESOURCES))
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args([
+                "--public-listen",
+                &self.public.to_string(),
+                "--admin-listen",
+                &self.admin.to_string(),
+            ])
+            .args(&self.flags)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn stderr_path(&self) -> PathBuf {
+        self.dir.path().join("stderr")
+    }
+
+    fn stderr(&self) -> String {
+        fs::read_to_string(self.stderr_path()).unwrap_or_default()
+    }
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Exit code; `None` when a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What it wrote.
+    pub(crate) output: String,
+}
+
+/// `outrider check FILE`, on a file with this text.
+pub(crate) async fn check(text: &str) -> Ended {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, output) = (dir.path().join("file.yaml"), dir.path().join("output"));
+    fs::write(&file, text).unwrap();
+    let log = File::create(&output).unwrap();
+    let mut child = binary()
+        .arg("check")
+        .arg(&file)
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let status = wait(&mut child).await;
+    Ended {
+        code: status.code(),
+        output: fs::read_to_string(&output).unwrap(),
+    }
+}
+
+/// A gateway under test; killed when dropped.
+pub(crate) struct Outrider {
+    setup: Setup,
+    child: Option<Child>,
+}
+
+impl Outrider {
+    /// Starts it, again, on the directory it has, and waits until it is ready.
+    pub(crate) async fn start(&mut self) {
+        assert!(self.child.is_none(), "already running");
+        self.child = Some(self.setup.spawn(&self.setup.data_dir()));
+        let admin = self.setup.admin;
+        let child = self.child.as_mut().unwrap();
+        until("the gateway is LIVE", DEADLINE, async || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the gateway ended at its start: {status}");
+            }
+            let reply = get(admin, "/ready").await.ok()?;
+            (reply.status == StatusCode::OK && reply.text().trim() == "LIVE").then_some(())
+        })
+        .await;
+    }
+
+    /// Writes another resource file, for the next start.
+    pub(crate) fn replace_resources(&self, resources: &Resources) {
+        fs::write(self.setup.dir.path().join(RESOURCES), resources.text()).unwrap();
+    }
+
+    /// kill -9, and the end of the process.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and the status with which the process ends after its drain.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("not running");
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        wait(&mut child).await.code()
+    }
+
+    /// A producer's connection to the public listener.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.setup.public)
+    }
+
+    /// Where events go.
+    pub(crate) fn public(&self) -> SocketAddr {
+        self.setup.public
+    }
+
+    /// Where operators look.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.setup.admin
+    }
+
+    /// Where the data lies.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.setup.data_dir()
+    }
+
+    /// Everything it wrote since its first start.
+    pub(crate) fn stderr(&self) -> String {
+        self.setup.stderr()
+    }
+
+    /// Text of an admin page.
+    pub(crate) async fn admin_page(&self, path: &str) -> String {
+        let reply = get(self.setup.admin, path).await.unwrap();
+        assert_eq!(reply.status, StatusCode::OK, "{path}");
+        reply.text()
+    }
+
+    /// Sum of a metric over the label sets that contain all of `labels` (`name="value"`).
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let page = self.admin_page("/stats/prometheus").await;
+        let is_asked = |series: &str| {
+            let (found, set) = series.split_once('{').unwrap_or((series, ""));
+            found == name && labels.iter().all(|label| set.contains(label))
+        };
+        let values = page.lines().filter_map(|line| line.rsplit_once(' '));
+        values
+            .filter(|(series, _)| is_asked(series))
+            .filter_map(|(_, value)| value.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Waits until a metric reaches a value.
+    pub(crate) async fn wait_for_metric(
+        &self,
+        name: &str,
+        labels: &[&str],
+        at_least: f64,
+        deadline: Duration,
+    ) {
+        until(
+            &format!("{name}{labels:?} >= {at_least}"),
+            deadline,
+            async || (self.metric(name, labels).await >= at_least).then_some(()),
+        )
+        .await;
+    }
+}
+
+impl Drop for Outrider {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let written = self.stderr();
+            let from = written
+                .char_indices()
+                .rev()
+                .nth(8_000)
+                .map_or(0, |(at, _)| at);
+            eprintln!(
+                "--- the gateway's last words ---\n{}\n---",
+                &written[from..]
+            );
+        }
+    }
+}
+
+/// The built binary, with no setting that leaked in from the environment of the test run.
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrider"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OUTRIDER") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+async fn wait(child: &mut Child) -> ExitStatus {
+    until("the process ends", DEADLINE, async || {
+        child.try_wait().unwrap()
+    })
+    .await
+}

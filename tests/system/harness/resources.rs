@@ -1,0 +1,167 @@
+//! Resource files for tests. JSON is YAML, so one is built as a value and written as text.
+
+use serde_json::{Value, json};
+
+use super::receiver::Receiver;
+
+/// API key of the outgoing project.
+pub(crate) const API_KEY: &str =
+    "CO.outgoingoutgoing.0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJ";
+/// Mask of the GitHub source of the incoming project.
+pub(crate) const MASK: &str = "githubsource0001";
+/// Uid of the outgoing project.
+pub(crate) const OUTGOING: &str = "01JQ0000000000000000000001";
+/// Uid of the incoming project.
+const INCOMING: &str = "01JQ0000000000000000000002";
+
+/// A fixed uid, for the resources a test names.
+pub(crate) fn uid(number: u32) -> String {
+    format!("01JQ00000000000000001{number:05}")
+}
+
+/// An endpoint with what tests vary.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    fields: Value,
+    event_types: Vec<&'static str>,
+}
+
+impl Endpoint {
+    /// Delivers everything to `url`, gives up on a slow receiver after a second.
+    pub(crate) fn new(number: u32, url: &str, secret: &str) -> Self {
+        let fields = json!({
+            "name": format!("endpoint-{number}"),
+            "uid": uid(number),
+            "url": url,
+            "secret": secret,
+            "http_timeout": 1,
+        });
+        Self {
+            fields,
+            event_types: vec!["*"],
+        }
+    }
+
+    /// Sets a field of the resource.
+    pub(crate) fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.fields[field] = value.into();
+        self
+    }
+
+    /// Subscribes to these event types only.
+    pub(crate) fn event_types(mut self, types: &[&'static str]) -> Self {
+        self.event_types = types.to_vec();
+        self
+    }
+
+    fn subscription(&self, source: Option<&str>) -> Value {
+        let mut made = json!({
+            "name": format!("to {}", self.fields["name"].as_str().unwrap()),
+            "endpoint_id": self.fields["name"],
+            "filter_config": {"event_types": self.event_types},
+        });
+        if let Some(source) = source {
+            made["source_id"] = source.into();
+        }
+        made
+    }
+}
+
+/// A resource file in the making.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Resources {
+    projects: Vec<Value>,
+}
+
+impl Resources {
+    /// The outgoing project with one endpoint per receiver named here.
+    pub(crate) fn outgoing(endpoints: &[Endpoint]) -> Self {
+        let keys = json!([{"name": "producer", "key": API_KEY}]);
+        Self::default().and(project(
+            "shop", "outgoing", OUTGOING, None, endpoints, &keys,
+        ))
+    }
+
+    /// The incoming project with a GitHub source.
+    pub(crate) fn incoming(secret: &str, endpoints: &[Endpoint]) -> Self {
+        let source = json!({
+            "name": "github",
+            "type": "http",
+            "provider": "github",
+            "mask_id": MASK,
+            "verifier": {"type": "hmac", "hmac": {"secret": secret}},
+        });
+        Self::default().and(project(
+            "intake",
+            "incoming",
+            INCOMING,
+            Some(source),
+            endpoints,
+            &json!([]),
+        ))
+    }
+
+    /// The outgoing project with a single endpoint at the receiver.
+    pub(crate) fn outgoing_to(receiver: &Receiver, secret: &str) -> Self {
+        Self::outgoing(&[Endpoint::new(1, &receiver.url("/hook"), secret)])
+    }
+
+    /// Another outgoing project with nothing but a key.
+    pub(crate) fn and_project_with_key(self, name: &str, project_uid: &str, key: &str) -> Self {
+        let keys = json!([{"name": "producer", "key": key}]);
+        self.and(project(name, "outgoing", project_uid, None, &[], &keys))
+    }
+
+    /// Joins two files.
+    pub(crate) fn and_all(mut self, other: Self) -> Self {
+        self.projects.extend(other.projects);
+        self
+    }
+
+    /// Sets a field of the configuration of every project.
+    pub(crate) fn config(mut self, field: &str, value: impl Into<Value> + Clone) -> Self {
+        for project in &mut self.projects {
+            project["config"][field] = value.clone().into();
+        }
+        self
+    }
+
+    /// The text of the file.
+    pub(crate) fn text(&self) -> String {
+        serde_json::to_string_pretty(&json!({"projects": self.projects})).unwrap()
+    }
+
+    fn and(mut self, project: Value) -> Self {
+        self.projects.push(project);
+        self
+    }
+}
+
+/// Retries once a second, often enough for any receiver that recovers at all.
+fn project(
+    name: &str,
+    kind: &str,
+    uid: &str,
+    source: Option<Value>,
+    endpoints: &[Endpoint],
+    keys: &Value,
+) -> Value {
+    let source_name = source
+        .as_ref()
+        .map(|source| source["name"].as_str().unwrap().to_owned());
+    let subscriptions: Vec<Value> = endpoints
+        .iter()
+        .map(|endpoint| endpoint.subscription(source_name.as_deref()))
+        .collect();
+    let endpoints: Vec<&Value> = endpoints.iter().map(|endpoint| &endpoint.fields).collect();
+    json!({
+        "name": name,
+        "type": kind,
+        "uid": uid,
+        "config": {"strategy": {"type": "linear", "duration": 1, "retry_count": 50}},
+        "sources": source.into_iter().collect::<Vec<_>>(),
+        "endpoints": endpoints,
+        "subscriptions": subscriptions,
+        "api_keys": keys,
+    })
+}

@@ -1,0 +1,206 @@
+//! Requests that are too large, ambiguous or malformed: refused while reading, and the next
+//! request is served as if nothing had happened.
+
+use serde_json::json;
+
+use super::harness::{
+    DEADLINE, Framing, Outrider, RawClient, Receiver, Resources, Setup, get, github, uid,
+};
+
+const SECRET: &str = "shared-with-the-customer";
+/// The default limit of a body is 50 KiB.
+const TOO_LARGE: usize = 60 * 1024;
+
+async fn start(receiver: &Receiver) -> Outrider {
+    Setup::new(&Resources::outgoing_to(receiver, SECRET))
+        .start()
+        .await
+}
+
+fn event(padding: usize) -> Vec<u8> {
+    let data = json!({"padding": "x".repeat(padding)});
+    json!({"endpoint_id": uid(1), "event_type": "a", "data": data})
+        .to_string()
+        .into_bytes()
+}
+
+/// The gateway still takes and delivers an event, and it is the first one the receiver sees.
+async fn assert_nothing_came_of_it(outrider: &Outrider, receiver: &Receiver) {
+    assert_eq!(receiver.connections(), 0);
+    let uid = outrider
+        .client()
+        .publish_to(&uid(1), "a", json!({"n": 1}))
+        .await
+        .unwrap()
+        .event_uid();
+    let received = receiver.wait_for(1, DEADLINE).await;
+    assert_eq!(
+        (received.len(), received[0].webhook_id()),
+        (1, uid.as_str())
+    );
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_declared_or_chunked() {
+    let receiver = Receiver::start().await;
+    let outrider = start(&receiver).await;
+    for framing in [Framing::Length, Framing::Chunked] {
+        let mut client = RawClient::connect(outrider.public()).await;
+        client.publish("", framing, &event(TOO_LARGE)).await;
+        assert_eq!(client.read_status().await, 413, "{framing:?}");
+    }
+    // A length alone is enough: nobody waits for the bytes.
+    let mut client = RawClient::connect(outrider.public()).await;
+    client
+        .write(RawClient::publish_head("Content-Length: 9999999999\r\n"))
+        .await;
+    assert_eq!(client.read_status().await, 413);
+    assert_nothing_came_of_it(&outrider, &receiver).await;
+}
+
+#[tokio::test]
+async fn a_webhook_over_the_limit_of_its_project_is_413_before_it_is_verified() {
+    let receiver = Receiver::start().await;
+    let outrider =
+        Setup::new(&Resources::incoming("secret", &[]).config("max_payload_read_size", 1024))
+            .start()
+            .await;
+    let _ = receiver;
+    let mut client = outrider.client();
+    let large = vec![b'x'; 1025];
+    let reply = client
+        .github("push", &github("secret", &large), large.clone().into())
+        .await
+        .unwrap();
+    assert_eq!(
+        (reply.status.as_u16(), reply.code()),
+        (413, "body_too_large"),
+        "{}",
+        reply.text()
+    );
+    let fitting = large[..1024].to_vec();
+    let reply = client
+        .github("push", &github("secret", &fitting), fitting.into())
+        .await
+        .unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+#[tokio::test]
+async fn two_framings_in_one_request_are_400() {
+    let receiver = Receiver::start().await;
+    let outrider = start(&receiver).await;
+    let body = String::from_utf8(event(1)).unwrap();
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let framings = [
+        format!(
+            "Content-Length: {}\r\nTransfer-Encoding: chunked\r\n",
+            body.len()
+        ),
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n".to_owned(),
+        format!("Content-Length: {}\r\nContent-Length: 5\r\n", body.len()),
+    ];
+    for framing in framings {
+        let mut client = RawClient::connect(outrider.public()).await;
+        client.write(RawClient::publish_head(&framing)).await;
+        client.write(&chunked).await;
+        assert_eq!(client.read_status().await, 400, "{framing:?}");
+    }
+    assert_nothing_came_of_it(&outrider, &receiver).await;
+}
+
+#[tokio::test]
+async fn malformed_requests_are_400() {
+    let receiver = Receiver::start().await;
+    let outrider = start(&receiver).await;
+    for body in [
+        r#"{"endpoint_id": "#,
+        "",
+        "null",
+        "[1,2",
+        r#"{"data": {"a": 1}} trailing"#,
+        "\u{0}",
+    ] {
+        let mut client = RawClient::connect(outrider.public()).await;
+        client.publish("", Framing::Length, body.as_bytes()).await;
+        assert_eq!(client.read_status().await, 400, "{body:?}");
+    }
+    let mut client = RawClient::connect(outrider.public()).await;
+    client.write("POST\r\nthis is not HTTP\r\n\r\n").await;
+    assert_eq!(client.read_status().await, 400);
+    assert_nothing_came_of_it(&outrider, &receiver).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_json_by_its_content_type_is_415() {
+    let receiver = Receiver::start().await;
+    let outrider = start(&receiver).await;
+    let headers = [
+        ("authorization", "Bearer x"),
+        ("content-type", "text/plain"),
+    ];
+    let path = "/api/v1/projects/01JQ0000000000000000000001/events";
+    // Who may not publish learns nothing about what may be published.
+    assert_eq!(
+        outrider
+            .client()
+            .post(path, &headers, "{}")
+            .await
+            .unwrap()
+            .status,
+        401
+    );
+    let authorization = format!("Bearer {}", super::harness::API_KEY);
+    let headers = [
+        ("authorization", authorization.as_str()),
+        ("content-type", "text/plain"),
+    ];
+    assert_eq!(
+        outrider
+            .client()
+            .post(path, &headers, "{}")
+            .await
+            .unwrap()
+            .status,
+        415
+    );
+    assert_nothing_came_of_it(&outrider, &receiver).await;
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_answered_in_json() {
+    let receiver = Receiver::start().await;
+    let outrider = start(&receiver).await;
+    for path in ["/", "/ingest", "/api/v1/projects", "/nothing/here"] {
+        let reply = get(outrider.public(), path).await.unwrap();
+        assert!(reply.status.is_client_error(), "{path}: {}", reply.status);
+        assert_eq!(reply.json()["status"], false, "{path}");
+    }
+    assert_eq!(
+        get(outrider.public(), "/healthz").await.unwrap().status,
+        200
+    );
+    assert_nothing_came_of_it(&outrider, &receiver).await;
+}
+
+#[tokio::test]
+async fn a_client_that_expects_100_continue_is_told_to_go_on() {
+    let receiver = Receiver::start().await;
+    let outrider = start(&receiver).await;
+    let body = event(10);
+    let mut client = RawClient::connect(outrider.public()).await;
+    let head = format!("Content-Length: {}\r\nExpect: 100-continue\r\n", body.len());
+    client.write(RawClient::publish_head(&head)).await;
+    assert_eq!(client.read_status().await, 100);
+    client.write(&body).await;
+    assert_eq!(client.read_status().await, 201);
+    receiver.wait_for(1, DEADLINE).await;
+    // And it is not told to go on with a body that will be refused.
+    let mut client = RawClient::connect(outrider.public()).await;
+    client
+        .write(RawClient::publish_head(
+            "Content-Length: 99999999\r\nExpect: 100-continue\r\n",
+        ))
+        .await;
+    assert_eq!(client.read_status().await, 413);
+}

@@ -1,0 +1,12 @@
+//! The parts of the suite, by what they promise.
+
+mod harness;
+
+mod addresses;
+mod command_line;
+mod crash;
+mod incoming;
+mod intake_limits;
+mod outgoing;
+mod receivers;
+mod secrets;
