@@ -78,3 +78,21 @@ impl ControlPlane {
         &self.journal
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loaded_file_is_announced_to_who_follows_the_log() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let plane = ControlPlane::open(dir.path(), 0).unwrap();
+        let mut head = plane.revision_log().head();
+        let file = outrider_config::file::parse("projects: [{name: a, type: outgoing}]")
+            .ok()
+            .unwrap();
+        assert_eq!(plane.load_resources(file, 1).await.unwrap(), Some(1));
+        head.changed().await.unwrap();
+        assert_eq!(*head.borrow(), plane.version());
+    }
+}
