@@ -3,6 +3,7 @@
 //! A YAML file, overlaid with the environment: `OUTRIDER__STORE__NODE=3` is `store.node: 3`. Both
 //! end in one tree, which is read and checked once, with all problems reported together.
 
+mod egress_spec;
 mod spec;
 
 use std::net::SocketAddr;

@@ -8,21 +8,27 @@
 mod api_key;
 mod check;
 mod endpoint;
+mod endpoint_spec;
 mod field;
 mod location;
 mod project;
+mod project_spec;
 mod source;
 mod source_spec;
 mod spec;
 mod subscription;
+mod verification;
 
 pub use api_key::{ApiKey, ApiKeySpec};
 pub use check::{FieldError, Reason};
-pub use endpoint::{Endpoint, EndpointSecretSpec, EndpointSpec, EndpointStatus};
+pub use endpoint::{Endpoint, EndpointStatus};
+pub use endpoint_spec::{EndpointSecretSpec, EndpointSpec};
 pub use location::EventTypeLocation;
 pub use project::{
-    BODY_BYTES_CEILING, BODY_BYTES_DEFAULT, ConfigSpec, Project, ProjectKind, ProjectSpec,
-    RETENTION_DEFAULT, SignatureSpec, SignatureVersionSpec, SslSpec, StrategySpec,
+    BODY_BYTES_CEILING, BODY_BYTES_DEFAULT, Project, ProjectKind, RETENTION_DEFAULT,
+};
+pub use project_spec::{
+    ConfigSpec, ProjectSpec, SignatureSpec, SignatureVersionSpec, SslSpec, StrategySpec,
 };
 pub use source::{GITHUB_BODY_BYTES_DEFAULT, Source};
 pub use source_spec::{

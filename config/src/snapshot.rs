@@ -10,6 +10,7 @@
 mod apply;
 mod claims;
 mod dump;
+mod homes;
 mod project_table;
 mod small_map;
 mod type_index;
@@ -19,6 +20,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use homes::Homes;
 use outrider_webhook::id::{ProjectId, SourceId, Uid};
 use outrider_webhook::verify::ApiKeyDigest;
 
@@ -33,18 +35,17 @@ pub use type_index::TypeIndex;
 #[derive(Clone)]
 pub struct Snapshot {
     version: Option<Version>,
-    projects: imbl::HashMap<ProjectId, Arc<ProjectTable>>,
+    projects: imbl::OrdMap<ProjectId, Arc<ProjectTable>>,
     /// Sources by mask; masks are unique over all projects.
     masks: imbl::HashMap<Arc<str>, (ProjectId, SourceId)>,
     /// API keys by digest; digests are unique over all projects.
     keys: imbl::HashMap<ApiKeyDigest, Arc<ApiKey>>,
-    /// Where every resource in force lives: a removal names only kind and uid.
-    homes: imbl::HashMap<(Kind, Uid), ProjectId>,
+    /// Where every resource in force lives.
+    homes: Homes,
     /// Resources that could not be put in force, to be tried again.
     held: imbl::OrdMap<HeldKey, Arc<Held>>,
     /// Where every held resource belongs, as for `homes`.
-    held_at: imbl::HashMap<(Kind, Uid), ProjectId>,
-    counts: Counts,
+    held_at: Homes,
 }
 
 /// Held resources are found by project, and within it in the order in which they are tried.
@@ -104,31 +105,18 @@ pub struct Counts {
     pub quarantined: usize,
 }
 
-impl Counts {
-    fn of(&mut self, kind: Kind) -> &mut usize {
-        match kind {
-            Kind::Project => &mut self.projects,
-            Kind::Source => &mut self.sources,
-            Kind::Endpoint => &mut self.endpoints,
-            Kind::Subscription => &mut self.subscriptions,
-            Kind::ApiKey => &mut self.api_keys,
-        }
-    }
-}
-
 impl Snapshot {
     /// Before the first transaction.
     #[must_use]
     pub fn empty() -> Self {
         Self {
             version: None,
-            projects: imbl::HashMap::new(),
+            projects: imbl::OrdMap::new(),
             masks: imbl::HashMap::new(),
             keys: imbl::HashMap::new(),
-            homes: imbl::HashMap::new(),
+            homes: Homes::default(),
             held: imbl::OrdMap::new(),
-            held_at: imbl::HashMap::new(),
-            counts: Counts::default(),
+            held_at: Homes::default(),
         }
     }
 
@@ -170,8 +158,12 @@ impl Snapshot {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
+            projects: self.homes.len(Kind::Project),
+            sources: self.homes.len(Kind::Source),
+            endpoints: self.homes.len(Kind::Endpoint),
+            subscriptions: self.homes.len(Kind::Subscription),
+            api_keys: self.homes.len(Kind::ApiKey),
             quarantined: self.held.len(),
-            ..self.counts
         }
     }
 

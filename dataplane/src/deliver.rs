@@ -162,9 +162,11 @@ impl Deliverer {
                 self.excerpt_bytes_max,
             )
             .await;
+        let free = entry.attempts_free + u32::from(retry::is_free(&exchange.outcome));
+        let counted = (entry.attempts + 1).saturating_sub(free);
         let step = retry::next_step(
             table.project().retry(),
-            entry.attempts + 1,
+            counted,
             &exchange.outcome,
             self.chance.next(),
         );
@@ -242,18 +244,20 @@ impl Deliverer {
     }
 
     /// The answer is here: record it, and say what follows.
-    async fn decide(&self, lease: Lease, attempted: Attempted) -> Result<(), LogClosed> {
+    async fn decide(&self, mut lease: Lease, attempted: Attempted) -> Result<(), LogClosed> {
         let now_ms = self.clock.now_ms();
         let next = Next::of(&attempted.step, now_ms);
         self.count(&lease.entry, &attempted, &next, now_ms);
         self.trace(&lease.entry, &attempted, &next);
+        let is_free = retry::is_free(&attempted.exchange.outcome);
         self.log
             .record(record::attempt(&lease.entry, attempted, &next))
             .await?;
         match next.due_ms {
             Some(due_ms) => {
-                let attempts = lease.entry.attempts + 1;
-                self.queue.retry(lease, due_ms, attempts);
+                lease.entry.attempts += 1;
+                lease.entry.attempts_free += u32::from(is_free);
+                self.queue.retry(lease, due_ms);
             }
             None => self.queue.complete(&lease),
         }
@@ -268,9 +272,8 @@ impl Deliverer {
                 return Ok(());
             }
             Obstacle::Unreadable => {
-                let (due_ms, attempts) =
-                    (self.clock.now_ms() + READ_RETRY_MS, lease.entry.attempts);
-                self.queue.retry(lease, due_ms, attempts);
+                let due_ms = self.clock.now_ms() + READ_RETRY_MS;
+                self.queue.retry(lease, due_ms);
                 return Ok(());
             }
             Obstacle::Discard(reason) => (DeliveryStatus::Discarded, reason),

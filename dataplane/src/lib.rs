@@ -305,6 +305,7 @@ impl Serving {
         if self.delivery.await.is_err() {
             tracing::error!("the dispatcher ended with a panic");
         }
+        plane.deliverer.egress.shutdown().await;
         drop(plane.deliverer);
         let closed = plane.log.close().await;
         plane.stop_admin.cancel();

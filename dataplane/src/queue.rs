@@ -45,6 +45,8 @@ pub struct Entry {
     pub revision: u64,
     /// Attempts made so far.
     pub attempts: u32,
+    /// Those of them that do not count against the limit. Not kept over a restart.
+    pub attempts_free: u32,
     /// When the event was accepted, Unix milliseconds.
     pub accepted_ms: i64,
     /// When this attempt was meant to start, Unix milliseconds.
@@ -145,6 +147,7 @@ impl Queue {
                 target: found.target,
                 revision: found.revision,
                 attempts: found.attempts,
+                attempts_free: 0,
                 accepted_ms: found.key.event.unix_ms(),
                 due_ms: found.due_ms,
                 event: None,
@@ -177,12 +180,12 @@ impl Queue {
         self.give_back(lease, |_, _| {});
     }
 
-    /// The delivery is due again at `due_ms` (Unix milliseconds), after `attempts` attempts in all.
-    pub fn retry(&self, lease: Lease, due_ms: i64, attempts: u32) {
+    /// The delivery is due again at `due_ms` (Unix milliseconds). The caller has counted the
+    /// attempt in the lease's entry, if there was one.
+    pub fn retry(&self, lease: Lease, due_ms: i64) {
         let now_ms = self.shared.clock.now_ms();
         let mut entry = lease.entry.clone();
         entry.due_ms = due_ms;
-        entry.attempts = attempts;
         if due_ms.saturating_sub(now_ms) > CACHE_HORIZON_MS {
             entry.event = None;
         }
@@ -298,6 +301,7 @@ impl AcceptedSink for Sink {
                     target: target.clone(),
                     revision: event.revision,
                     attempts: 0,
+                    attempts_free: 0,
                     accepted_ms: event.id.unix_ms(),
                     due_ms: event.id.unix_ms(),
                     event: cached.clone(),

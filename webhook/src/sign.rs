@@ -86,6 +86,17 @@ pub enum Hash {
     Sha512,
 }
 
+impl Hash {
+    /// Convoy's spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA256",
+            Self::Sha512 => "SHA512",
+        }
+    }
+}
+
 impl FromStr for Hash {
     type Err = SignError;
     fn from_str(text: &str) -> Result<Self, SignError> {
@@ -104,6 +115,17 @@ pub enum Encoding {
     Hex,
     /// Standard base64, padded.
     Base64,
+}
+
+impl Encoding {
+    /// Convoy's spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hex => "hex",
+            Self::Base64 => "base64",
+        }
+    }
 }
 
 impl FromStr for Encoding {
@@ -139,6 +161,16 @@ pub enum Format {
 }
 
 impl Format {
+    /// As it is written in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Convoy => "convoy",
+            Self::StandardWebhooks => "standard_webhooks",
+            Self::Both => "both",
+        }
+    }
+
     /// Whether Convoy's header is sent.
     #[must_use]
     pub const fn has_convoy(self) -> bool {
@@ -160,6 +192,17 @@ pub enum Input {
     AsSent,
     /// The payload with insignificant white space removed, as Convoy does.
     CompactJson,
+}
+
+impl Input {
+    /// As it is written in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AsSent => "as_sent",
+            Self::CompactJson => "compact_json",
+        }
+    }
 }
 
 /// Whether Convoy's signature carries the time.
@@ -204,6 +247,17 @@ impl Scheme {
             format,
             input,
         })
+    }
+
+    /// Whether a header may carry the idempotency key: it must not be one that we write.
+    ///
+    /// # Errors
+    /// [`SignError::ReservedHeader`].
+    pub fn check_idempotency_header(&self, name: &HeaderName) -> Result<(), SignError> {
+        if request::is_reserved(name) || (self.format.has_convoy() && *name == self.header) {
+            return Err(SignError::ReservedHeader(name.clone()));
+        }
+        Ok(())
     }
 
     /// Name of Convoy's header.

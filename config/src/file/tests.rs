@@ -213,6 +213,11 @@ fn a_project_setting_out_of_bounds_is_refused() {
             "signature.versions[0].encoding",
         ),
         ("{request_id_header: ''''}", "request_id_header"),
+        ("{request_id_header: webhook-id}", "request_id_header"),
+        (
+            "{request_id_header: X-Convoy-Signature}",
+            "request_id_header",
+        ),
         ("{disable_endpoint: true}", "disable_endpoint"),
         ("{ratelimit: {count: 5, duration: 60}}", "ratelimit"),
         ("{circuit_breaker: {sample_rate: 31}}", "circuit_breaker"),
@@ -402,6 +407,23 @@ fn an_endpoint_setting_that_makes_no_sense_is_refused() {
     ] {
         let start = format!("line 1: projects[0].endpoints[0].{path}: ");
         expect(&file(config, &text), &[(&start, "")]);
+    }
+}
+
+#[test]
+fn a_delivery_mode_that_is_not_kept_is_refused() {
+    for (mode, part) in [
+        ("at_most_once", "not supported"),
+        ("sometimes", "`at_least_once`"),
+    ] {
+        let text = format!(
+            "projects: [{{name: a, type: outgoing, endpoints: [{{name: e, url: 'https://a.example', secret: s}}],
+               subscriptions: [{{name: b, endpoint_id: e, delivery_mode: {mode}}}]}}]"
+        );
+        expect(
+            &text,
+            &[("line 2: projects[0].subscriptions[0].delivery_mode: ", part)],
+        );
     }
 }
 

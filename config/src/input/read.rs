@@ -376,7 +376,10 @@ mod tests {
         Safe,
     }
 
-    fn parse(text: &str) -> (Option<Outer>, Vec<(String, Option<u32>, String)>) {
+    /// Path, line and message.
+    type Told = (String, Option<u32>, String);
+
+    fn parse(text: &str) -> (Option<Outer>, Vec<Told>) {
         let mut findings = Vec::new();
         let value = read(&mut Node::from_yaml(text).unwrap(), &[], &mut findings);
         let texts = findings

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::check::{Checks, FieldError, Reason};
-use super::endpoint::unix_s;
+use super::endpoint_spec::unix_s;
 use super::field::{self, given};
 use super::project::Project;
 

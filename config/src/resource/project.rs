@@ -5,12 +5,11 @@ use std::time::Duration;
 use http::HeaderName;
 use outrider_webhook::id::ProjectId;
 use outrider_webhook::{retry, sign};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::check::{Checks, FieldError, Range, Reason};
-use super::field::{self, given, header_name, is_framing, refuse_unsupported};
-use super::spec::Unsupported;
+use super::check::{Checks, FieldError, Reason};
+use super::field::{self, given};
+use super::project_spec::{ConfigSpec, ProjectSpec};
 
 /// Largest body taken unless the project or the source's preset says otherwise: 50 KiB, as
 /// Convoy (RULINGS section E).
@@ -20,129 +19,6 @@ pub const BODY_BYTES_CEILING: usize = 32 * 1024 * 1024;
 /// How long events are kept: 30 days (RULINGS section E). Idempotency keys are remembered as
 /// long (RULINGS 7).
 pub const RETENTION_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
-
-const SIGNATURE_HEADER_DEFAULT: &str = "x-convoy-signature";
-const IDEMPOTENCY_HEADER_DEFAULT: &str = "x-convoy-idempotency-key";
-/// Waiting time of the contract's default strategy, seconds.
-const STRATEGY_DURATION_DEFAULT_S: u64 = 100;
-/// Attempts of the contract's default strategy.
-const STRATEGY_ATTEMPTS_DEFAULT: u64 = 10;
-const LINEAR_DURATION_S: Range = Range {
-    min: 1,
-    max: 7 * 24 * 3600,
-    unit: "seconds",
-};
-/// Beyond the longest wait an exponential one could not grow (contract 5.3).
-const EXPONENTIAL_DURATION_S: Range = Range {
-    min: 1,
-    max: retry::WAIT_MAX.as_secs(),
-    unit: "seconds",
-};
-const STRATEGY_ATTEMPTS: Range = Range {
-    min: 1,
-    max: 1000,
-    unit: "attempts",
-};
-/// Every version signs with every live secret on every attempt.
-const SIGNATURE_VERSIONS_MAX: usize = 8;
-
-/// What people write of a project.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ProjectSpec {
-    /// Required.
-    pub name: Option<String>,
-    /// `incoming` or `outgoing`; required, and never changes.
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    /// Shown to people only.
-    pub logo_url: Option<String>,
-    /// Settings; those not given have their defaults.
-    pub config: Option<ConfigSpec>,
-}
-
-/// The settings of a project, Convoy's `ProjectConfig`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ConfigSpec {
-    /// Largest body, bytes; 1 to 33554432, default 51200 (26214400 for GitHub sources).
-    pub max_payload_read_size: Option<u64>,
-    /// Convoy's: changes nothing, the endpoint's `advanced_signatures` decides.
-    pub replay_attacks_prevention_enabled: Option<bool>,
-    /// Convoy's: changes nothing, the id headers are always sent (RULINGS 21).
-    pub add_event_id_trace_headers: Option<bool>,
-    /// Whether an outgoing project may have several subscriptions for one endpoint.
-    pub multiple_endpoint_subscriptions: Option<bool>,
-    /// Whether endpoints must be https.
-    #[serde(alias = "SSL")]
-    pub ssl: Option<SslSpec>,
-    /// How deliveries are retried.
-    pub strategy: Option<StrategySpec>,
-    /// How deliveries are signed.
-    pub signature: Option<SignatureSpec>,
-    /// Header that carries an event's idempotency key; default `X-Convoy-Idempotency-Key`.
-    pub request_id_header: Option<String>,
-    disable_endpoint: Unsupported,
-    search_policy: Unsupported,
-    ratelimit: Unsupported,
-    meta_event: Unsupported,
-    verify_dynamic_events: Unsupported,
-    allow_unmatched_dynamic_urls: Unsupported,
-    circuit_breaker: Unsupported,
-}
-
-/// Convoy's `ssl`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SslSpec {
-    /// Whether endpoints must be https.
-    pub enforce_secure_endpoints: Option<bool>,
-}
-
-/// How deliveries are retried.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StrategySpec {
-    /// `linear` (default) or `exponential`.
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    /// Waiting time, or its first value, in seconds; default 100; linear 1 to 604800,
-    /// exponential 1 to 7200.
-    pub duration: Option<u64>,
-    /// Attempts in total; 1 to 1000, default 10.
-    pub retry_count: Option<u64>,
-    /// `none`, `convoy` (default: 0 to 5 s on top of an exponential wait) or `full` (anything
-    /// from nothing to the whole wait).
-    pub jitter: Option<String>,
-}
-
-/// How deliveries are signed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SignatureSpec {
-    /// Header of Convoy's signature; default `X-Convoy-Signature`.
-    pub header: Option<String>,
-    /// Hashes and encodings, in order; default one, SHA256 in hex.
-    pub versions: Option<Vec<SignatureVersionSpec>>,
-    /// `convoy` (default), `standard_webhooks` or `both`.
-    pub format: Option<String>,
-    /// `as_sent` (default): the bytes that are sent; `compact_json`: as Convoy (RULINGS 20).
-    pub input: Option<String>,
-}
-
-/// One version of Convoy's signature.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SignatureVersionSpec {
-    /// Convoy's id of the version: kept, changes nothing.
-    pub uid: Option<String>,
-    /// `SHA256` or `SHA512`.
-    pub hash: Option<String>,
-    /// `hex` or `base64`.
-    pub encoding: Option<String>,
-    /// When it was made: kept, changes nothing.
-    pub created_at: Option<String>,
-}
 
 /// Which way a project's events go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +92,7 @@ impl Project {
             .clone()
             .unwrap_or_default()
             .compile(&mut checks);
-        let idempotency_header = config.idempotency_header(&mut checks);
+        let idempotency_header = config.idempotency_header(signature.as_ref(), &mut checks);
         let body_bytes_max = config.body_bytes_max(&mut checks);
         let is_https_enforced = config
             .ssl
@@ -338,8 +214,8 @@ impl Project {
             "name": self.name,
             "type": self.kind.as_str(),
             "max_payload_read_size": self.body_bytes_max(),
-            "retry": format!("{:?}", self.retry),
-            "signature": format!("{:?}", self.signature),
+            "strategy": strategy(&self.retry),
+            "signature": signature(&self.signature),
             "request_id_header": self.idempotency_header.as_str(),
             "enforce_secure_endpoints": self.is_https_enforced,
             "retention_s": self.retention().as_secs(),
@@ -347,199 +223,26 @@ impl Project {
     }
 }
 
-impl ConfigSpec {
-    fn refuse_unsupported(&self, checks: &mut Checks) {
-        refuse_unsupported!(
-            checks,
-            self,
-            "config.",
-            [
-                disable_endpoint,
-                search_policy,
-                verify_dynamic_events,
-                allow_unmatched_dynamic_urls,
-            ]
-        );
-        // Convoy's defaults, which clients repeat. They name what this version does not do, at
-        // a size that asks for nothing more than the default behaviour.
-        let ratelimit = json!({"count": 1000, "duration": 60});
-        let breaker = json!({
-            "sample_rate": 30, "error_timeout": 30, "failure_threshold": 70, "success_threshold": 5,
-            "observability_window": 5, "minimum_request_count": 10, "consecutive_failure_threshold": 10,
-        });
-        for (field, is_fine) in [
-            ("config.ratelimit", self.ratelimit.is_blank_or(&ratelimit)),
-            (
-                "config.circuit_breaker",
-                self.circuit_breaker.is_blank_or(&breaker),
-            ),
-            ("config.meta_event", self.meta_event.is_off("is_enabled")),
-        ] {
-            if !is_fine {
-                checks.fail(field, Reason::Unsupported);
-            }
-        }
-    }
-
-    fn body_bytes_max(&self, checks: &mut Checks) -> Option<usize> {
-        let field = "config.max_payload_read_size";
-        let range = Range {
-            min: 1,
-            max: BODY_BYTES_CEILING as u64,
-            unit: "bytes",
-        };
-        let bytes = self.max_payload_read_size.filter(|bytes| *bytes != 0)?;
-        usize::try_from(checks.number(field, Some(bytes), bytes, range)).ok()
-    }
-
-    fn idempotency_header(&self, checks: &mut Checks) -> Option<HeaderName> {
-        let field = "config.request_id_header";
-        let text = given(self.request_id_header.as_deref()).unwrap_or(IDEMPOTENCY_HEADER_DEFAULT);
-        checks.take(field, own_header(text))
-    }
+fn strategy(policy: &retry::Policy) -> Value {
+    let (kind, wait, longest) = match policy.backoff() {
+        retry::Backoff::Linear { interval } => ("linear", interval, interval),
+        retry::Backoff::Exponential { base, max } => ("exponential", base, max),
+    };
+    json!({
+        "type": kind,
+        "duration": wait.as_secs(),
+        "max_retry_seconds": longest.as_secs(),
+        "jitter": policy.jitter().as_str(),
+        "retry_count": policy.attempts_max(),
+    })
 }
 
-/// A header that we write on every delivery.
-fn own_header(text: &str) -> Result<HeaderName, Reason> {
-    let name = header_name(text)?;
-    if is_framing(&name) {
-        return Err(Reason::Shape("a header that does not frame the message"));
-    }
-    Ok(name)
-}
-
-impl StrategySpec {
-    fn compile(&self, checks: &mut Checks) -> Option<retry::Policy> {
-        let backoff = self.backoff(checks);
-        let jitter = match given(self.jitter.as_deref()) {
-            None => Some(retry::Jitter::default()),
-            Some("none") => Some(retry::Jitter::None),
-            Some("convoy") => Some(retry::Jitter::Convoy),
-            Some("full") => Some(retry::Jitter::Full),
-            Some(_) => {
-                checks.fail(
-                    "config.strategy.jitter",
-                    Reason::NotOneOf(&["none", "convoy", "full"]),
-                );
-                None
-            }
-        };
-        let field = "config.strategy.retry_count";
-        let attempts = checks.number(
-            field,
-            self.retry_count,
-            STRATEGY_ATTEMPTS_DEFAULT,
-            STRATEGY_ATTEMPTS,
-        );
-        // Out of range is reported already, and then only the number of reports would change.
-        let attempts =
-            u32::try_from(attempts.clamp(STRATEGY_ATTEMPTS.min, STRATEGY_ATTEMPTS.max)).ok()?;
-        let policy = retry::Policy::new(backoff?, jitter?, attempts).map_err(Reason::refused);
-        checks.take("config.strategy", policy)
-    }
-
-    fn backoff(&self, checks: &mut Checks) -> Option<retry::Backoff> {
-        let mut wait = |range: Range| {
-            let s = checks.number(
-                "config.strategy.duration",
-                self.duration,
-                STRATEGY_DURATION_DEFAULT_S,
-                range,
-            );
-            Duration::from_secs(s.clamp(range.min, range.max))
-        };
-        match given(self.kind.as_deref()).unwrap_or("linear") {
-            "linear" => Some(retry::Backoff::Linear {
-                interval: wait(LINEAR_DURATION_S),
-            }),
-            "exponential" => Some(retry::Backoff::Exponential {
-                base: wait(EXPONENTIAL_DURATION_S),
-                max: retry::WAIT_MAX,
-            }),
-            _ => {
-                checks.fail(
-                    "config.strategy.type",
-                    Reason::NotOneOf(&["linear", "exponential"]),
-                );
-                None
-            }
-        }
-    }
-}
-
-impl SignatureSpec {
-    fn compile(&self, checks: &mut Checks) -> Option<sign::Scheme> {
-        let header = given(self.header.as_deref()).unwrap_or(SIGNATURE_HEADER_DEFAULT);
-        let header = checks.take("config.signature.header", own_header(header));
-        let versions = self.versions(checks);
-        let format = match given(self.format.as_deref()).unwrap_or("convoy") {
-            "convoy" => Some(sign::Format::Convoy),
-            "standard_webhooks" => Some(sign::Format::StandardWebhooks),
-            "both" => Some(sign::Format::Both),
-            _ => {
-                checks.fail(
-                    "config.signature.format",
-                    Reason::NotOneOf(&["convoy", "standard_webhooks", "both"]),
-                );
-                None
-            }
-        };
-        let input = match given(self.input.as_deref()).unwrap_or("as_sent") {
-            "as_sent" => Some(sign::Input::AsSent),
-            "compact_json" => Some(sign::Input::CompactJson),
-            _ => {
-                checks.fail(
-                    "config.signature.input",
-                    Reason::NotOneOf(&["as_sent", "compact_json"]),
-                );
-                None
-            }
-        };
-        let scheme =
-            sign::Scheme::new(header?, versions?, format?, input?).map_err(Reason::refused);
-        checks.take("config.signature", scheme)
-    }
-
-    fn versions(&self, checks: &mut Checks) -> Option<Vec<sign::Version>> {
-        let specs = self.versions.as_deref().unwrap_or_default();
-        if specs.is_empty() {
-            return Some(vec![sign::Version {
-                hash: sign::Hash::Sha256,
-                encoding: sign::Encoding::Hex,
-            }]);
-        }
-        if specs.len() > SIGNATURE_VERSIONS_MAX {
-            let reason = Reason::OutOfRange {
-                min: 0,
-                max: SIGNATURE_VERSIONS_MAX as u64,
-                unit: "versions",
-            };
-            checks.fail("config.signature.versions", reason);
-            return None;
-        }
-        let mut versions = Vec::with_capacity(specs.len());
-        for (index, spec) in specs.iter().enumerate() {
-            let field = |name| format!("config.signature.versions[{index}].{name}");
-            let hash = checks.require(&field("hash"), given(spec.hash.as_deref()));
-            let hash = hash.and_then(|text| {
-                checks.take(
-                    &field("hash"),
-                    text.parse()
-                        .map_err(|_| Reason::NotOneOf(&["SHA256", "SHA512"])),
-                )
-            });
-            let encoding = checks.require(&field("encoding"), given(spec.encoding.as_deref()));
-            let encoding = encoding.and_then(|text| {
-                checks.take(
-                    &field("encoding"),
-                    text.parse()
-                        .map_err(|_| Reason::NotOneOf(&["hex", "base64"])),
-                )
-            });
-            if let (Some(hash), Some(encoding)) = (hash, encoding) {
-                versions.push(sign::Version { hash, encoding });
-            }
-        }
-        (versions.len() == specs.len()).then_some(versions)
-    }
+fn signature(scheme: &sign::Scheme) -> Value {
+    let version = |version: &sign::Version| json!({"hash": version.hash.as_str(), "encoding": version.encoding.as_str()});
+    json!({
+        "header": scheme.header().as_str(),
+        "versions": scheme.versions().iter().map(version).collect::<Vec<_>>(),
+        "format": scheme.format().as_str(),
+        "input": scheme.input().as_str(),
+    })
 }

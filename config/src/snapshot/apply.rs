@@ -3,6 +3,9 @@
 //! Kinds are taken in the order in which they refer to each other, so everything a resource
 //! needs of its own transaction is there when it is looked at, however the transaction orders it.
 
+mod claimed;
+mod take_out;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -10,9 +13,8 @@ use std::sync::Arc;
 use outrider_webhook::id::{ApiKeyId, EndpointId, ProjectId, SourceId, SubscriptionId, Uid};
 use serde::de::DeserializeOwned;
 
-use super::claims::{Claim, losers};
 use super::{Document, Held, Kind, Pending, ProjectTable, Snapshot, Transaction};
-use crate::resource::{ApiKey, Endpoint, FieldError, Project, Source, Subscription, from_document};
+use crate::resource::{Endpoint, FieldError, Project, Subscription, from_document};
 
 /// The snapshot after a transaction.
 pub(super) fn apply(old: &Snapshot, transaction: &Transaction) -> Snapshot {
@@ -90,8 +92,7 @@ impl Work {
             .map(|document| (document.kind, document.uid))
             .collect();
         let known = self.next.homes.keys().chain(self.next.held_at.keys());
-        let unnamed: HashSet<(Kind, Uid)> =
-            known.filter(|key| !named.contains(key)).copied().collect();
+        let unnamed: HashSet<(Kind, Uid)> = known.filter(|key| !named.contains(key)).collect();
         unnamed.into_iter().collect()
     }
 
@@ -205,59 +206,6 @@ impl Work {
         }
     }
 
-    fn put_sources(&mut self, candidates: Vec<Pending>) {
-        let mut sources = Vec::with_capacity(candidates.len());
-        for pending in candidates {
-            let Pending::Document(document) = &pending else {
-                continue;
-            };
-            let compiled = self.compile(document, |project| {
-                Source::compile(
-                    SourceId::new(document.uid),
-                    document.revision,
-                    project,
-                    &parse(document)?,
-                )
-                .map_err(Refusal::fields)
-            });
-            match compiled {
-                Ok(source) => sources.push((pending, Arc::new(source))),
-                Err(refusal) => self.hold(pending, refusal),
-            }
-        }
-        let claims: Vec<_> = sources
-            .iter()
-            .map(|(_, source)| Claim {
-                uid: source.id().uid(),
-                key: Arc::clone(source.shared_mask()),
-            })
-            .collect();
-        let losers = losers(&claims, |mask| {
-            self.next.masks.get(mask).map(|(_, source)| source.uid())
-        });
-        // All old masks go before the first new one comes: they may be swapped.
-        sources
-            .retain(|(pending, source)| !self.lost(&losers, source.id().uid(), pending, "mask_id"));
-        for (_, source) in &sources {
-            if let Some(old) = self
-                .next
-                .projects
-                .get(&source.project())
-                .and_then(|table| table.source(source.id()))
-            {
-                self.next.masks.remove(old.mask());
-            }
-        }
-        for (_, source) in sources {
-            let (id, project) = (source.id(), source.project());
-            self.next
-                .masks
-                .insert(Arc::clone(source.shared_mask()), (project, id));
-            self.change(project, |table| table.set_source(source));
-            self.settle(Kind::Source, id.uid(), project);
-        }
-    }
-
     fn put_endpoints(&mut self, candidates: Vec<Pending>) {
         for pending in candidates {
             let Pending::Document(document) = &pending else {
@@ -326,187 +274,14 @@ impl Work {
         }
     }
 
-    fn put_api_keys(&mut self, candidates: Vec<Pending>) {
-        let mut keys = Vec::with_capacity(candidates.len());
-        for pending in candidates {
-            let Pending::Document(document) = &pending else {
-                continue;
-            };
-            let compiled = self.compile(document, |project| {
-                ApiKey::compile(
-                    ApiKeyId::new(document.uid),
-                    document.revision,
-                    project,
-                    &parse(document)?,
-                )
-                .map_err(Refusal::fields)
-            });
-            match compiled {
-                Ok(key) => keys.push((pending, Arc::new(key))),
-                Err(refusal) => self.hold(pending, refusal),
-            }
-        }
-        let claims: Vec<_> = keys
-            .iter()
-            .map(|(_, key)| Claim {
-                uid: key.id().uid(),
-                key: *key.digest(),
-            })
-            .collect();
-        let losers = losers(&claims, |digest| {
-            self.next.keys.get(digest).map(|key| key.id().uid())
-        });
-        keys.retain(|(pending, key)| !self.lost(&losers, key.id().uid(), pending, "key"));
-        for (_, key) in &keys {
-            if let Some(old) = self
-                .next
-                .projects
-                .get(&key.project())
-                .and_then(|table| table.api_key(key.id()))
-            {
-                self.next.keys.remove(old.digest());
-            }
-        }
-        for (_, key) in keys {
-            let (id, project) = (key.id(), key.project());
-            self.next.keys.insert(*key.digest(), Arc::clone(&key));
-            self.change(project, |table| table.set_api_key(key));
-            self.settle(Kind::ApiKey, id.uid(), project);
-        }
-    }
-
-    /// Holds a claimant that lost. Answers whether it did.
-    fn lost(&mut self, losers: &HashSet<Uid>, uid: Uid, pending: &Pending, field: &str) -> bool {
-        let is_lost = losers.contains(&uid);
-        if is_lost {
-            let reason = format!("`{field}`: another resource has the same one");
-            self.hold(
-                pending.clone(),
-                Refusal {
-                    reason,
-                    is_claim: true,
-                },
-            );
-        }
-        is_lost
-    }
-
-    /// Subscriptions whose endpoint or source went away can no longer be in force.
-    fn hold_orphans(&mut self) {
-        for (project, target) in std::mem::take(&mut self.removed) {
-            let Some(table) = self.next.projects.get(&project) else {
-                continue;
-            };
-            let orphans: Vec<Arc<Subscription>> = match target {
-                Target::Endpoint(id) if table.endpoint(id).is_none() => {
-                    table.subscriptions_of_endpoint(id).cloned().collect()
-                }
-                Target::Source(id) if table.source(id).is_none() => {
-                    table.subscriptions_of_source(id).all().cloned().collect()
-                }
-                Target::Endpoint(_) | Target::Source(_) => Vec::new(),
-            };
-            for orphan in orphans {
-                let uid = orphan.id().uid();
-                let pending = Pending::Subscription(orphan);
-                // The check that would now refuse it gives the reason.
-                let Err(refusal) = self.subscription(&pending) else {
-                    continue;
-                };
-                self.take_out(Kind::Subscription, uid);
-                // A newer version of it may be held already; that one counts.
-                if !self.next.held_at.contains_key(&(Kind::Subscription, uid)) {
-                    self.hold(pending, refusal);
-                }
-            }
-        }
-    }
-
-    fn remove(&mut self, kind: Kind, uid: Uid) {
-        self.release(kind, uid);
-        if let Some(project) = self.take_out(kind, uid) {
-            self.touched.insert(project);
-            match kind {
-                Kind::Endpoint => self
-                    .removed
-                    .push((project, Target::Endpoint(EndpointId::new(uid)))),
-                Kind::Source => self
-                    .removed
-                    .push((project, Target::Source(SourceId::new(uid)))),
-                Kind::Project | Kind::Subscription | Kind::ApiKey => {}
-            }
-        }
-    }
-
-    /// Takes a resource out of force. Answers where it was.
-    fn take_out(&mut self, kind: Kind, uid: Uid) -> Option<ProjectId> {
-        let project = self.next.homes.remove(&(kind, uid))?;
-        *self.next.counts.of(kind) = self.next.counts.of(kind).saturating_sub(1);
-        if kind == Kind::Project {
-            self.take_out_project(project);
-            return Some(project);
-        }
-        let table = Arc::make_mut(self.next.projects.get_mut(&project)?);
-        match kind {
-            Kind::Project => {}
-            Kind::Source => {
-                if let Some(source) = table.remove_source(SourceId::new(uid)) {
-                    self.next.masks.remove(source.mask());
-                }
-            }
-            Kind::Endpoint => {
-                table.remove_endpoint(EndpointId::new(uid));
-            }
-            Kind::Subscription => {
-                table.remove_subscription(SubscriptionId::new(uid));
-            }
-            Kind::ApiKey => {
-                if let Some(key) = table.remove_api_key(ApiKeyId::new(uid)) {
-                    self.next.keys.remove(key.digest());
-                }
-            }
-        }
-        Some(project)
-    }
-
-    /// A project goes with all in it.
-    fn take_out_project(&mut self, project: ProjectId) {
-        let Some(table) = self.next.projects.remove(&project) else {
-            return;
-        };
-        let mut inside: Vec<(Kind, Uid)> = Vec::new();
-        inside.extend(
-            table
-                .subscriptions()
-                .map(|subscription| (Kind::Subscription, subscription.id().uid())),
-        );
-        inside.extend(
-            table
-                .endpoints()
-                .map(|endpoint| (Kind::Endpoint, endpoint.id().uid())),
-        );
-        for source in table.sources() {
-            self.next.masks.remove(source.mask());
-            inside.push((Kind::Source, source.id().uid()));
-        }
-        for key in table.api_keys() {
-            self.next.keys.remove(key.digest());
-            inside.push((Kind::ApiKey, key.id().uid()));
-        }
-        for (kind, uid) in inside {
-            self.next.homes.remove(&(kind, uid));
-            *self.next.counts.of(kind) = self.next.counts.of(kind).saturating_sub(1);
-        }
-    }
-
     /// Compiles a document against its project, once the project is there and is its own.
     fn compile<T>(
         &self,
         document: &Document,
         compile: impl FnOnce(&Project) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let home = self.next.homes.get(&(document.kind, document.uid));
-        if home.is_some_and(|home| *home != document.project) {
+        let home = self.next.homes.get(document.kind, document.uid);
+        if home.is_some_and(|home| home != document.project) {
             return Err(Refusal::new("a resource never moves to another project"));
         }
         compile(self.table(document.project)?.project())
@@ -525,9 +300,7 @@ impl Work {
 
     /// Notes that a resource is in force.
     fn settle(&mut self, kind: Kind, uid: Uid, project: ProjectId) {
-        if self.next.homes.insert((kind, uid), project).is_none() {
-            *self.next.counts.of(kind) += 1;
-        }
+        self.next.homes.insert(kind, uid, project);
     }
 
     fn hold(&mut self, pending: Pending, refusal: Refusal) {
@@ -542,12 +315,12 @@ impl Work {
                 is_claim,
             }),
         );
-        self.next.held_at.insert((kind, uid), project);
+        self.next.held_at.insert(kind, uid, project);
     }
 
     /// Takes a resource out of quarantine.
     fn release(&mut self, kind: Kind, uid: Uid) {
-        if let Some(project) = self.next.held_at.remove(&(kind, uid)) {
+        if let Some(project) = self.next.held_at.remove(kind, uid) {
             self.next.held.remove(&(project, kind, uid));
         }
     }

@@ -608,16 +608,17 @@ proptest! {
             }
             snapshot = snapshot.apply(&change).0;
         }
-        let in_force = snapshot.homes.iter().map(|((kind, uid), project)| {
-            let table = snapshot.project(*project).unwrap();
+        let in_force = snapshot.homes.keys().map(|(kind, uid)| {
+            let project = snapshot.homes.get(kind, uid).unwrap();
+            let table = snapshot.project(project).unwrap();
             let revision = match kind {
                 Kind::Project => table.project().revision(),
-                Kind::Source => table.source(SourceId::new(*uid)).unwrap().revision(),
-                Kind::Endpoint => table.endpoint(EndpointId::new(*uid)).unwrap().revision(),
-                Kind::Subscription => table.subscription(outrider_webhook::id::SubscriptionId::new(*uid)).unwrap().revision(),
+                Kind::Source => table.source(SourceId::new(uid)).unwrap().revision(),
+                Kind::Endpoint => table.endpoint(EndpointId::new(uid)).unwrap().revision(),
+                Kind::Subscription => table.subscription(outrider_webhook::id::SubscriptionId::new(uid)).unwrap().revision(),
                 Kind::ApiKey => 0,
             };
-            latest[&(*kind, *uid, revision)].clone()
+            latest[&(kind, uid, revision)].clone()
         });
         let documents: Vec<Document> = in_force.collect();
         let fresh = Transaction { upserts: documents, ..full(1, vec![]) };

@@ -117,8 +117,9 @@ async fn endpoints_of_a_project_take_turns() {
 async fn a_retry_is_leased_at_its_time_and_not_before() {
     let (queue, clock) = queue(1);
     queue.restore(vec![pending(1, 1, 0, NOW_MS)]);
-    let lease = queue.lease().await;
-    queue.retry(lease, NOW_MS + 5_000, 1);
+    let mut lease = queue.lease().await;
+    lease.entry.attempts = 1;
+    queue.retry(lease, NOW_MS + 5_000);
     assert!(is_quiet(&queue).await);
     assert_eq!(
         queue.depth(),
@@ -234,7 +235,7 @@ proptest! {
                         done += 1;
                     },
                     Step::Retry(wait) => if let Some(lease) = out.pop() {
-                        queue.retry(lease, clock.now_ms() + wait, 1);
+                        queue.retry(lease, clock.now_ms() + wait);
                     },
                     Step::Park => if let Some(lease) = out.pop() {
                         queue.park(lease);

@@ -117,6 +117,24 @@ impl TargetUrl {
     }
 }
 
+impl TargetUrl {
+    /// For people to read: customers put tokens into queries, so the query is `***`.
+    #[must_use]
+    pub fn redacted(&self) -> String {
+        let query = if self.path_and_query.query().is_some() {
+            "?***"
+        } else {
+            ""
+        };
+        format!(
+            "{}://{}{}{query}",
+            self.scheme.as_str(),
+            self.authority,
+            self.path_and_query.path()
+        )
+    }
+}
+
 impl fmt::Display for TargetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -170,9 +170,7 @@ pub fn sign(
     merge(&mut headers, outgoing.event_headers);
     if let Some((name, key)) = outgoing.idempotency {
         // Replaces what the event brought, but never the signature.
-        if is_reserved(name) || (scheme.format().has_convoy() && name == scheme.header()) {
-            return Err(SignError::ReservedHeader(name.clone()));
-        }
+        scheme.check_idempotency_header(name)?;
         headers.insert(name, value(name.clone(), key.to_owned())?);
     }
     headers.entry(header::USER_AGENT).or_insert(USER_AGENT);

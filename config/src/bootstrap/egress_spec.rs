@@ -1,0 +1,166 @@
+//! What people write of the way out, and its checks.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use outrider_webhook::address::{InternalRule, InternalTarget, SelfAddress};
+use serde::Deserialize;
+
+use super::EgressSettings;
+use super::spec::Checks;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct EgressSpec {
+    internal: Option<Vec<InternalSpec>>,
+    allow_cidrs: Option<Vec<String>>,
+    deny_cidrs: Option<Vec<String>>,
+    allow_names: Option<Vec<String>>,
+    ports: Option<Vec<u64>>,
+    self_addresses: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct InternalSpec {
+    projects: Option<Vec<String>>,
+    cidr: Option<String>,
+    name_suffix: Option<String>,
+    address: Option<String>,
+}
+
+impl EgressSpec {
+    pub(super) fn check(self, checks: &mut Checks) -> EgressSettings {
+        let rules = self.internal.unwrap_or_default();
+        let internal = rules
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, rule)| rule.check(index, checks))
+            .collect();
+        let names = self.allow_names.unwrap_or_default();
+        for (index, _) in names.iter().enumerate().filter(|(_, name)| !is_name(name)) {
+            checks.fail(
+                format!("egress.allow_names[{index}]"),
+                "must be a host name",
+            );
+        }
+        let addresses = self.self_addresses.unwrap_or_default();
+        let mut self_addresses = Vec::with_capacity(addresses.len());
+        for (index, text) in addresses.iter().enumerate() {
+            match (
+                text.parse().map(SelfAddress::Ip),
+                text.parse().map(SelfAddress::Listener),
+            ) {
+                (Ok(address), _) | (_, Ok(address)) => self_addresses.push(address),
+                _ => checks.fail(
+                    format!("egress.self_addresses[{index}]"),
+                    "must be an address, or an address and a port",
+                ),
+            }
+        }
+        EgressSettings {
+            internal,
+            allow_cidrs: checks.ranges("egress.allow_cidrs", self.allow_cidrs),
+            deny_cidrs: checks.ranges("egress.deny_cidrs", self.deny_cidrs),
+            allow_names: names,
+            ports: ports(self.ports, checks),
+            self_addresses,
+        }
+    }
+}
+
+fn ports(numbers: Option<Vec<u64>>, checks: &mut Checks) -> Option<Vec<u16>> {
+    let numbers = numbers?;
+    if numbers.is_empty() {
+        checks.fail(
+            "egress.ports",
+            "needs at least one port; leave it out for the default ones",
+        );
+    }
+    let mut ports = Vec::with_capacity(numbers.len());
+    for (index, number) in numbers.iter().enumerate() {
+        match u16::try_from(*number) {
+            Ok(port) if port > 0 => ports.push(port),
+            _ => checks.fail(format!("egress.ports[{index}]"), "must be from 1 to 65535"),
+        }
+    }
+    Some(ports)
+}
+
+impl InternalSpec {
+    fn check(self, index: usize, checks: &mut Checks) -> Option<InternalRule> {
+        let path = format!("egress.internal[{index}]");
+        let projects = self.projects.unwrap_or_default();
+        if projects.is_empty() || projects.iter().any(String::is_empty) {
+            checks.fail(
+                format!("{path}.projects"),
+                "must name at least one project, by name or uid",
+            );
+        }
+        let target = match (self.cidr, self.name_suffix, self.address) {
+            (Some(text), None, None) => checks
+                .range(format!("{path}.cidr"), &text)
+                .map(InternalTarget::Cidr),
+            (None, Some(name), None) => {
+                let name = name.trim_start_matches('.').to_ascii_lowercase();
+                if !is_name(&name) {
+                    checks.fail(
+                        format!("{path}.name_suffix"),
+                        "must be a host name or the end of one",
+                    );
+                }
+                Some(InternalTarget::NameSuffix(name.into()))
+            }
+            (None, None, Some(text)) => {
+                let address = text.parse().map(InternalTarget::Address);
+                if address.is_err() {
+                    checks.fail(
+                        format!("{path}.address"),
+                        "must be an address and a port, like 127.0.0.1:8080",
+                    );
+                }
+                address.ok()
+            }
+            _ => {
+                checks.fail(
+                    path,
+                    "needs exactly one of `cidr`, `name_suffix` and `address`",
+                );
+                None
+            }
+        };
+        Some(InternalRule {
+            projects,
+            target: target?,
+        })
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=253).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with('.')
+}
+
+impl Checks {
+    fn range(&mut self, path: String, text: &str) -> Option<IpNet> {
+        let range = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        if range.is_err() {
+            self.fail(
+                path,
+                "must be a range of addresses, like 10.0.0.0/8 or fd00::/8",
+            );
+        }
+        range.ok().map(|range| range.trunc())
+    }
+
+    fn ranges(&mut self, path: &str, texts: Option<Vec<String>>) -> Vec<IpNet> {
+        let texts = texts.unwrap_or_default();
+        texts
+            .iter()
+            .enumerate()
+            .filter_map(|(index, text)| self.range(format!("{path}[{index}]"), text))
+            .collect()
+    }
+}

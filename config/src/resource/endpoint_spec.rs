@@ -1,0 +1,199 @@
+//! What people write of an endpoint, and how its settings are checked.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use outrider_webhook::secret::Secret;
+use outrider_webhook::sign::SigningKey;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::check::{Checks, Reason};
+use super::endpoint::EndpointStatus;
+use super::field::{given, refuse_unsupported};
+use super::spec::{Unsupported, expose};
+
+/// Every live secret signs every attempt; a rotation needs two.
+const SECRETS_MAX: usize = 16;
+/// Longest secret, bytes.
+const SECRET_BYTES_MAX: usize = 1024;
+/// Longest owner id, bytes (the limit of the events API).
+const OWNER_BYTES_MAX: usize = 255;
+
+/// What people write of an endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndpointSpec {
+    /// Required.
+    pub name: Option<String>,
+    /// Absolute http or https URL; required.
+    pub url: Option<String>,
+    /// The one secret that signs; or `secrets`.
+    #[serde(serialize_with = "expose")]
+    pub secret: Option<Secret>,
+    /// Several secrets, oldest first, while one replaces another.
+    pub secrets: Option<Vec<EndpointSecretSpec>>,
+    /// Whose endpoint it is; fan-out goes to all endpoints of an owner.
+    pub owner_id: Option<String>,
+    /// Shown to people only.
+    pub description: Option<String>,
+    /// Whether the signature carries the time; default true, always true in incoming projects.
+    pub advanced_signatures: Option<bool>,
+    /// The old way to say `status: inactive`.
+    pub is_disabled: Option<bool>,
+    /// `active` (default), `paused` or `inactive`.
+    pub status: Option<String>,
+    /// Seconds an attempt may take; 1 to 120, default 10.
+    pub http_timeout: Option<u64>,
+    /// `application/json`.
+    pub content_type: Option<String>,
+    support_email: Unsupported,
+    slack_webhook_url: Unsupported,
+    teams_webhook_url: Unsupported,
+    rate_limit: Unsupported,
+    rate_limit_duration: Unsupported,
+    authentication: Unsupported,
+    mtls_client_cert: Unsupported,
+}
+
+/// One secret of several.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndpointSecretSpec {
+    /// Required.
+    #[serde(serialize_with = "expose")]
+    pub value: Option<Secret>,
+    /// When it stops signing, RFC 3339; never when absent.
+    pub expires_at: Option<String>,
+}
+
+impl EndpointSpec {
+    pub(super) fn refuse_unsupported(&self, checks: &mut Checks) {
+        refuse_unsupported!(
+            checks,
+            self,
+            "",
+            [
+                support_email,
+                slack_webhook_url,
+                teams_webhook_url,
+                rate_limit,
+                rate_limit_duration,
+                authentication,
+                mtls_client_cert,
+            ]
+        );
+    }
+
+    pub(super) fn keys(&self, checks: &mut Checks) -> Vec<SigningKey> {
+        let single = self
+            .secret
+            .as_ref()
+            .filter(|secret| !secret.expose().is_empty());
+        let several = self.secrets.as_deref().unwrap_or_default();
+        match single {
+            Some(_) if !several.is_empty() => {
+                checks.fail("secret", Reason::Conflict("secrets"));
+                Vec::new()
+            }
+            Some(secret) => checks
+                .take("secret", key(secret, None))
+                .into_iter()
+                .collect(),
+            None if several.is_empty() => {
+                checks.fail("secret", Reason::Missing);
+                Vec::new()
+            }
+            None if several.len() > SECRETS_MAX => {
+                checks.fail(
+                    "secrets",
+                    Reason::OutOfRange {
+                        min: 1,
+                        max: SECRETS_MAX as u64,
+                        unit: "secrets",
+                    },
+                );
+                Vec::new()
+            }
+            None => several
+                .iter()
+                .enumerate()
+                .filter_map(|(index, spec)| spec.key(index, checks))
+                .collect(),
+        }
+    }
+
+    pub(super) fn owner_id(&self, checks: &mut Checks) -> Option<Arc<str>> {
+        let owner = given(self.owner_id.as_deref())?;
+        let fits = owner.len() <= OWNER_BYTES_MAX && !owner.contains(char::is_control);
+        let shape = "1 to 255 bytes without control characters";
+        checks.take(
+            "owner_id",
+            fits.then(|| owner.into()).ok_or(Reason::Shape(shape)),
+        )
+    }
+
+    pub(super) fn status(&self, checks: &mut Checks) -> Option<EndpointStatus> {
+        let status = match given(self.status.as_deref()) {
+            None if self.is_disabled == Some(true) => return Some(EndpointStatus::Inactive),
+            None | Some("active") => EndpointStatus::Active,
+            Some("paused") => EndpointStatus::Paused,
+            Some("inactive") => return Some(EndpointStatus::Inactive),
+            Some(_) => {
+                checks.fail("status", Reason::NotOneOf(EndpointStatus::WORDS));
+                return None;
+            }
+        };
+        if self.is_disabled == Some(true) {
+            checks.fail("is_disabled", Reason::Conflict("status"));
+        }
+        Some(status)
+    }
+
+    pub(super) fn content_type(&self, checks: &mut Checks) -> Option<HeaderValue> {
+        match given(self.content_type.as_deref()).unwrap_or("application/json") {
+            "application/json" => Some(HeaderValue::from_static("application/json")),
+            "application/x-www-form-urlencoded" => {
+                checks.fail(
+                    "content_type",
+                    Reason::UnsupportedValue("`application/x-www-form-urlencoded`"),
+                );
+                None
+            }
+            _ => {
+                checks.fail("content_type", Reason::NotOneOf(&["application/json"]));
+                None
+            }
+        }
+    }
+}
+
+impl EndpointSecretSpec {
+    fn key(&self, index: usize, checks: &mut Checks) -> Option<SigningKey> {
+        let secret = checks.require(&format!("secrets[{index}].value"), self.value.as_ref())?;
+        let expires_at_s = match given(self.expires_at.as_deref()) {
+            Some(text) => Some(checks.take(&format!("secrets[{index}].expires_at"), unix_s(text))?),
+            None => None,
+        };
+        checks.take(
+            &format!("secrets[{index}].value"),
+            key(secret, expires_at_s),
+        )
+    }
+}
+
+fn key(secret: &Secret, expires_at_s: Option<i64>) -> Result<SigningKey, Reason> {
+    if !(1..=SECRET_BYTES_MAX).contains(&secret.expose().len()) {
+        return Err(Reason::Shape("1 to 1024 bytes"));
+    }
+    Ok(SigningKey::new(secret.clone(), expires_at_s))
+}
+
+/// RFC 3339 to Unix seconds.
+pub(super) fn unix_s(text: &str) -> Result<i64, Reason> {
+    let shape = "a time like 2026-01-31T12:00:00Z";
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map(OffsetDateTime::unix_timestamp)
+        .map_err(|_| Reason::Shape(shape))
+}

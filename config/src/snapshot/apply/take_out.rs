@@ -1,0 +1,117 @@
+//! Taking resources out of force, and what depends on them.
+
+use std::sync::Arc;
+
+use outrider_webhook::id::{ApiKeyId, EndpointId, ProjectId, SourceId, SubscriptionId, Uid};
+
+use super::super::{Kind, Pending};
+use super::{Target, Work};
+use crate::resource::Subscription;
+
+impl Work {
+    /// Subscriptions whose endpoint or source went away can no longer be in force.
+    pub(super) fn hold_orphans(&mut self) {
+        for (project, target) in std::mem::take(&mut self.removed) {
+            let Some(table) = self.next.projects.get(&project) else {
+                continue;
+            };
+            let orphans: Vec<Arc<Subscription>> = match target {
+                Target::Endpoint(id) if table.endpoint(id).is_none() => {
+                    table.subscriptions_of_endpoint(id).cloned().collect()
+                }
+                Target::Source(id) if table.source(id).is_none() => {
+                    table.subscriptions_of_source(id).all().cloned().collect()
+                }
+                Target::Endpoint(_) | Target::Source(_) => Vec::new(),
+            };
+            for orphan in orphans {
+                let uid = orphan.id().uid();
+                let pending = Pending::Subscription(orphan);
+                // The check that would now refuse it gives the reason.
+                let Err(refusal) = self.subscription(&pending) else {
+                    continue;
+                };
+                self.take_out(Kind::Subscription, uid);
+                // A newer version of it may be held already; that one counts.
+                if self.next.held_at.get(Kind::Subscription, uid).is_none() {
+                    self.hold(pending, refusal);
+                }
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, kind: Kind, uid: Uid) {
+        self.release(kind, uid);
+        if let Some(project) = self.take_out(kind, uid) {
+            self.touched.insert(project);
+            match kind {
+                Kind::Endpoint => self
+                    .removed
+                    .push((project, Target::Endpoint(EndpointId::new(uid)))),
+                Kind::Source => self
+                    .removed
+                    .push((project, Target::Source(SourceId::new(uid)))),
+                Kind::Project | Kind::Subscription | Kind::ApiKey => {}
+            }
+        }
+    }
+
+    /// Takes a resource out of force. Answers where it was.
+    fn take_out(&mut self, kind: Kind, uid: Uid) -> Option<ProjectId> {
+        let project = self.next.homes.remove(kind, uid)?;
+        if kind == Kind::Project {
+            self.take_out_project(project);
+            return Some(project);
+        }
+        let table = Arc::make_mut(self.next.projects.get_mut(&project)?);
+        match kind {
+            Kind::Project => {}
+            Kind::Source => {
+                if let Some(source) = table.remove_source(SourceId::new(uid)) {
+                    self.next.masks.remove(source.mask());
+                }
+            }
+            Kind::Endpoint => {
+                table.remove_endpoint(EndpointId::new(uid));
+            }
+            Kind::Subscription => {
+                table.remove_subscription(SubscriptionId::new(uid));
+            }
+            Kind::ApiKey => {
+                if let Some(key) = table.remove_api_key(ApiKeyId::new(uid)) {
+                    self.next.keys.remove(key.digest());
+                }
+            }
+        }
+        Some(project)
+    }
+
+    /// A project goes with all in it.
+    fn take_out_project(&mut self, project: ProjectId) {
+        let Some(table) = self.next.projects.remove(&project) else {
+            return;
+        };
+        let mut inside: Vec<(Kind, Uid)> = Vec::new();
+        inside.extend(
+            table
+                .subscriptions()
+                .map(|subscription| (Kind::Subscription, subscription.id().uid())),
+        );
+        inside.extend(
+            table
+                .endpoints()
+                .map(|endpoint| (Kind::Endpoint, endpoint.id().uid())),
+        );
+        for source in table.sources() {
+            self.next.masks.remove(source.mask());
+            inside.push((Kind::Source, source.id().uid()));
+        }
+        for key in table.api_keys() {
+            self.next.keys.remove(key.digest());
+            inside.push((Kind::ApiKey, key.id().uid()));
+        }
+        for (kind, uid) in inside {
+            self.next.homes.remove(kind, uid);
+        }
+    }
+}
