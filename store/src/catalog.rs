@@ -50,7 +50,9 @@ impl Catalog {
     pub(crate) fn drop_expired(&mut self, dir: &Path, cut_ms: i64) -> Result<u64, FileError> {
         let mut dropped = 0;
         while !self.is_closed && self.segments.len() > 1 {
-            let Some(first) = self.segments.first_entry() else { break };
+            let Some(first) = self.segments.first_entry() else {
+                break;
+            };
             if first.get().open > 0 || first.get().newest_ms >= cut_ms {
                 break;
             }

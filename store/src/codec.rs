@@ -46,8 +46,8 @@ pub(crate) use self::event::{AcceptHead, accept, duplicate, stored_event, target
 pub(crate) use self::group::{Chain, GROUP_BYTES, GroupHead, MARK, MARK_AT, chain_of};
 pub(crate) use self::outcome::{OutcomeHead, attempt, state};
 pub(crate) use self::plain::{barrier, command, decode_erase, endpoint_state, erase, started};
-pub use self::wire::Malformed;
 pub(crate) use self::wire::Cursor;
+pub use self::wire::Malformed;
 
 /// Bytes of a prefix.
 pub(crate) const PREFIX: usize = 40;
@@ -122,7 +122,17 @@ impl Prefix {
         if !is_sound {
             return Err(Malformed("prefix"));
         }
-        Ok(Self { crc, len, head_len, payload_crc, kind, flags, ordinal, seq, id })
+        Ok(Self {
+            crc,
+            len,
+            head_len,
+            payload_crc,
+            kind,
+            flags,
+            ordinal,
+            seq,
+            id,
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -187,19 +197,25 @@ impl<'a> RawRecord<'a> {
     }
 
     pub(crate) fn body(&self) -> &'a [u8] {
-        self.bytes.get(PREFIX..self.prefix.head_len as usize).unwrap_or_default()
+        self.bytes
+            .get(PREFIX..self.prefix.head_len as usize)
+            .unwrap_or_default()
     }
 
     pub(crate) fn payload(&self) -> &'a [u8] {
-        self.bytes.get(self.prefix.head_len as usize..).unwrap_or_default()
+        self.bytes
+            .get(self.prefix.head_len as usize..)
+            .unwrap_or_default()
     }
 
     /// Whether the payload is the one the body names. Always so for a payload that was erased:
     /// then the body is all that is left to prove.
     pub(crate) fn has_digest_of_its_payload(&self) -> bool {
         let payload = self.payload();
-        if !matches!(self.prefix.kind, kind::ACCEPT | kind::ATTEMPT | kind::COMMAND)
-            || crc32c::crc32c(payload) != self.prefix.payload_crc
+        if !matches!(
+            self.prefix.kind,
+            kind::ACCEPT | kind::ATTEMPT | kind::COMMAND
+        ) || crc32c::crc32c(payload) != self.prefix.payload_crc
         {
             return true;
         }

@@ -31,7 +31,11 @@ pub struct FileError {
 impl FileError {
     pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self { action, path, source }
+        move |source| Self {
+            action,
+            path,
+            source,
+        }
     }
 }
 
@@ -126,20 +130,34 @@ impl Meta {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(FileError::at("read", &path)(error).into()),
         };
-        let json = |source| MetaError::Json { path: path.clone(), source };
+        let json = |source| MetaError::Json {
+            path: path.clone(),
+            source,
+        };
         // The version decides what the rest may look like, so it is looked at first.
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(json)?;
         let format = value.get("format").and_then(serde_json::Value::as_u64);
-        if let Some(found) = format.and_then(|found| u32::try_from(found).ok()).filter(|found| *found != FORMAT) {
+        if let Some(found) = format
+            .and_then(|found| u32::try_from(found).ok())
+            .filter(|found| *found != FORMAT)
+        {
             return Err(MetaError::Format { found });
         }
         serde_json::from_value(value).map(Some).map_err(json)
     }
 
     /// Reads the file, or makes the first one of a new log, for this node.
-    pub(crate) fn open(dir: &Path, node: NodeId, is_new: bool, now_ms: i64) -> Result<Self, MetaError> {
+    pub(crate) fn open(
+        dir: &Path,
+        node: NodeId,
+        is_new: bool,
+        now_ms: i64,
+    ) -> Result<Self, MetaError> {
         match Self::read(dir)? {
-            Some(meta) if meta.node != node.get() => Err(MetaError::Node { found: meta.node, wanted: node.get() }),
+            Some(meta) if meta.node != node.get() => Err(MetaError::Node {
+                found: meta.node,
+                wanted: node.get(),
+            }),
             Some(meta) => Ok(meta),
             None if is_new => Self::create(node, now_ms),
             None => Err(MetaError::Missing(dir.join(META))),
@@ -149,8 +167,10 @@ impl Meta {
     /// Replaces the file as a whole: either the old or the new one survives a crash.
     pub(crate) fn write(&self, dir: &Path) -> Result<(), MetaError> {
         let (path, new) = (dir.join(META), dir.join(META_NEW));
-        let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|source| MetaError::Json { path: path.clone(), source })?;
+        let mut text = serde_json::to_vec_pretty(self).map_err(|source| MetaError::Json {
+            path: path.clone(),
+            source,
+        })?;
         text.push(b'\n');
         let mut file = OpenOptions::new()
             .write(true)
@@ -159,7 +179,8 @@ impl Meta {
             .mode(0o600)
             .open(&new)
             .map_err(FileError::at("create", &new))?;
-        file.write_all(&text).map_err(FileError::at("write", &new))?;
+        file.write_all(&text)
+            .map_err(FileError::at("write", &new))?;
         file.sync_all().map_err(FileError::at("sync", &new))?;
         fs::rename(&new, &path).map_err(FileError::at("replace", &path))?;
         Ok(sync_dir(dir)?)
@@ -176,7 +197,11 @@ fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
 
 /// Makes the directory, for the owner alone.
 pub(crate) fn create(dir: &Path) -> Result<(), FileError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(FileError::at("create", dir))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(FileError::at("create", dir))
 }
 
 /// Takes the lock of a log for as long as the file lives; `None` when somebody else has it.
@@ -198,7 +223,9 @@ pub(crate) fn lock(dir: &Path) -> Result<Option<File>, FileError> {
 
 /// Makes creations, renames and removals in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), FileError> {
-    File::open(dir).and_then(|file| file.sync_all()).map_err(FileError::at("sync", dir))
+    File::open(dir)
+        .and_then(|file| file.sync_all())
+        .map_err(FileError::at("sync", dir))
 }
 
 /// The file of a segment.
@@ -212,7 +239,10 @@ pub(crate) fn segments(dir: &Path) -> Result<Vec<u32>, FileError> {
     for entry in fs::read_dir(dir).map_err(FileError::at("list", dir))? {
         let name = entry.map_err(FileError::at("list", dir))?.file_name();
         let stem = name.to_str().and_then(|name| name.strip_suffix(".log"));
-        if let Some(number) = stem.filter(|stem| stem.len() >= 8).and_then(|stem| stem.parse().ok()) {
+        if let Some(number) = stem
+            .filter(|stem| stem.len() >= 8)
+            .and_then(|stem| stem.parse().ok())
+        {
             numbers.push(number);
         }
     }

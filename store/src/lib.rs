@@ -57,8 +57,8 @@ pub use self::log::{Accepted, AcceptedSink, LocalLog};
 pub use self::options::{Options, Sync};
 pub use self::read::ReadError;
 pub use self::record::{
-    AttemptRecord, BarrierRecord, CommandRecord, DeliveryStatus, DuplicateRecord, EndpointCondition,
-    EndpointStateRecord, EraseRecord, Record, StartedRecord, StateRecord,
+    AttemptRecord, BarrierRecord, CommandRecord, DeliveryStatus, DuplicateRecord,
+    EndpointCondition, EndpointStateRecord, EraseRecord, Record, StartedRecord, StateRecord,
 };
 pub use self::recover::{Pending, Recovered, TornTail};
 pub use self::scan::ScanError;

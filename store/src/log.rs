@@ -1,6 +1,9 @@
 //! `LocalLog`: the handle on a log.
 
-use std::path::{Path, PathBuf};
+mod encode;
+mod open;
+
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -8,27 +11,26 @@ use outrider_webhook::event::{Decision, EventFacts, RoutedEvent, Target};
 use outrider_webhook::id::{EventId, ORDINAL_MAX, UidCodec};
 use tokio::sync::{oneshot, watch};
 
+use self::encode::{Encoded, draft_of};
+use self::open::Opened;
 use crate::catalog::{Catalog, SegmentFacts};
 use crate::clock::Clock;
-use crate::codec::{self, Draft, GROUP_BYTES, IdemKey};
-use crate::dir::{self, FileError, Meta};
+use crate::codec;
+use crate::dir::{FileError, Meta};
 use crate::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError};
-use crate::event::{Position, StoredEvent, Targets};
+use crate::event::{Position, StoredEvent};
 use crate::options::Options;
 use crate::queue::{Cost, PushError, Queue};
 use crate::read::{ReadError, Reader};
-use crate::record::{DeliveryStatus, Record};
-use crate::recover::{self, Recovered, Recovery, Resume, TornTail};
-use crate::segment::{HEADER_BYTES, SegmentFile, SegmentHeader};
-use crate::spare::{Room, Spares};
+use crate::record::Record;
+use crate::recover::Recovered;
+use crate::spare::Room;
 use crate::stats::{Counter, Counters, Stats};
 use crate::tail::{Check, Tail, TailError};
-use crate::writer::{AcceptOp, Effect, Op, OpenDeliveries, RecordOp, Start, Writer};
+use crate::writer::{AcceptOp, Op, RecordOp};
 
 /// Bytes of a body from which on encoding is left to a blocking thread.
 const BODY_BYTES_INLINE: usize = 128 << 10;
-/// Largest segment: offsets and lengths of a group fit in 32 bits.
-const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 
 /// Takes over what became durable. Called on the writer's thread after the sync and before the
 /// replies, so a delivery can never be durable and driven by nobody.
@@ -70,7 +72,10 @@ impl Shared {
     }
 
     pub(crate) fn add_segment(&self, number: u32, bytes: u64) {
-        let facts = SegmentFacts { bytes, ..SegmentFacts::default() };
+        let facts = SegmentFacts {
+            bytes,
+            ..SegmentFacts::default()
+        };
         self.catalog().segments.insert(number, facts);
     }
 
@@ -128,60 +133,22 @@ impl LocalLog {
         clock: Arc<dyn Clock>,
         sink: Box<dyn AcceptedSink>,
     ) -> Result<(Self, Recovered), OpenError> {
-        let (min, max) = (Options::SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        if !(min..=max).contains(&options.segment_bytes) {
-            return Err(OpenError::SegmentBytes { bytes: options.segment_bytes, min, max });
-        }
-        dir::create(&options.dir)?;
-        let lock = dir::lock(&options.dir)?.ok_or_else(|| OpenError::Locked { dir: options.dir.clone() })?;
-        let (numbers, now_ms) = (dir::segments(&options.dir)?, clock.now_ms());
-        let mut meta = Meta::open(&options.dir, options.node, numbers.is_empty(), now_ms)?;
-        let mut recovery = recover::recover(&options.dir, &meta, &numbers, &options, now_ms)?;
-        meta.epoch += 1;
-        meta.salvaged.extend(&recovery.damage);
-        meta.write(&options.dir)?;
-
-        let header = |segment, id_floor| SegmentHeader {
-            segment,
-            node: meta.node,
-            epoch: meta.epoch,
-            id_floor,
-            created_ms: now_ms,
-        };
-        let resume = recovery.resume;
-        let segment = writable_segment(&options, &numbers, &resume, &header(1, EventId::ZERO))?;
-        let (recovered, open) = hand_over(&mut recovery);
-        let shared = Arc::new(shared(&options, &recovery, &segment, &open, &recovered));
-        let spares = Spares::start(&options, Arc::clone(&shared.room), header(segment.number + 1, resume.last_id))
-            .map_err(OpenError::Thread)?;
-        let writer = Writer::new(Start {
-            shared: Arc::clone(&shared),
-            clock,
-            sink,
-            sync: options.sync,
-            node: options.node,
-            epoch: meta.epoch,
-            salt: meta.salt,
-            spares,
-            segment,
-            resume,
-            idempotency: recovery.state.idempotency,
-            open,
-            lock,
-        });
+        let Opened {
+            writer,
+            inner,
+            recovered,
+        } = open::open(&options, clock, sink)?;
         let thread = std::thread::Builder::new()
             .name("outrider-log".into())
             .spawn(move || writer.run())
             .map_err(OpenError::Thread)?;
-        let inner = Inner {
-            shared,
-            reader: Reader::new(&options.dir, meta.salt),
-            uids: UidCodec::new(&meta.uid_key),
-            meta: MetaFacts(meta),
-            record_bytes_max: record_bytes_max(options.segment_bytes),
-            thread: Mutex::new(Some(thread)),
-        };
-        Ok((Self { inner: Arc::new(inner) }, recovered))
+        *inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok((
+            Self {
+                inner: Arc::new(inner),
+            },
+            recovered,
+        ))
     }
 
     /// Makes an event durable. Resolves after that; a caller that goes away does not undo it.
@@ -202,10 +169,14 @@ impl LocalLog {
         let shared = &self.inner.shared;
         let max = ORDINAL_MAX as usize + 1;
         if targets.len() > max {
-            return Err(AcceptError::TooManyTargets { targets: targets.len(), max });
+            return Err(AcceptError::TooManyTargets {
+                targets: targets.len(),
+                max,
+            });
         }
         refuse_when_full(shared)?;
-        let is_short = facts.body.len() <= BODY_BYTES_INLINE && targets.len() <= codec::ACCEPT_TARGETS_MAX;
+        let is_short =
+            facts.body.len() <= BODY_BYTES_INLINE && targets.len() <= codec::ACCEPT_TARGETS_MAX;
         let encoded = match is_short {
             true => Encoded::new(facts, targets, decision),
             // Hashing megabytes would hold up everything else on this thread.
@@ -219,9 +190,24 @@ impl LocalLog {
         }
         let cost = shared.queue.charge(encoded.cost());
         let (reply, replied) = oneshot::channel();
-        let Encoded { draft, more, event, key } = encoded;
-        let op = Op::Accept(AcceptOp { cost, draft, more, event: Arc::new(event), key, reply });
-        shared.queue.try_push(cost, op).map_err(|error| refused(shared, error))?;
+        let Encoded {
+            draft,
+            more,
+            event,
+            key,
+        } = encoded;
+        let op = Op::Accept(AcceptOp {
+            cost,
+            draft,
+            more,
+            event: Arc::new(event),
+            key,
+            reply,
+        });
+        shared
+            .queue
+            .try_push(cost, op)
+            .map_err(|error| refused(shared, error))?;
         // The writer is gone when it does not answer.
         replied.await.unwrap_or(Err(AcceptError::Unavailable))
     }
@@ -235,7 +221,7 @@ impl LocalLog {
         self.push_record(record, None).await
     }
 
-    /// As [`LocalLog::record`], and waits until the record is durable.
+    /// As [`LocalLog::record`], and waits until the record is synced ([`crate::Sync::Off`]: written).
     ///
     /// # Errors
     /// [`LogClosed`]: the log was closed or has failed; the record may be durable or not.
@@ -245,12 +231,25 @@ impl LocalLog {
         is_synced.await.map_err(|_| LogClosed)
     }
 
-    async fn push_record(&self, record: Record, synced: Option<oneshot::Sender<()>>) -> Result<(), LogClosed> {
+    async fn push_record(
+        &self,
+        record: Record,
+        synced: Option<oneshot::Sender<()>>,
+    ) -> Result<(), LogClosed> {
         let queue = &self.inner.shared.queue;
         let (draft, id, effect) = draft_of(&record);
         drop(record);
-        let cost = queue.charge(Cost { records: 1, bytes: draft.len() });
-        let op = Op::Record(RecordOp { cost, draft, id, effect, synced });
+        let cost = queue.charge(Cost {
+            records: 1,
+            bytes: draft.len(),
+        });
+        let op = Op::Record(RecordOp {
+            cost,
+            draft,
+            id,
+            effect,
+            synced,
+        });
         queue.push(cost, op).await.map_err(|_| LogClosed)
     }
 
@@ -271,7 +270,13 @@ impl LocalLog {
     /// [`TailError`]: `from` is gone or cannot be read.
     pub fn tail(&self, from: Option<Position>, check: Check) -> Result<Tail, TailError> {
         let shared = &self.inner.shared;
-        Tail::new(&shared.dir, &self.inner.meta.0, from, check, Some(shared.durable.subscribe()))
+        Tail::new(
+            &shared.dir,
+            &self.inner.meta.0,
+            from,
+            check,
+            Some(shared.durable.subscribe()),
+        )
     }
 
     /// End of what is durable; changes with every group.
@@ -352,18 +357,18 @@ impl LocalLog {
             Ok(()) => replied.await.unwrap_or(Err(CloseError::Closed)),
             Err(_) => Err(CloseError::Closed),
         };
-        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .inner
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread {
             // It has nothing left to do but return; a panic in it was reported as fatal.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
         result
     }
-}
-
-/// Bytes a record may have in segments of a size.
-fn record_bytes_max(segment_bytes: u64) -> usize {
-    usize::try_from(segment_bytes - HEADER_BYTES).unwrap_or(usize::MAX) - GROUP_BYTES
 }
 
 fn refuse_when_full(shared: &Shared) -> Result<(), AcceptError> {
@@ -382,140 +387,4 @@ fn refused(shared: &Shared, error: PushError) -> AcceptError {
             AcceptError::Overloaded
         }
     }
-}
-
-/// An event with its records, ready for the writer.
-struct Encoded {
-    draft: Draft,
-    more: Vec<Draft>,
-    event: StoredEvent,
-    key: Option<IdemKey>,
-}
-
-impl Encoded {
-    fn new(facts: EventFacts, targets: Vec<Target>, decision: Decision) -> Self {
-        let key = facts.idempotency_key.as_deref().map(|key| IdemKey::new(facts.project, key));
-        let draft = codec::accept(&facts, &targets, &decision, key);
-        let more = codec::targets(&targets);
-        let event = StoredEvent {
-            id: EventId::ZERO,
-            position: Position { segment: 0, offset: 0 },
-            facts,
-            targets: Targets::from(targets),
-            revision: decision.revision,
-            decision,
-        };
-        Self { draft, more, event, key }
-    }
-
-    fn cost(&self) -> Cost {
-        let bytes: usize = self.more.iter().map(Draft::len).sum();
-        Cost { records: 1 + self.more.len(), bytes: self.draft.len() + bytes }
-    }
-}
-
-/// The record as bytes, the event it is about, and what it does to a delivery.
-fn draft_of(record: &Record) -> (Draft, i64, Option<Effect>) {
-    match record {
-        Record::Attempt(record) => {
-            let effect = record.result.is_final().then_some(Effect::Close(record.key));
-            (codec::attempt(record), record.key.event.raw(), effect)
-        }
-        Record::State(record) => {
-            let effect = match record.status {
-                status if status.is_final() => Some(Effect::Close(record.key)),
-                DeliveryStatus::Processing => None,
-                _ => Some(Effect::Open(record.key, record.position.segment)),
-            };
-            (codec::state(record), record.key.event.raw(), effect)
-        }
-        Record::Started(record) => (codec::started(record), record.key.event.raw(), None),
-        Record::EndpointState(record) => (codec::endpoint_state(record), 0, None),
-        Record::Command(record) => (codec::command(record), 0, None),
-        Record::Erase(record) => (codec::erase(record), record.event.raw(), None),
-    }
-}
-
-/// The segment the writer goes on in, with everything behind the end cleared away.
-fn writable_segment(
-    options: &Options,
-    numbers: &[u32],
-    resume: &Resume,
-    first: &SegmentHeader,
-) -> Result<SegmentFile, OpenError> {
-    let (dir, bytes, end) = (&options.dir, options.segment_bytes, resume.end);
-    // From the back, so that a crash in between leaves a log without a gap. What is behind the
-    // end is a spare of the last run, or was never acknowledged.
-    for number in numbers.iter().rev().take_while(|number| **number > end.segment) {
-        let path = dir::segment_path(dir, *number);
-        std::fs::remove_file(&path).map_err(FileError::at("remove", &path))?;
-    }
-    dir::sync_dir(dir)?;
-    let file = if numbers.is_empty() {
-        SegmentFile::create(dir, first, bytes)?
-    } else {
-        for number in resume.proven.segment..end.segment {
-            let from = if number == resume.proven.segment { resume.proven.offset } else { HEADER_BYTES };
-            SegmentFile::renew(dir, number, from)?;
-        }
-        let proven = if resume.proven.segment == end.segment { resume.proven.offset } else { HEADER_BYTES };
-        SegmentFile::reopen(dir, end.segment, bytes, proven, end.offset)?
-    };
-    #[cfg(test)]
-    let file = file.with_faults(&options.faults);
-    Ok(file)
-}
-
-fn hand_over(recovery: &mut Recovery) -> (Recovered, OpenDeliveries) {
-    let (pending, outcome_unknown) = recovery.state.take_pending();
-    let mut open = OpenDeliveries::default();
-    for pending in pending.iter().chain(&outcome_unknown) {
-        open.open(pending.key, pending.position.segment);
-    }
-    let torn_tail = recovery.is_torn.then_some(TornTail { position: recovery.resume.end });
-    let recovered = Recovered {
-        pending,
-        outcome_unknown,
-        endpoint_states: recovery.state.take_endpoint_states(),
-        last_id: recovery.resume.last_id,
-        events: recovery.state.events,
-        torn_tail,
-        salvaged: recovery.damage.clone(),
-        elapsed: recovery.elapsed,
-    };
-    (recovered, open)
-}
-
-fn shared(
-    options: &Options,
-    recovery: &Recovery,
-    segment: &SegmentFile,
-    open: &OpenDeliveries,
-    recovered: &Recovered,
-) -> Shared {
-    let mut catalog = Catalog::default();
-    for (number, facts) in &recovery.segments {
-        let bytes = file_bytes(&options.dir, *number);
-        catalog.segments.insert(*number, SegmentFacts { bytes, ..*facts });
-    }
-    catalog.segments.entry(segment.number).or_default().bytes = segment.bytes;
-    for pending in recovered.pending.iter().chain(&recovered.outcome_unknown) {
-        catalog.change_open(pending.position.segment, 1);
-    }
-    let shared = Shared {
-        dir: options.dir.clone(),
-        queue: Queue::new(options.queue_records, options.queue_bytes),
-        counters: Counters::default(),
-        durable: watch::Sender::new(recovery.resume.end),
-        catalog: Mutex::new(catalog),
-        room: Arc::default(),
-        fatal: watch::Sender::new(None),
-    };
-    shared.counters.open_deliveries.set(open.len());
-    shared
-}
-
-/// Bytes of a segment's file; a figure only, so a file that cannot be asked counts as empty.
-fn file_bytes(dir: &Path, number: u32) -> u64 {
-    std::fs::metadata(dir::segment_path(dir, number)).map_or(0, |metadata| metadata.len())
 }

@@ -53,7 +53,11 @@ impl<T> Queue<T> {
         let limit = |max: usize| max.clamp(1, u32::MAX as usize);
         let (records_max, bytes_max) = (limit(records_max), limit(bytes_max));
         Self {
-            state: Mutex::new(State { entries: VecDeque::new(), is_waiting: false, is_closed: false }),
+            state: Mutex::new(State {
+                entries: VecDeque::new(),
+                is_waiting: false,
+                is_closed: false,
+            }),
             wake: Condvar::new(),
             records: Semaphore::new(records_max),
             bytes: Semaphore::new(bytes_max),
@@ -77,8 +81,16 @@ impl<T> Queue<T> {
     /// Adds an entry as soon as there is room. Cancel-safe: either it was added or it was not.
     pub(crate) async fn push(&self, cost: Cost, entry: T) -> Result<(), PushError> {
         let (records, bytes) = self.permits(cost);
-        let records = self.records.acquire_many(records).await.map_err(|_| PushError::Closed)?;
-        let bytes = self.bytes.acquire_many(bytes).await.map_err(|_| PushError::Closed)?;
+        let records = self
+            .records
+            .acquire_many(records)
+            .await
+            .map_err(|_| PushError::Closed)?;
+        let bytes = self
+            .bytes
+            .acquire_many(bytes)
+            .await
+            .map_err(|_| PushError::Closed)?;
         self.add(entry, records, bytes)
     }
 
@@ -94,7 +106,12 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    fn add(&self, entry: T, records: SemaphorePermit<'_>, bytes: SemaphorePermit<'_>) -> Result<(), PushError> {
+    fn add(
+        &self,
+        entry: T,
+        records: SemaphorePermit<'_>,
+        bytes: SemaphorePermit<'_>,
+    ) -> Result<(), PushError> {
         let mut state = self.state();
         if state.is_closed {
             return Err(PushError::Closed);
@@ -118,13 +135,19 @@ impl<T> Queue<T> {
         while state.entries.is_empty() && !state.is_closed {
             state.is_waiting = true;
             state = match deadline {
-                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self
+                    .wake
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         break;
                     }
-                    self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                    self.wake
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
                 }
             };
         }
@@ -136,7 +159,9 @@ impl<T> Queue<T> {
     /// Takes out the entries `is_unwanted` picks; the others keep their order.
     pub(crate) fn take_out(&self, is_unwanted: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut state = self.state();
-        let (unwanted, kept): (VecDeque<T>, VecDeque<T>) = std::mem::take(&mut state.entries).into_iter().partition(is_unwanted);
+        let (unwanted, kept): (VecDeque<T>, VecDeque<T>) = std::mem::take(&mut state.entries)
+            .into_iter()
+            .partition(is_unwanted);
         state.entries = kept;
         unwanted.into()
     }
@@ -149,7 +174,10 @@ impl<T> Queue<T> {
 
     /// What an entry of this cost really takes; to be given back as such.
     pub(crate) fn charge(&self, cost: Cost) -> Cost {
-        Cost { records: cost.records.min(self.records_max), bytes: cost.bytes.min(self.bytes_max) }
+        Cost {
+            records: cost.records.min(self.records_max),
+            bytes: cost.bytes.min(self.bytes_max),
+        }
     }
 
     /// Nothing is added any more; who waits for room is told.
@@ -167,8 +195,12 @@ impl<T> Queue<T> {
     /// Records and bytes that wait or are being written.
     pub(crate) fn depth(&self) -> Cost {
         Cost {
-            records: self.records_max.saturating_sub(self.records.available_permits()),
-            bytes: self.bytes_max.saturating_sub(self.bytes.available_permits()),
+            records: self
+                .records_max
+                .saturating_sub(self.records.available_permits()),
+            bytes: self
+                .bytes_max
+                .saturating_sub(self.bytes.available_permits()),
         }
     }
 
@@ -181,5 +213,80 @@ impl<T> Queue<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
         // The state is whole between statements; a panic elsewhere must not stop the log too.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Poll;
+
+    use super::*;
+
+    const fn cost(records: usize, bytes: usize) -> Cost {
+        Cost { records, bytes }
+    }
+
+    fn taken(queue: &Queue<u32>) -> Vec<u32> {
+        let mut taken = VecDeque::new();
+        queue.take(&mut taken, Some(Instant::now()));
+        taken.into()
+    }
+
+    #[test]
+    fn beyond_either_bound_nothing_is_added() {
+        let queue = Queue::new(2, 100);
+        queue.try_push(cost(1, 60), 1).unwrap();
+        assert_eq!(queue.try_push(cost(1, 60), 2), Err(PushError::Full));
+        assert_eq!(queue.depth(), cost(1, 60), "a refused entry takes no room");
+        queue.try_push(cost(1, 1), 3).unwrap();
+        assert_eq!(queue.try_push(cost(1, 1), 4), Err(PushError::Full));
+        assert_eq!(taken(&queue), [1, 3]);
+        assert_eq!(
+            queue.try_push(cost(1, 1), 5),
+            Err(PushError::Full),
+            "room is given back by release alone"
+        );
+        queue.release(cost(2, 61));
+        queue.try_push(cost(1, 1), 6).unwrap();
+    }
+
+    #[test]
+    fn an_entry_larger_than_a_bound_passes_alone() {
+        let queue = Queue::new(2, 100);
+        let charged = queue.charge(cost(9, 900));
+        queue.try_push(charged, 1).unwrap();
+        assert_eq!(queue.try_push(cost(1, 1), 2), Err(PushError::Full));
+        queue.release(charged);
+        assert_eq!(queue.depth(), cost(0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_push_that_is_cancelled_leaves_nothing_behind() {
+        let queue = Arc::new(Queue::new(1, 100));
+        queue.try_push(cost(1, 1), 1).unwrap();
+        let mut push = Box::pin(queue.push(cost(1, 1), 2));
+        let is_pending =
+            std::future::poll_fn(|context| Poll::Ready(push.as_mut().poll(context).is_pending()));
+        assert!(is_pending.await);
+        drop(push);
+        assert_eq!(taken(&queue), [1]);
+        queue.release(cost(1, 1));
+        assert_eq!(queue.depth(), cost(0, 0));
+        queue.push(cost(1, 1), 3).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn after_the_end_nothing_is_added_and_what_is_there_comes_out() {
+        let queue = Queue::new(1, 100);
+        queue.try_push(cost(1, 1), 1).unwrap();
+        queue.push_last(2).unwrap();
+        assert_eq!(queue.push_last(3), Err(PushError::Closed));
+        assert_eq!(taken(&queue), [1, 2]);
+        queue.release(cost(1, 1));
+        assert_eq!(queue.push(cost(1, 1), 4).await, Err(PushError::Closed));
+        queue.close();
+        assert_eq!(queue.try_push(cost(1, 1), 5), Err(PushError::Closed));
+        assert!(!queue.take(&mut VecDeque::new(), None));
     }
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::codec::{
-    GROUP_BYTES, GroupHead, Malformed, PREFIX, PayloadCheck, Prefix, RawRecord, Seed, flag, kind, stored_event,
-    targets_of,
+    GROUP_BYTES, GroupHead, Malformed, PREFIX, PayloadCheck, Prefix, RawRecord, Seed, flag, kind,
+    stored_event, targets_of,
 };
 use crate::dir::{self, FileError};
 use crate::event::{Position, StoredEvent, Targets};
@@ -83,7 +83,11 @@ struct Kept {
 
 impl Reader {
     pub(crate) fn new(dir: &Path, salt: u64) -> Self {
-        Self { dir: dir.to_owned(), salt, kept: Mutex::default() }
+        Self {
+            dir: dir.to_owned(),
+            salt,
+            kept: Mutex::default(),
+        }
     }
 
     /// The event whose ACCEPT record is at `position`, with all its targets. Blocks.
@@ -101,7 +105,10 @@ impl Reader {
         }
         let (mut event, total) = stored_event(&record, check, position, &bytes).map_err(corrupt)?;
         if !record.prefix.has(flag::END) {
-            let end = Position { offset: position.offset + bytes.len() as u64, ..position };
+            let end = Position {
+                offset: position.offset + bytes.len() as u64,
+                ..position
+            };
             event.targets = self.all_targets(&event, end, total)?;
         }
         Ok(event)
@@ -109,22 +116,32 @@ impl Reader {
 
     fn failed(&self, error: io::Error, position: Position) -> ReadError {
         match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
-                ReadError::Corrupt { position, what: Malformed("length") }
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => ReadError::Corrupt {
+                position,
+                what: Malformed("length"),
+            },
+            _ => {
+                FileError::at("read", &dir::segment_path(&self.dir, position.segment))(error).into()
             }
-            _ => FileError::at("read", &dir::segment_path(&self.dir, position.segment))(error).into(),
         }
     }
 
     fn file(&self, position: Position) -> Result<Arc<File>, ReadError> {
         let segment = position.segment;
-        if let Some((_, file)) = self.kept().files.iter().find(|(number, _)| *number == segment) {
+        if let Some((_, file)) = self
+            .kept()
+            .files
+            .iter()
+            .find(|(number, _)| *number == segment)
+        {
             return Ok(Arc::clone(file));
         }
         let path = dir::segment_path(&self.dir, segment);
         let file = match File::open(&path) {
             Ok(file) => Arc::new(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::Gone(position)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ReadError::Gone(position));
+            }
             Err(error) => return Err(FileError::at("open", &path)(error).into()),
         };
         let mut kept = self.kept();
@@ -138,14 +155,27 @@ impl Reader {
         self.kept().files.retain(|(segment, _)| *segment >= first);
     }
 
-    fn all_targets(&self, event: &StoredEvent, end: Position, total: u32) -> Result<Targets, ReadError> {
+    fn all_targets(
+        &self,
+        event: &StoredEvent,
+        end: Position,
+        total: u32,
+    ) -> Result<Targets, ReadError> {
         let at = event.position;
-        if let Some((_, list)) = self.kept().lists.iter().find(|(position, _)| *position == at) {
+        if let Some((_, list)) = self
+            .kept()
+            .lists
+            .iter()
+            .find(|(position, _)| *position == at)
+        {
             return Ok(list.clone());
         }
         let list = Targets::from(self.read_targets(event, end)?);
         if u32::try_from(list.len()) != Ok(total) {
-            return Err(ReadError::Corrupt { position: at, what: Malformed("targets") });
+            return Err(ReadError::Corrupt {
+                position: at,
+                what: Malformed("targets"),
+            });
         }
         let mut kept = self.kept();
         kept.lists.push_front((at, list.clone()));
@@ -154,20 +184,34 @@ impl Reader {
     }
 
     /// Follows the TARGETS records of an event, over groups and segments, to the last one.
-    fn read_targets(&self, event: &StoredEvent, mut at: Position) -> Result<Vec<outrider_webhook::event::Target>, ReadError> {
-        let missing = ReadError::Corrupt { position: event.position, what: Malformed("targets") };
+    fn read_targets(
+        &self,
+        event: &StoredEvent,
+        mut at: Position,
+    ) -> Result<Vec<outrider_webhook::event::Target>, ReadError> {
+        let missing = ReadError::Corrupt {
+            position: event.position,
+            what: Malformed("targets"),
+        };
         let mut list = event.targets.to_vec();
-        let Some(mut window) = Window::open(&self.dir, at.segment)? else { return Err(missing) };
+        let Some(mut window) = Window::open(&self.dir, at.segment)? else {
+            return Err(missing);
+        };
         loop {
             let seed = Seed::new(self.salt, at.segment);
             if GroupHead::decode(window.get(at.offset, GROUP_BYTES)?, seed).is_ok() {
                 at.offset += GROUP_BYTES as u64;
             }
-            let len = Prefix::decode(window.get(at.offset, PREFIX)?).map_or(0, |prefix| prefix.len());
+            let len =
+                Prefix::decode(window.get(at.offset, PREFIX)?).map_or(0, |prefix| prefix.len());
             match RawRecord::check_head(window.get(at.offset, len)?, seed) {
-                Ok(record) if record.prefix.kind == kind::TARGETS && record.prefix.id == event.id.raw() => {
-                    list.extend(targets_of(&record).map_err(|_| {
-                        ReadError::Corrupt { position: at, what: Malformed("targets") }
+                Ok(record)
+                    if record.prefix.kind == kind::TARGETS
+                        && record.prefix.id == event.id.raw() =>
+                {
+                    list.extend(targets_of(&record).map_err(|_| ReadError::Corrupt {
+                        position: at,
+                        what: Malformed("targets"),
                     })?);
                     if record.prefix.has(flag::END) {
                         return Ok(list);
@@ -178,7 +222,10 @@ impl Reader {
                 // The end of a segment.
                 Err(_) if at.offset == HEADER_BYTES => return Err(missing),
                 Err(_) => {
-                    at = Position { segment: at.segment.saturating_add(1), offset: HEADER_BYTES };
+                    at = Position {
+                        segment: at.segment.saturating_add(1),
+                        offset: HEADER_BYTES,
+                    };
                     match Window::open(&self.dir, at.segment)? {
                         Some(next) => window = next,
                         None => return Err(missing),
@@ -194,7 +241,11 @@ impl Reader {
 }
 
 /// The event at a position of a log that nobody has open yet.
-pub(crate) fn event_at(dir: &Path, salt: u64, position: Position) -> Result<StoredEvent, ReadError> {
+pub(crate) fn event_at(
+    dir: &Path,
+    salt: u64,
+    position: Position,
+) -> Result<StoredEvent, ReadError> {
     Reader::new(dir, salt).event(position)
 }
 

@@ -5,6 +5,7 @@
 
 mod state;
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -86,8 +87,18 @@ pub(crate) struct Resume {
 
 impl Resume {
     pub(crate) const fn start() -> Self {
-        let position = Position { segment: 1, offset: HEADER_BYTES };
-        Self { end: position, proven: position, next_seq: 1, next_group: 1, chain: [0; 32], last_id: EventId::ZERO }
+        let position = Position {
+            segment: 1,
+            offset: HEADER_BYTES,
+        };
+        Self {
+            end: position,
+            proven: position,
+            next_seq: 1,
+            next_group: 1,
+            chain: [0; 32],
+            last_id: EventId::ZERO,
+        }
     }
 }
 
@@ -112,11 +123,18 @@ pub(crate) fn recover(
 ) -> Result<Recovery, ScanError> {
     let started = Instant::now();
     let mut state = State::new(options.idempotency_keys_max, now_ms);
-    let mut walk = Walk { resume: Resume::start(), segments: Vec::new(), unproven: Vec::new() };
+    let mut walk = Walk {
+        resume: Resume::start(),
+        segments: Vec::new(),
+        unproven: VecDeque::new(),
+    };
     let (mut is_torn, mut damage) = (false, Vec::new());
     if let Some(first) = numbers.first().copied() {
         check_contiguous(numbers)?;
-        let from = Position { segment: first, offset: HEADER_BYTES };
+        let from = Position {
+            segment: first,
+            offset: HEADER_BYTES,
+        };
         walk.resume.proven = from;
         let mut scanner = Scanner::new(dir, meta.salt, from, &meta.salvaged, options.salvage)?;
         let end = loop {
@@ -134,7 +152,14 @@ pub(crate) fn recover(
     state.finish(dir, meta.salt)?;
     let mut resume = walk.resume;
     resume.last_id = state.last_id();
-    Ok(Recovery { state, resume, segments: walk.segments, is_torn, damage, elapsed: started.elapsed() })
+    Ok(Recovery {
+        state,
+        resume,
+        segments: walk.segments,
+        is_torn,
+        damage,
+        elapsed: started.elapsed(),
+    })
 }
 
 fn check_contiguous(numbers: &[u32]) -> Result<(), ScanError> {
@@ -153,14 +178,15 @@ struct Walk {
     resume: Resume,
     segments: Vec<(u32, SegmentFacts)>,
     /// Groups that no later group has called synced: number and start.
-    unproven: Vec<(u64, Position)>,
+    unproven: VecDeque<(u64, Position)>,
 }
 
 impl Walk {
     fn pass(&mut self, found: &FoundGroup) {
         let head = &found.head;
-        self.unproven.retain(|(number, _)| *number > head.synced_through);
-        self.unproven.push((head.number, found.start));
+        let is_proven = |(number, _): &mut (u64, Position)| *number <= head.synced_through;
+        while self.unproven.pop_front_if(is_proven).is_some() {}
+        self.unproven.push_back((head.number, found.start));
         self.resume.next_seq = head.first_seq + u64::from(head.count);
         self.resume.next_group = head.number + 1;
         self.resume.chain = head.chain;
@@ -169,7 +195,10 @@ impl Walk {
                 facts.newest_ms = facts.newest_ms.max(head.at_ms);
             }
             _ => {
-                let facts = SegmentFacts { newest_ms: head.at_ms, ..SegmentFacts::default() };
+                let facts = SegmentFacts {
+                    newest_ms: head.at_ms,
+                    ..SegmentFacts::default()
+                };
                 self.segments.push((found.start.segment, facts));
             }
         }
@@ -177,8 +206,12 @@ impl Walk {
 
     fn finish(&mut self, end: Position) {
         self.resume.end = end;
-        self.resume.proven = self.unproven.first().map_or(end, |(_, start)| *start);
-        if self.segments.last().is_none_or(|(number, _)| *number != end.segment) {
+        self.resume.proven = self.unproven.front().map_or(end, |(_, start)| *start);
+        if self
+            .segments
+            .last()
+            .is_none_or(|(number, _)| *number != end.segment)
+        {
             self.segments.push((end.segment, SegmentFacts::default()));
         }
     }

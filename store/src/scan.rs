@@ -3,21 +3,19 @@
 //! A group that cannot be read is the torn tail of the log unless a later GROUP says that it
 //! was synced: then it is corruption, and nothing behind it is trusted without a salvage.
 
+mod evidence;
+mod window;
+
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use memchr::memmem;
+use self::evidence::Evidence;
+pub(crate) use self::window::Window;
 
-use crate::codec::{GROUP_BYTES, GroupHead, MARK, MARK_AT, Malformed, PayloadCheck, Prefix, RawRecord, Seed};
-use crate::dir::{self, Damage, FileError};
+use crate::codec::{GROUP_BYTES, GroupHead, Malformed, PayloadCheck, Prefix, RawRecord, Seed};
+use crate::dir::{Damage, FileError};
 use crate::event::Position;
 use crate::segment::{HEADER_BYTES, SegmentHeader};
-
-/// Bytes read at once.
-const WINDOW_BYTES: usize = 1 << 20;
 
 /// The log cannot be read any further.
 #[derive(Debug, thiserror::Error)]
@@ -41,72 +39,6 @@ pub enum ScanError {
     Chain(Position),
 }
 
-/// A part of a file in memory.
-#[derive(Debug)]
-pub(crate) struct Window {
-    file: File,
-    path: PathBuf,
-    buffer: Vec<u8>,
-    start: u64,
-}
-
-impl Window {
-    /// Opens a segment; `None` when there is no such file.
-    pub(crate) fn open(dir: &Path, segment: u32) -> Result<Option<Self>, FileError> {
-        let path = dir::segment_path(dir, segment);
-        match File::open(&path) {
-            Ok(file) => Ok(Some(Self { file, path, buffer: Vec::new(), start: 0 })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(FileError::at("open", &path)(error)),
-        }
-    }
-
-    /// Up to `len` bytes from `offset`; fewer at the end of the file.
-    pub(crate) fn get(&mut self, offset: u64, len: usize) -> Result<&[u8], FileError> {
-        if self.held(offset).len() < len {
-            self.fill(offset, len.max(WINDOW_BYTES)).map_err(FileError::at("read", &self.path))?;
-        }
-        let held = self.held(offset);
-        Ok(held.get(..len).unwrap_or(held))
-    }
-
-    /// Drops what is in memory: the file has changed.
-    pub(crate) fn forget(&mut self) {
-        self.buffer.clear();
-    }
-
-    fn held(&self, offset: u64) -> &[u8] {
-        let skip = offset.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
-        skip.and_then(|skip| self.buffer.get(skip..)).unwrap_or_default()
-    }
-
-    fn fill(&mut self, offset: u64, len: usize) -> io::Result<()> {
-        self.start = offset;
-        self.buffer.resize(len, 0);
-        let mut filled = 0;
-        while let Some(rest) = self.buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.file.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.buffer.truncate(filled);
-        self.buffer.shrink_to(4 * WINDOW_BYTES);
-        Ok(())
-    }
-
-    /// Where data may be from `offset` on; `None` when there are only holes.
-    fn next_data(&self, offset: u64) -> Option<u64> {
-        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
-            Ok(found) => Some(found.max(offset)),
-            Err(rustix::io::Errno::NXIO) => None,
-            Err(_) => Some(offset), // not known on this file system: look at everything
-        }
-    }
-}
-
 /// A whole group, checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FoundGroup {
@@ -123,7 +55,10 @@ impl FoundGroup {
 
     /// Where the next group starts, unless a segment begins.
     pub(crate) fn end(&self) -> Position {
-        Position { offset: self.start.offset + self.bytes() as u64, ..self.start }
+        Position {
+            offset: self.start.offset + self.bytes() as u64,
+            ..self.start
+        }
     }
 }
 
@@ -176,9 +111,17 @@ impl Scanner {
         is_salvage: bool,
     ) -> Result<Self, ScanError> {
         let window = Window::open(dir, from.segment)?.ok_or(ScanError::Gap(from.segment))?;
-        let mut given_up: Vec<Damage> = given_up.iter().copied().filter(|damage| damage.start >= from).collect();
+        let mut given_up: Vec<Damage> = given_up
+            .iter()
+            .copied()
+            .filter(|damage| damage.start >= from)
+            .collect();
         given_up.sort_by_key(|damage| damage.start);
-        let is_start = from == Position { segment: 1, offset: HEADER_BYTES };
+        let is_start = from
+            == Position {
+                segment: 1,
+                offset: HEADER_BYTES,
+            };
         let mut scanner = Self {
             dir: dir.to_owned(),
             salt,
@@ -215,12 +158,15 @@ impl Scanner {
             }
             let fault = match self.group_at(self.at.offset)? {
                 Ok(found) if !self.is_expected(&found.head) => Malformed("group number"),
-                Ok(found) if found.has_zeroed && !self.is_synced(found.end(), found.head.number)? => {
+                Ok(found) if found.has_zeroed && !self.is_synced(&found)? => {
                     Malformed("payload checksum")
                 }
                 Ok(found) => {
                     let seq = found.head.first_seq + u64::from(found.head.count);
-                    self.expected = Some(Expected { group: found.head.number + 1, seq });
+                    self.expected = Some(Expected {
+                        group: found.head.number + 1,
+                        seq,
+                    });
                     self.at = found.end();
                     return Ok(Step::Group(found));
                 }
@@ -249,21 +195,60 @@ impl Scanner {
         };
         let bytes = self.window.get(offset, GROUP_BYTES + head.bytes as usize)?;
         let members = bytes.get(GROUP_BYTES..).unwrap_or_default();
-        Ok(check_members(members, &head, seed).map(|has_zeroed| FoundGroup { head, start, has_zeroed }))
+        Ok(
+            check_members(members, &head, seed).map(|has_zeroed| FoundGroup {
+                head,
+                start,
+                has_zeroed,
+            }),
+        )
+    }
+
+    /// Whether a later group says that this one was synced; mostly the next one does.
+    fn is_synced(&mut self, found: &FoundGroup) -> Result<bool, ScanError> {
+        let (end, number) = (found.end(), found.head.number);
+        match GroupHead::decode(self.window.get(end.offset, GROUP_BYTES)?, self.seed) {
+            Ok(next) if next.synced_through >= number => Ok(true),
+            _ => self.evidence().is_synced(end, number),
+        }
+    }
+
+    fn evidence(&self) -> Evidence<'_> {
+        Evidence {
+            dir: &self.dir,
+            salt: self.salt,
+        }
     }
 
     fn is_expected(&self, head: &GroupHead) -> bool {
-        self.expected.is_none_or(|expected| expected.group == head.number && expected.seq == head.first_seq)
+        self.expected
+            .is_none_or(|expected| expected.group == head.number && expected.seq == head.first_seq)
     }
 
-    /// Goes on in the next segment if its first group is the one that is expected.
+    /// Goes on in the next segment if its first group is the one that is expected. A reader that
+    /// resumes at the end of a segment expects nothing: then it must be an end, with no group
+    /// anywhere behind it.
     fn enter_next_segment(&mut self) -> Result<bool, ScanError> {
-        let next = Position { segment: self.at.segment.saturating_add(1), offset: HEADER_BYTES };
-        let Some(window) = Window::open(&self.dir, next.segment)? else { return Ok(false) };
-        let before = (self.at, self.seed, std::mem::replace(&mut self.window, window));
+        if self.expected.is_none()
+            && (self.at.offset == HEADER_BYTES || self.evidence().has_heads_in_segment(self.at)?)
+        {
+            return Ok(false);
+        }
+        let next = Position {
+            segment: self.at.segment.saturating_add(1),
+            offset: HEADER_BYTES,
+        };
+        let Some(window) = Window::open(&self.dir, next.segment)? else {
+            return Ok(false);
+        };
+        let before = (
+            self.at,
+            self.seed,
+            std::mem::replace(&mut self.window, window),
+        );
         (self.at, self.seed) = (next, Seed::new(self.salt, next.segment));
         let is_next = match self.group_at(next.offset)? {
-            Ok(found) => self.expected.is_some() && self.is_expected(&found.head),
+            Ok(found) => self.is_expected(&found.head),
             Err(_) => false,
         };
         if is_next {
@@ -286,7 +271,10 @@ impl Scanner {
             // Records carry their own checksums; nothing is lost with the header.
             return Ok(());
         }
-        Err(ScanError::Corrupt { position: Position { segment, offset: 0 }, what: fault })
+        Err(ScanError::Corrupt {
+            position: Position { segment, offset: 0 },
+            what: fault,
+        })
     }
 
     /// There is no readable group here: the end of the log, or corruption. `None`: went on
@@ -296,18 +284,30 @@ impl Scanner {
         // segment was synced long ago.
         let group = self.expected.map_or(0, |expected| expected.group);
         let position = self.at;
-        if !self.is_synced(position, group)? {
-            return Ok(Some(End { position, is_torn: self.has_bytes(position)? }));
+        if !self.evidence().is_synced(position, group)? {
+            return Ok(Some(End {
+                position,
+                is_torn: self.evidence().has_bytes(position)?,
+            }));
         }
         if !self.is_salvage {
-            return Err(ScanError::Corrupt { position, what: fault });
+            return Err(ScanError::Corrupt {
+                position,
+                what: fault,
+            });
         }
         let next = self.next_whole_group(position)?;
         let end = next.unwrap_or(position);
         tracing::error!(%position, %end, %fault, "damaged part of the log is given up");
-        self.damage.push(Damage { start: position, end });
+        self.damage.push(Damage {
+            start: position,
+            end,
+        });
         match next {
-            None => Ok(Some(End { position, is_torn: true })),
+            None => Ok(Some(End {
+                position,
+                is_torn: true,
+            })),
             Some(next) => {
                 self.jump(next)?;
                 Ok(None)
@@ -325,21 +325,11 @@ impl Scanner {
         Ok(())
     }
 
-    /// Whether a GROUP behind `from` says that `group` was synced.
-    fn is_synced(&self, from: Position, group: u64) -> Result<bool, ScanError> {
-        let mut is_synced = false;
-        self.each_head(from, |_, head| {
-            is_synced = head.synced_through >= group;
-            !is_synced
-        })?;
-        Ok(is_synced)
-    }
-
     /// The first group behind `from` that is whole and newer than what was read.
     fn next_whole_group(&self, from: Position) -> Result<Option<Position>, ScanError> {
         let newer_than = self.expected.map_or(0, |expected| expected.group);
         let mut heads = Vec::new();
-        self.each_head(from, |position, head| {
+        self.evidence().each_head(from, |position, head| {
             heads.push((position, head.number));
             true
         })?;
@@ -366,66 +356,6 @@ impl Scanner {
             damage: Vec::new(),
         })
     }
-
-    /// Calls `look` with every GROUP record from `from` on, wherever it stands, until it
-    /// answers `false`.
-    fn each_head(
-        &self,
-        from: Position,
-        mut look: impl FnMut(Position, &GroupHead) -> bool,
-    ) -> Result<(), ScanError> {
-        let mut at = from;
-        while let Some(mut window) = Window::open(&self.dir, at.segment)? {
-            let seed = Seed::new(self.salt, at.segment);
-            while let Some(offset) = next_head(&mut window, at.offset)? {
-                let head = GroupHead::decode(window.get(offset, GROUP_BYTES)?, seed);
-                if let Ok(head) = head
-                    && !look(Position { offset, ..at }, &head)
-                {
-                    return Ok(());
-                }
-                at.offset = offset + 1;
-            }
-            at = Position { segment: at.segment.saturating_add(1), offset: HEADER_BYTES };
-        }
-        Ok(())
-    }
-
-    /// Whether anything but zeros is behind a position of its segment.
-    fn has_bytes(&self, from: Position) -> Result<bool, ScanError> {
-        let Some(mut window) = Window::open(&self.dir, from.segment)? else { return Ok(false) };
-        let mut offset = from.offset;
-        while let Some(data) = window.next_data(offset) {
-            let part = window.get(data, WINDOW_BYTES)?;
-            if part.iter().any(|byte| *byte != 0) {
-                return Ok(true);
-            }
-            if part.is_empty() {
-                break;
-            }
-            offset = data + part.len() as u64;
-        }
-        Ok(false)
-    }
-}
-
-/// Where the next thing that looks like a GROUP record starts, from `offset` on.
-fn next_head(window: &mut Window, mut offset: u64) -> Result<Option<u64>, FileError> {
-    while let Some(data) = window.next_data(offset) {
-        // A mark may begin just before the data found: holes end at block boundaries.
-        let start = data.saturating_sub(GROUP_BYTES as u64).max(offset);
-        let part = window.get(start, WINDOW_BYTES)?;
-        let marks = part.get(MARK_AT..).unwrap_or_default();
-        if let Some(found) = memmem::find(marks, &MARK) {
-            return Ok(Some(start + found as u64));
-        }
-        if part.len() < WINDOW_BYTES {
-            return Ok(None);
-        }
-        // The last bytes may hold the beginning of a mark.
-        offset = start + (part.len() - MARK_AT - MARK.len()) as u64;
-    }
-    Ok(None)
 }
 
 /// Checks every member of a group; whether some payload is all zeros.
@@ -457,8 +387,12 @@ pub(crate) fn for_each_member<'a, E>(
 ) -> Result<(), E> {
     let mut offset = GROUP_BYTES;
     while let Some(bytes) = group.get(offset..).filter(|rest| !rest.is_empty()) {
-        let Ok(prefix) = Prefix::decode(bytes) else { break };
-        let Some(record) = bytes.get(..prefix.len()) else { break };
+        let Ok(prefix) = Prefix::decode(bytes) else {
+            break;
+        };
+        let Some(record) = bytes.get(..prefix.len()) else {
+            break;
+        };
         each(offset, record, prefix)?;
         offset += prefix.len();
     }

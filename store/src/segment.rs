@@ -47,7 +47,9 @@ impl SegmentHeader {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let (checked, crc) = bytes.split_at_checked(CHECKED).ok_or(Malformed("segment header"))?;
+        let (checked, crc) = bytes
+            .split_at_checked(CHECKED)
+            .ok_or(Malformed("segment header"))?;
         if Cursor::new(crc).u32()? != crc32c::crc32c(checked) {
             return Err(Malformed("segment header checksum"));
         }
@@ -80,7 +82,11 @@ pub(crate) struct SegmentFile {
 
 impl SegmentFile {
     /// Makes a segment: allocated in full, its header and its name durable.
-    pub(crate) fn create(dir: &Path, header: &SegmentHeader, bytes: u64) -> Result<Self, FileError> {
+    pub(crate) fn create(
+        dir: &Path,
+        header: &SegmentHeader,
+        bytes: u64,
+    ) -> Result<Self, FileError> {
         let path = dir::segment_path(dir, header.segment);
         let file = OpenOptions::new()
             .read(true)
@@ -91,7 +97,8 @@ impl SegmentFile {
             .open(&path)
             .map_err(FileError::at("create", &path))?;
         allocate(&file, bytes).map_err(FileError::at("allocate", &path))?;
-        file.write_all_at(&header.encode(), 0).map_err(FileError::at("write", &path))?;
+        file.write_all_at(&header.encode(), 0)
+            .map_err(FileError::at("write", &path))?;
         file.sync_all().map_err(FileError::at("sync", &path))?;
         dir::sync_dir(dir)?;
         Ok(Self::new(header.segment, bytes, file))
@@ -100,11 +107,21 @@ impl SegmentFile {
     /// Opens the last segment of a log again, to go on behind `end`. Whatever is behind it is
     /// cleared, and everything between `proven` and `end` is written once more: after a failed
     /// sync the system may show bytes that never reached the disk and take them for clean.
-    pub(crate) fn reopen(dir: &Path, number: u32, bytes: u64, proven: u64, end: u64) -> Result<Self, FileError> {
+    pub(crate) fn reopen(
+        dir: &Path,
+        number: u32,
+        bytes: u64,
+        proven: u64,
+        end: u64,
+    ) -> Result<Self, FileError> {
         let path = dir::segment_path(dir, number);
-        let file =
-            OpenOptions::new().read(true).write(true).open(&path).map_err(FileError::at("open", &path))?;
-        file.set_len(end).map_err(FileError::at("truncate", &path))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(FileError::at("open", &path))?;
+        file.set_len(end)
+            .map_err(FileError::at("truncate", &path))?;
         rewrite(&file, proven, end).map_err(FileError::at("write", &path))?;
         allocate(&file, bytes.max(end)).map_err(FileError::at("allocate", &path))?;
         file.sync_all().map_err(FileError::at("sync", &path))?;
@@ -114,8 +131,11 @@ impl SegmentFile {
     /// Writes everything from `from` on once more and syncs it, as [`SegmentFile::reopen`] does.
     pub(crate) fn renew(dir: &Path, number: u32, from: u64) -> Result<(), FileError> {
         let path = dir::segment_path(dir, number);
-        let file =
-            OpenOptions::new().read(true).write(true).open(&path).map_err(FileError::at("open", &path))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(FileError::at("open", &path))?;
         let end = file.metadata().map_err(FileError::at("read", &path))?.len();
         rewrite(&file, from, end).map_err(FileError::at("write", &path))?;
         file.sync_all().map_err(FileError::at("sync", &path))
@@ -133,7 +153,10 @@ impl SegmentFile {
 
     #[cfg(test)]
     pub(crate) fn with_faults(self, faults: &Faults) -> Self {
-        Self { faults: faults.clone(), ..self }
+        Self {
+            faults: faults.clone(),
+            ..self
+        }
     }
 
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -163,8 +186,12 @@ fn allocate(file: &File, bytes: u64) -> io::Result<()> {
 fn rewrite(file: &File, mut from: u64, end: u64) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
     while from < end {
-        let len = usize::try_from(end - from).unwrap_or(usize::MAX).min(buffer.len());
-        let Some(part) = buffer.get_mut(..len) else { break };
+        let len = usize::try_from(end - from)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let Some(part) = buffer.get_mut(..len) else {
+            break;
+        };
         file.read_exact_at(part, from)?;
         file.write_all_at(part, from)?;
         from += len as u64;
@@ -193,7 +220,8 @@ impl Faults {
     }
 
     fn on_sync(&self) -> io::Result<()> {
-        self.syncs_tried.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.syncs_tried
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         match self.fail_sync.load(std::sync::atomic::Ordering::SeqCst) {
             true => Err(io::Error::other("injected sync error")),
             false => Ok(()),

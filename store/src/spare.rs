@@ -78,9 +78,16 @@ pub(crate) enum Taken {
 
 impl Spares {
     /// Starts the thread and has it make the first spare.
-    pub(crate) fn start(options: &Options, room: Arc<Room>, first: SegmentHeader) -> io::Result<Self> {
+    pub(crate) fn start(
+        options: &Options,
+        room: Arc<Room>,
+        first: SegmentHeader,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { wanted: Some(first), ..State::default() }),
+            state: Mutex::new(State {
+                wanted: Some(first),
+                ..State::default()
+            }),
             changed: Condvar::new(),
             room,
             dir: options.dir.clone(),
@@ -91,15 +98,25 @@ impl Spares {
         });
         shared.measure(false);
         let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("outrider-spare".into()).spawn(move || worker.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("outrider-spare".into())
+            .spawn(move || worker.run())?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// The segment that was asked for; waits while it is being made.
     pub(crate) fn take(&self) -> Result<Taken, FileError> {
         let mut state = self.shared.state();
         while state.made.is_none() && !state.has_no_space {
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+                let ended = io::Error::other("the thread that makes segments has ended");
+                return Err(FileError::at("make a segment in", &self.shared.dir)(ended));
+            }
+            let waited = self.shared.changed.wait_timeout(state, MEASURE_EVERY);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(match state.made.take() {
             Some(made) => Taken::Segment(made?),
@@ -136,8 +153,12 @@ impl Shared {
         loop {
             let header = {
                 let state = self.state();
-                let is_idle = |state: &mut State| !state.is_stopped && (state.wanted.is_none() || state.has_no_space);
-                let waited = self.changed.wait_timeout_while(state, MEASURE_EVERY, is_idle);
+                let is_idle = |state: &mut State| {
+                    !state.is_stopped && (state.wanted.is_none() || state.has_no_space)
+                };
+                let waited = self
+                    .changed
+                    .wait_timeout_while(state, MEASURE_EVERY, is_idle);
                 let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
                 if state.is_stopped {
                     return;
@@ -155,7 +176,9 @@ impl Shared {
                 state.made = made;
                 state.wanted = None;
             }
-            self.room.is_full.fetch_or(state.has_no_space, Ordering::Relaxed);
+            self.room
+                .is_full
+                .fetch_or(state.has_no_space, Ordering::Relaxed);
             drop(state);
             self.changed.notify_all();
         }
@@ -177,13 +200,22 @@ impl Shared {
 
     /// Measures the room; whether a segment can be made (if one is wanted) and the reserve kept.
     fn measure(&self, is_wanted: bool) -> bool {
-        let Some((free, total)) = self.space() else { return true };
-        let reserve = self.free_bytes_min.unwrap_or_else(|| (total / RESERVE_SHARE).min(RESERVE_BYTES_MAX));
+        let Some((free, total)) = self.space() else {
+            return true;
+        };
+        let reserve = self
+            .free_bytes_min
+            .unwrap_or_else(|| (total / RESERVE_SHARE).min(RESERVE_BYTES_MAX));
         let has_space = !is_wanted || free >= reserve.saturating_add(self.segment_bytes);
         let is_full = free < reserve || !has_space;
         self.room.free_bytes.store(free, Ordering::Relaxed);
         if self.room.is_full.swap(is_full, Ordering::Relaxed) != is_full {
-            tracing::warn!(is_full, free_bytes = free, reserve_bytes = reserve, "room on the log's volume changed");
+            tracing::warn!(
+                is_full,
+                free_bytes = free,
+                reserve_bytes = reserve,
+                "room on the log's volume changed"
+            );
         }
         has_space
     }
@@ -213,5 +245,8 @@ impl Shared {
 }
 
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }

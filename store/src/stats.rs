@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Upper bounds of the sync duration buckets, microseconds. The last bucket is beyond them.
-pub const SYNC_BUCKETS_US: [u64; 10] = [50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 200_000];
+pub const SYNC_BUCKETS_US: [u64; 10] = [
+    50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 200_000,
+];
 
 /// Figures at one moment. Counters run from the opening of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

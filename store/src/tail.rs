@@ -6,7 +6,10 @@ use bytes::Bytes;
 use sha2::Digest;
 use tokio::sync::watch;
 
-use crate::codec::{Chain, Entry, GROUP_BYTES, GroupHead, Located, Malformed, PayloadCheck, PayloadState, RawRecord, chain_of};
+use crate::codec::{
+    Chain, Entry, GROUP_BYTES, GroupHead, Located, Malformed, PayloadCheck, PayloadState,
+    RawRecord, chain_of,
+};
 use crate::dir::{self, Meta, MetaError};
 use crate::event::Position;
 use crate::scan::{FoundGroup, ScanError, Scanner, Step};
@@ -72,8 +75,14 @@ impl Tail {
         check: Check,
         durable: Option<watch::Receiver<Position>>,
     ) -> Result<Self, TailError> {
-        let first = dir::segments(dir).map_err(ScanError::File)?.first().copied();
-        let start = first.map(|segment| Position { segment, offset: HEADER_BYTES });
+        let first = dir::segments(dir)
+            .map_err(ScanError::File)?
+            .first()
+            .copied();
+        let start = first.map(|segment| Position {
+            segment,
+            offset: HEADER_BYTES,
+        });
         let scanner = match from.or(start) {
             None => None,
             Some(from) => Some(Scanner::new(dir, meta.salt, from, &meta.salvaged, false)?),
@@ -82,7 +91,13 @@ impl Tail {
             let seen = *durable.borrow();
             Limit { durable, seen }
         });
-        Ok(Self { scanner, check, chain: None, limit, is_torn: false })
+        Ok(Self {
+            scanner,
+            check,
+            chain: None,
+            limit,
+            is_torn: false,
+        })
     }
 
     /// Where the next group starts; everything before it has been read.
@@ -105,7 +120,9 @@ impl Tail {
         if self.is_at_limit() {
             return Ok(false);
         }
-        let Some(scanner) = &mut self.scanner else { return Ok(false) };
+        let Some(scanner) = &mut self.scanner else {
+            return Ok(false);
+        };
         let found = match scanner.next()? {
             Step::Group(found) => found,
             Step::End(end) => {
@@ -122,7 +139,9 @@ impl Tail {
     }
 
     fn is_at_limit(&mut self) -> bool {
-        let (Some(limit), Some(scanner)) = (&mut self.limit, &mut self.scanner) else { return false };
+        let (Some(limit), Some(scanner)) = (&mut self.limit, &mut self.scanner) else {
+            return false;
+        };
         let durable = *limit.durable.borrow();
         if durable != limit.seen {
             limit.seen = durable;
@@ -136,23 +155,37 @@ fn decode(group: &Bytes, found: &FoundGroup, out: &mut Vec<Located>) -> Result<(
     let mut offset = GROUP_BYTES;
     out.reserve(found.head.count as usize);
     while let Some(bytes) = group.get(offset..).filter(|rest| !rest.is_empty()) {
-        let position = Position { offset: found.start.offset + offset as u64, ..found.start };
+        let position = Position {
+            offset: found.start.offset + offset as u64,
+            ..found.start
+        };
         let corrupt = |what| ScanError::Corrupt { position, what };
         let record = RawRecord::trust(bytes).map_err(corrupt)?;
-        let is_zeroed = found.has_zeroed && crc32c::crc32c(record.payload()) != record.prefix.payload_crc;
+        let is_zeroed =
+            found.has_zeroed && crc32c::crc32c(record.payload()) != record.prefix.payload_crc;
         let (check, payload) = match is_zeroed {
             true => (PayloadCheck::Zeroed, PayloadState::Erased),
             false => (PayloadCheck::Intact, PayloadState::Intact),
         };
         let entry = Entry::decode(&record, check, position, group).map_err(corrupt)?;
-        out.push(Located { position, seq: record.prefix.seq, group: found.head.number, payload, entry });
+        out.push(Located {
+            position,
+            seq: record.prefix.seq,
+            group: found.head.number,
+            payload,
+            entry,
+        });
         offset += record.prefix.len();
     }
     Ok(())
 }
 
 /// The chain after a group, computed from its records.
-fn check_chain(group: &Bytes, found: &FoundGroup, before: Option<&Chain>) -> Result<Chain, ScanError> {
+fn check_chain(
+    group: &Bytes,
+    found: &FoundGroup,
+    before: Option<&Chain>,
+) -> Result<Chain, ScanError> {
     let head: &GroupHead = &found.head;
     let broken = || ScanError::Chain(found.start);
     if before.is_some_and(|before| *before != head.previous) {
@@ -170,5 +203,9 @@ fn check_chain(group: &Bytes, found: &FoundGroup, before: Option<&Chain>) -> Res
         offset += record.prefix.len();
     }
     let chain: Chain = hash.finalize().into();
-    if chain == head.chain { Ok(chain) } else { Err(broken()) }
+    if chain == head.chain {
+        Ok(chain)
+    } else {
+        Err(broken())
+    }
 }

@@ -7,94 +7,36 @@
 //! Order within a group: write, sync, hand events to the sink, reply. A reply therefore means
 //! durable *and* driven.
 
+mod flush;
 mod group;
 mod idempotency;
+mod op;
 mod open;
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use outrider_webhook::id::{DeliveryKey, EventId, NodeId};
 use tokio::sync::oneshot;
 
 use self::group::Group;
 pub(crate) use self::idempotency::Idempotency;
-pub(crate) use self::open::{Mixed, OpenDeliveries};
+pub(crate) use self::op::{AcceptOp, Effect, Op, RecordOp};
+use self::op::{Stop, Waiter};
 use self::open::Change;
+pub(crate) use self::open::{Mixed, OpenDeliveries};
 use crate::clock::Clock;
-use crate::codec::{self, Chain, Draft, GROUP_BYTES, IdemKey, Seed};
-use crate::dir::{self, FileError};
+use crate::codec::{self, Chain, Draft, GROUP_BYTES, Seed};
 use crate::error::{AcceptError, CloseError, FatalError};
 use crate::event::{Position, StoredEvent};
 use crate::log::{Accepted, AcceptedSink, Shared};
 use crate::options::Sync;
 use crate::queue::Cost;
-use crate::record::BarrierRecord;
-use crate::segment::{HEADER_BYTES, SegmentFile, SegmentHeader};
-use crate::spare::{Spares, Taken};
-
-/// What waits in the queue.
-#[derive(Debug)]
-pub(crate) enum Op {
-    Accept(AcceptOp),
-    Record(RecordOp),
-    Close(oneshot::Sender<Result<(), CloseError>>),
-}
-
-/// An event to be accepted.
-#[derive(Debug)]
-pub(crate) struct AcceptOp {
-    pub(crate) cost: Cost,
-    pub(crate) draft: Draft,
-    /// Its TARGETS records.
-    pub(crate) more: Vec<Draft>,
-    /// Nobody else has it yet, so id and place can still be filled in.
-    pub(crate) event: Arc<StoredEvent>,
-    pub(crate) key: Option<IdemKey>,
-    pub(crate) reply: oneshot::Sender<Result<Accepted, AcceptError>>,
-}
-
-/// Something that happened.
-#[derive(Debug)]
-pub(crate) struct RecordOp {
-    pub(crate) cost: Cost,
-    pub(crate) draft: Draft,
-    /// Id of the event it is about; 0 when there is none.
-    pub(crate) id: i64,
-    pub(crate) effect: Option<Effect>,
-    /// Told after the sync.
-    pub(crate) synced: Option<oneshot::Sender<()>>,
-}
-
-/// What a record means for a delivery.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Effect {
-    /// It is open, with its event in this segment.
-    Open(DeliveryKey, u32),
-    /// It has its final state.
-    Close(DeliveryKey),
-}
-
-/// Who is told when the group is durable.
-enum Waiter {
-    Accepted(oneshot::Sender<Result<Accepted, AcceptError>>, Accepted),
-    Synced(oneshot::Sender<()>),
-}
-
-/// Why a record has no place.
-enum Stop {
-    /// The disk is full.
-    NoSpace,
-    Fatal(FatalError),
-}
-
-impl From<FileError> for Stop {
-    fn from(error: FileError) -> Self {
-        Self::Fatal(error.into())
-    }
-}
+use crate::recover::Resume;
+use crate::segment::SegmentFile;
+use crate::spare::Spares;
 
 /// Everything the writer starts with.
 pub(crate) struct Start {
@@ -107,13 +49,14 @@ pub(crate) struct Start {
     pub(crate) salt: u64,
     pub(crate) spares: Spares,
     pub(crate) segment: SegmentFile,
-    pub(crate) resume: crate::recover::Resume,
+    pub(crate) resume: Resume,
     pub(crate) idempotency: Idempotency,
     pub(crate) open: OpenDeliveries,
     /// Held until the writer has ended.
     pub(crate) lock: File,
 }
 
+/// The state of the thread.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
@@ -166,8 +109,21 @@ impl Drop for Ending {
 
 impl Writer {
     pub(crate) fn new(start: Start) -> Self {
-        let Start { shared, clock, sink, sync, node, epoch, salt, spares, segment, resume, idempotency, open, lock } =
-            start;
+        let Start {
+            shared,
+            clock,
+            sink,
+            sync,
+            node,
+            epoch,
+            salt,
+            spares,
+            segment,
+            resume,
+            idempotency,
+            open,
+            lock,
+        } = start;
         let seed = Seed::new(salt, segment.number);
         Self {
             shared,
@@ -203,7 +159,10 @@ impl Writer {
 
     /// Writes until the log is closed or fails.
     pub(crate) fn run(mut self) {
-        let mut ending = Ending { shared: Arc::clone(&self.shared), is_regular: false };
+        let mut ending = Ending {
+            shared: Arc::clone(&self.shared),
+            is_regular: false,
+        };
         let closed = self.serve();
         if let Err(Stop::Fatal(error)) = &closed {
             tracing::error!(%error, "the event log failed");
@@ -219,7 +178,13 @@ impl Writer {
         ending.is_regular = true;
         // Who waits is told after the lock is free: he may want to open the log again.
         drop(ending);
-        let Self { lock, spares, waiters, batch, .. } = self;
+        let Self {
+            lock,
+            spares,
+            waiters,
+            batch,
+            ..
+        } = self;
         drop((waiters, batch, spares, lock));
         if let Some(reply) = reply {
             // Nobody waits any more when the close was cancelled.
@@ -228,7 +193,8 @@ impl Writer {
     }
 
     fn take_close(&mut self) -> Option<oneshot::Sender<Result<(), CloseError>>> {
-        self.batch.extend(self.shared.queue.take_out(|op| matches!(op, Op::Close(_))));
+        self.batch
+            .extend(self.shared.queue.take_out(|op| matches!(op, Op::Close(_))));
         self.batch.drain(..).find_map(|op| match op {
             Op::Close(reply) => Some(reply),
             _ => None,
@@ -255,7 +221,10 @@ impl Writer {
                 }
             }
             self.flush()?;
-            if self.sync_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            if self
+                .sync_deadline()
+                .is_some_and(|deadline| deadline <= Instant::now())
+            {
                 self.sync_segment()?;
             }
             if !is_open {
@@ -267,7 +236,10 @@ impl Writer {
     }
 
     fn accept(&mut self, mut op: AcceptOp) -> Result<(), Stop> {
-        if let Some(first) = op.key.and_then(|key| self.idempotency.first(key, self.now_ms)) {
+        if let Some(first) = op
+            .key
+            .and_then(|key| self.idempotency.first(key, self.now_ms))
+        {
             return self.repeat(op, first);
         }
         let id = self.last_id.next(self.node, self.now_ms);
@@ -280,11 +252,15 @@ impl Writer {
             Err(fatal) => return Err(fatal),
         };
         if let Some(key) = op.key {
-            let expires_ms = id.unix_ms().saturating_add(op.event.facts.idempotency_window_ms);
+            let expires_ms = id
+                .unix_ms()
+                .saturating_add(op.event.facts.idempotency_window_ms);
             self.idempotency.insert(key, id, expires_ms, self.now_ms);
         }
         for (ordinal, _) in (0_u32..).zip(&op.event.targets) {
-            let change = self.open.open(DeliveryKey { event: id, ordinal }, position.segment);
+            let change = self
+                .open
+                .open(DeliveryKey { event: id, ordinal }, position.segment);
             self.note(change);
         }
         if let Some(event) = Arc::get_mut(&mut op.event) {
@@ -292,7 +268,8 @@ impl Writer {
         }
         self.events.push(op.event);
         self.cost.add(op.cost);
-        self.waiters.push(Waiter::Accepted(op.reply, Accepted::Stored(id)));
+        self.waiters
+            .push(Waiter::Accepted(op.reply, Accepted::Stored(id)));
         Ok(())
     }
 
@@ -319,7 +296,10 @@ impl Writer {
         }
         self.last_id = id;
         self.cost.add(op.cost);
-        self.waiters.push(Waiter::Accepted(op.reply, Accepted::Duplicate { id, first }));
+        self.waiters.push(Waiter::Accepted(
+            op.reply,
+            Accepted::Duplicate { id, first },
+        ));
         Ok(())
     }
 
@@ -381,162 +361,20 @@ impl Writer {
         }
         if self.group.is_empty() {
             self.now_ms = self.clock.now_ms();
-            self.group.begin(&self.chain, self.next_group, self.now_ms, self.next_seq, self.last_id);
+            self.group.begin(
+                &self.chain,
+                self.next_group,
+                self.now_ms,
+                self.next_seq,
+                self.last_id,
+            );
         }
         let offset = self.offset + self.group.len() as u64;
         self.group.push(draft, self.seed, self.next_seq, id);
         self.next_seq += 1;
-        Ok(Position { segment: self.segment.number, offset })
-    }
-
-    fn note(&mut self, change: Change) {
-        let (segment, by) = match change {
-            Change::None => return,
-            Change::Opened(segment) => (segment, 1),
-            Change::Closed(segment) => (segment, -1),
-        };
-        match self.changes.iter_mut().rev().find(|(number, _)| *number == segment) {
-            Some((_, sum)) => *sum += by,
-            None => self.changes.push((segment, by)),
-        }
-    }
-
-    /// Makes the group durable and tells everybody.
-    fn flush(&mut self) -> Result<(), Stop> {
-        if self.group.is_empty() {
-            return Ok(());
-        }
-        let (len, count) = (self.group.len() as u64, self.group.count());
-        let (at_ms, records) = (self.group.at_ms(), u64::from(count));
-        self.chain = self.group.seal(self.synced_through, self.seed);
-        self.segment
-            .write_at(self.group.bytes(), self.offset)
-            .map_err(|error| FileError::at("write", &self.path())(error))?;
-        self.group.clear();
-        self.offset += len;
-        self.next_group += 1;
-        match self.sync {
-            Sync::Always => self.sync_segment()?,
-            Sync::Interval(_) if self.needs_sync => self.sync_segment()?,
-            Sync::Interval(_) => {
-                self.unsynced_since.get_or_insert_with(Instant::now);
-            }
-            Sync::Off => self.publish_end(),
-        }
-        self.shared.counters.written_bytes.add(len);
-        self.shared.counters.groups.add(1);
-        self.shared.counters.records.add(records);
-        self.publish(at_ms);
-        self.tell();
-        Ok(())
-    }
-
-    fn publish(&mut self, at_ms: i64) {
-        let mut catalog = self.shared.catalog();
-        catalog.touch(self.segment.number, at_ms);
-        for (segment, by) in self.changes.drain(..) {
-            catalog.change_open(segment, by);
-        }
-        drop(catalog);
-        self.shared.counters.idempotency_keys.set(self.idempotency.len());
-        self.shared.counters.open_deliveries.set(self.open.len());
-    }
-
-    fn tell(&mut self) {
-        self.shared.counters.accepted.add(self.events.len() as u64);
-        if !self.events.is_empty() {
-            self.sink.accepted(&mut self.events);
-            self.events.clear();
-        }
-        let mut duplicates = 0;
-        for waiter in self.waiters.drain(..) {
-            // A caller that has gone needs no answer; his event is stored all the same.
-            match waiter {
-                Waiter::Accepted(reply, accepted) => {
-                    duplicates += u64::from(matches!(accepted, Accepted::Duplicate { .. }));
-                    let _ = reply.send(Ok(accepted));
-                }
-                Waiter::Synced(reply) => {
-                    let _ = reply.send(());
-                }
-            }
-        }
-        self.shared.counters.duplicates.add(duplicates);
-        self.needs_sync = false;
-        self.shared.queue.release(std::mem::take(&mut self.cost));
-    }
-
-    /// Syncs what was written. A failure is final: it is never tried again, because the system
-    /// may have dropped the pages and would report success.
-    fn sync_segment(&mut self) -> Result<(), Stop> {
-        let started = Instant::now();
-        self.segment.sync().map_err(|error| FileError::at("sync", &self.path())(error))?;
-        self.shared.counters.synced(started.elapsed());
-        self.synced_through = self.next_group - 1;
-        self.unsynced_since = None;
-        self.publish_end();
-        Ok(())
-    }
-
-    fn publish_end(&self) {
-        let end = Position { segment: self.segment.number, offset: self.offset };
-        self.shared.durable.send_replace(end);
-    }
-
-    fn sync_deadline(&self) -> Option<Instant> {
-        match self.sync {
-            Sync::Interval(every) => self.unsynced_since.map(|since| since + every.max(Duration::from_millis(1))),
-            Sync::Always | Sync::Off => None,
-        }
-    }
-
-    /// Goes on in the next segment. The group is empty.
-    fn roll(&mut self) -> Result<(), Stop> {
-        if self.sync != Sync::Always {
-            self.sync_segment()?; // so that only the current segment is ever unsynced
-        }
-        let next = match self.spares.take()? {
-            Taken::NoSpace => return Err(Stop::NoSpace),
-            Taken::Segment(next) => next,
-        };
-        self.segment = next;
-        self.seed = Seed::new(self.salt, self.segment.number);
-        self.offset = HEADER_BYTES;
-        self.shared.add_segment(self.segment.number, self.segment.bytes);
-        self.spares.want(self.next_header());
-        Ok(())
-    }
-
-    fn next_header(&self) -> SegmentHeader {
-        SegmentHeader {
-            segment: self.segment.number + 1,
-            node: self.node.get(),
-            epoch: self.epoch,
-            id_floor: self.last_id,
-            created_ms: self.now_ms,
-        }
-    }
-
-    /// Ends the log in good order.
-    fn finish(&mut self) -> Result<(), Stop> {
-        self.flush()?;
-        let barrier = codec::barrier(&BarrierRecord {
-            at_ms: self.now_ms,
-            pending: self.open.len() as u64,
-            last_id: self.last_id,
-            watermark: Position { segment: self.segment.number, offset: self.offset },
-            is_close: true,
-        });
-        let placed = self.place(&barrier, 0).map(|_| ());
-        if matches!(placed, Err(Stop::Fatal(_))) {
-            return placed;
-        }
-        self.flush()?;
-        self.sync_segment()?;
-        placed
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        dir::segment_path(&self.shared.dir, self.segment.number)
+        Ok(Position {
+            segment: self.segment.number,
+            offset,
+        })
     }
 }

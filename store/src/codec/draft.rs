@@ -27,7 +27,9 @@ impl IdemKey {
         hash.update(key.as_bytes());
         let digest: [u8; DIGEST] = hash.finalize().into();
         let word = |at: usize| {
-            let bytes = digest.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+            let bytes = digest
+                .get(at..at + 8)
+                .and_then(|bytes| bytes.try_into().ok());
             u64::from_le_bytes(bytes.unwrap_or_default())
         };
         Self([word(0), word(8)])
@@ -84,10 +86,19 @@ fn seal(mut bytes: Vec<u8>, head_len: usize, tail: Bytes, payload_crc: u32) -> D
     // Lengths that do not fit are refused by size before anything is written.
     let len = u32::try_from(bytes.len() + tail.len()).unwrap_or(u32::MAX);
     patch(&mut bytes, 4, &len.to_le_bytes());
-    patch(&mut bytes, 8, &u32::try_from(head_len).unwrap_or(u32::MAX).to_le_bytes());
+    patch(
+        &mut bytes,
+        8,
+        &u32::try_from(head_len).unwrap_or(u32::MAX).to_le_bytes(),
+    );
     patch(&mut bytes, 12, &payload_crc.to_le_bytes());
     let digest = Sha256::digest(bytes.get(PREFIX..head_len).unwrap_or_default()).into();
-    Draft { bytes, head_len, tail, digest }
+    Draft {
+        bytes,
+        head_len,
+        tail,
+        digest,
+    }
 }
 
 fn patch(bytes: &mut [u8], at: usize, value: &[u8]) {
@@ -111,7 +122,9 @@ impl Draft {
     pub(crate) fn write(&self, group: &mut Vec<u8>, seed: Seed, seq: u64, id: i64) -> u32 {
         let start = group.len();
         group.extend_from_slice(&self.bytes);
-        let Some(record) = group.get_mut(start..) else { return 0 };
+        let Some(record) = group.get_mut(start..) else {
+            return 0;
+        };
         patch(record, 24, &seq.to_le_bytes());
         patch(record, 32, &id.to_le_bytes());
         let crc = seed.checksum(record.get(4..self.head_len).unwrap_or_default());

@@ -7,8 +7,8 @@ use outrider_webhook::id::EventId;
 use super::{Malformed, PayloadCheck, RawRecord, event, flag, kind, outcome, plain};
 use crate::event::{Position, StoredEvent};
 use crate::record::{
-    AttemptRecord, BarrierRecord, CommandRecord, DuplicateRecord, EndpointStateRecord, EraseRecord, StartedRecord,
-    StateRecord,
+    AttemptRecord, BarrierRecord, CommandRecord, DuplicateRecord, EndpointStateRecord, EraseRecord,
+    StartedRecord, StateRecord,
 };
 
 /// How the payload of a record was found.
@@ -96,7 +96,11 @@ impl Entry {
         Ok(match record.prefix.kind {
             kind::ACCEPT => {
                 let (event, targets_total) = event::stored_event(record, check, position, whole)?;
-                Self::Accept { event: Box::new(event), targets_total, is_end: record.prefix.has(flag::END) }
+                Self::Accept {
+                    event: Box::new(event),
+                    targets_total,
+                    is_end: record.prefix.has(flag::END),
+                }
             }
             kind::TARGETS => Self::Targets {
                 event: event::event_id(record.prefix.id)?,
@@ -105,7 +109,9 @@ impl Entry {
                 is_end: record.prefix.has(flag::END),
             },
             kind::DUPLICATE => Self::Duplicate(plain::decode_duplicate(record)?),
-            kind::ATTEMPT => Self::Attempt(Box::new(outcome::decode_attempt(record, check, whole)?)),
+            kind::ATTEMPT => {
+                Self::Attempt(Box::new(outcome::decode_attempt(record, check, whole)?))
+            }
             kind::STATE => Self::State(outcome::decode_state(record)?),
             kind::STARTED => Self::Started(plain::decode_started(record)?),
             kind::COMMAND => Self::Command(plain::decode_command(record, check, whole)?),

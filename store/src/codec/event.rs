@@ -24,9 +24,18 @@ pub(crate) fn accept(
     idempotency: Option<IdemKey>,
 ) -> Draft {
     let here = targets.get(..ACCEPT_TARGETS_MAX).unwrap_or(targets);
-    let headers: usize = facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let capacity = ACCEPT_BYTES + here.len() * TARGET_BYTES + headers + facts.query.len() + facts.path.len();
-    let flags = if here.len() == targets.len() { flag::END } else { 0 };
+    let headers: usize = facts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    let capacity =
+        ACCEPT_BYTES + here.len() * TARGET_BYTES + headers + facts.query.len() + facts.path.len();
+    let flags = if here.len() == targets.len() {
+        flag::END
+    } else {
+        0
+    };
     let mut out = draft::begin(kind::ACCEPT, flags, 0, capacity);
     draft::reserve_digest(&mut out);
     out.put_u128(facts.project.uid().bits());
@@ -34,11 +43,14 @@ pub(crate) fn accept(
     out.put_i64(facts.idempotency_window_ms);
     out.put_len(targets.len());
     put_targets(&mut out, here);
-    out.put_option(facts.idempotency_key.as_deref().zip(idempotency), |out, (key, hash)| {
-        out.put_u64(hash.0[0]);
-        out.put_u64(hash.0[1]);
-        out.put_text(key);
-    });
+    out.put_option(
+        facts.idempotency_key.as_deref().zip(idempotency),
+        |out, (key, hash)| {
+            out.put_u64(hash.0[0]);
+            out.put_u64(hash.0[1]);
+            out.put_text(key);
+        },
+    );
     put_origin(&mut out, facts.origin);
     put_audience(&mut out, &facts.audience);
     out.put_text(&facts.event_type);
@@ -61,13 +73,21 @@ pub(crate) fn targets(targets: &[Target]) -> Vec<Draft> {
         put_targets(&mut out, list);
         draft::finish(out)
     };
-    rest.chunks(ACCEPT_TARGETS_MAX).enumerate().map(encode).collect()
+    rest.chunks(ACCEPT_TARGETS_MAX)
+        .enumerate()
+        .map(encode)
+        .collect()
 }
 
 /// Encodes the record of a repeat of `first`.
 pub(crate) fn duplicate(facts: &EventFacts, revision: u64, first: EventId) -> Draft {
     let key = facts.idempotency_key.as_deref().unwrap_or_default();
-    let mut out = draft::begin(kind::DUPLICATE, 0, 0, 80 + facts.event_type.len() + key.len());
+    let mut out = draft::begin(
+        kind::DUPLICATE,
+        0,
+        0,
+        80 + facts.event_type.len() + key.len(),
+    );
     out.put_i64(first.raw());
     out.put_u128(facts.project.uid().bits());
     out.put_i64(facts.received_ms);
@@ -141,7 +161,12 @@ pub(crate) fn stored_event(
         PayloadCheck::Zeroed => (Vec::new(), "", "", Bytes::new()),
         PayloadCheck::Intact => {
             let mut at = Cursor::new(record.payload());
-            (at.headers()?, at.text()?, at.text()?, share(whole, at.rest()))
+            (
+                at.headers()?,
+                at.text()?,
+                at.text()?,
+                share(whole, at.rest()),
+            )
         }
     };
     let facts = EventFacts {
@@ -158,7 +183,14 @@ pub(crate) fn stored_event(
         received_ms: head.received_ms,
     };
     let (revision, targets) = (head.decision.revision, Targets::from(head.targets));
-    let event = StoredEvent { id: head.id, position, facts, targets, revision, decision: head.decision };
+    let event = StoredEvent {
+        id: head.id,
+        position,
+        facts,
+        targets,
+        revision,
+        decision: head.decision,
+    };
     Ok((event, head.targets_total))
 }
 
@@ -212,7 +244,12 @@ fn take_targets(at: &mut Cursor<'_>) -> Result<Vec<Target>, Malformed> {
             0 => None,
             _ => Some(at.u64()?),
         };
-        targets.push(Target { endpoint, subscription, mode, order_key });
+        targets.push(Target {
+            endpoint,
+            subscription,
+            mode,
+            order_key,
+        });
     }
     Ok(targets)
 }
@@ -227,7 +264,9 @@ fn put_origin(out: &mut Vec<u8>, origin: Origin) {
 
 pub(super) fn take_origin(at: &mut Cursor<'_>) -> Result<Origin, Malformed> {
     let source = at.option(Cursor::u128)?;
-    Ok(source.map_or(Origin::Api, |bits| Origin::Source(SourceId::new(Uid::from_bits(bits)))))
+    Ok(source.map_or(Origin::Api, |bits| {
+        Origin::Source(SourceId::new(Uid::from_bits(bits)))
+    }))
 }
 
 fn put_audience(out: &mut Vec<u8>, audience: &Audience) {
@@ -258,7 +297,10 @@ fn take_audience(at: &mut Cursor<'_>) -> Result<Audience, Malformed> {
 
 /// Refusals beyond the bound of [`Decision::REFUSALS_MAX`] are counted, not listed.
 fn put_decision(out: &mut Vec<u8>, decision: &Decision) {
-    let listed = decision.refusals.get(..Decision::REFUSALS_MAX).unwrap_or(&decision.refusals);
+    let listed = decision
+        .refusals
+        .get(..Decision::REFUSALS_MAX)
+        .unwrap_or(&decision.refusals);
     let beyond = u32::try_from(decision.refusals.len() - listed.len()).unwrap_or(u32::MAX);
     out.put_u64(decision.revision);
     out.put_varint(u64::from(decision.refusals_more.saturating_add(beyond)));
@@ -277,7 +319,15 @@ fn take_decision(at: &mut Cursor<'_>) -> Result<Decision, Malformed> {
     let mut refusals = Vec::with_capacity(count);
     for _ in 0..count {
         let subscription = SubscriptionId::new(Uid::from_bits(at.u128()?));
-        refusals.push(Refusal { subscription, leaf: at.u16()? });
+        refusals.push(Refusal {
+            subscription,
+            leaf: at.u16()?,
+        });
     }
-    Ok(Decision { revision, refusals, refusals_more, type_mismatches })
+    Ok(Decision {
+        revision,
+        refusals,
+        refusals_more,
+        type_mismatches,
+    })
 }

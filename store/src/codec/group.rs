@@ -93,7 +93,18 @@ impl GroupHead {
         }
         let first_seq = record.prefix.seq;
         let last_id = EventId::from_raw(record.prefix.id).ok_or(Malformed("event id"))?;
-        Ok(Self { first_seq, last_id, number, synced_through, at_ms, count, bytes, members_crc, previous, chain })
+        Ok(Self {
+            first_seq,
+            last_id,
+            number,
+            synced_through,
+            at_ms,
+            count,
+            bytes,
+            members_crc,
+            previous,
+            chain,
+        })
     }
 }
 

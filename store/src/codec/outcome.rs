@@ -19,7 +19,9 @@ pub(crate) fn attempt(record: &AttemptRecord) -> Draft {
     let (request, is_request_cut) = within_bounds(&record.request_headers);
     let (response, is_response_cut) = within_bounds(&record.response_headers);
     let is_excerpt_cut = record.excerpt.len() > AttemptRecord::EXCERPT_BYTES_MAX;
-    let excerpt = record.excerpt.slice(..record.excerpt.len().min(AttemptRecord::EXCERPT_BYTES_MAX));
+    let excerpt = record
+        .excerpt
+        .slice(..record.excerpt.len().min(AttemptRecord::EXCERPT_BYTES_MAX));
     let mut flags = record.flags;
     if is_request_cut || is_response_cut {
         flags |= AttemptRecord::HEADERS_CUT;
@@ -79,7 +81,10 @@ impl OutcomeHead {
 
     fn take<'a>(record: &RawRecord<'a>) -> Result<(Self, Cursor<'a>), Malformed> {
         let is_attempt = record.prefix.kind == kind::ATTEMPT;
-        let key = DeliveryKey { event: event_id(record.prefix.id)?, ordinal: record.prefix.ordinal };
+        let key = DeliveryKey {
+            event: event_id(record.prefix.id)?,
+            ordinal: record.prefix.ordinal,
+        };
         let mut at = Cursor::new(record.body());
         if is_attempt {
             at.take(32)?;
@@ -88,7 +93,16 @@ impl OutcomeHead {
         let status = DeliveryStatus::from_number(at.u8()?).ok_or(Malformed("delivery status"))?;
         let next_due_ms = at.option(Cursor::i64)?;
         let number = if is_attempt { Some(at.u32()?) } else { None };
-        Ok((Self { key, position, status, next_due_ms, number }, at))
+        Ok((
+            Self {
+                key,
+                position,
+                status,
+                next_due_ms,
+                number,
+            },
+            at,
+        ))
     }
 }
 
@@ -102,7 +116,11 @@ pub(super) fn decode_attempt(
         PayloadCheck::Zeroed => Default::default(),
         PayloadCheck::Intact => {
             let mut payload = Cursor::new(record.payload());
-            (payload.headers()?, payload.headers()?, share(whole, payload.rest()))
+            (
+                payload.headers()?,
+                payload.headers()?,
+                share(whole, payload.rest()),
+            )
         }
     };
     let attempt = AttemptRecord {
@@ -136,11 +154,29 @@ pub(super) fn decode_state(record: &RawRecord<'_>) -> Result<StateRecord, Malfor
     let (head, mut at) = OutcomeHead::take(record)?;
     let (at_ms, reason) = (at.i64()?, at.option(Cursor::text)?.map(Into::into));
     at.finish()?;
-    let OutcomeHead { key, position, status, next_due_ms, .. } = head;
-    Ok(StateRecord { key, position, at_ms, status, next_due_ms, reason })
+    let OutcomeHead {
+        key,
+        position,
+        status,
+        next_due_ms,
+        ..
+    } = head;
+    Ok(StateRecord {
+        key,
+        position,
+        at_ms,
+        status,
+        next_due_ms,
+        reason,
+    })
 }
 
-fn put_outcome(out: &mut Vec<u8>, position: Position, status: DeliveryStatus, next_due_ms: Option<i64>) {
+fn put_outcome(
+    out: &mut Vec<u8>,
+    position: Position,
+    status: DeliveryStatus,
+    next_due_ms: Option<i64>,
+) {
     out.put_position(position);
     out.put_u8(status.number());
     out.put_option(next_due_ms, Put::put_i64);
@@ -158,5 +194,8 @@ fn within_bounds(headers: &[(HeaderName, HeaderValue)]) -> (&[(HeaderName, Heade
 }
 
 fn header_bytes(headers: &[(HeaderName, HeaderValue)]) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum()
 }

@@ -8,7 +8,8 @@ use super::event::{event_id, take_origin};
 use super::wire::{Cursor, Put, share};
 use super::{Malformed, PayloadCheck, RawRecord, kind};
 use crate::record::{
-    BarrierRecord, CommandRecord, DuplicateRecord, EndpointCondition, EndpointStateRecord, EraseRecord, StartedRecord,
+    BarrierRecord, CommandRecord, DuplicateRecord, EndpointCondition, EndpointStateRecord,
+    EraseRecord, StartedRecord,
 };
 
 /// Encodes the begin of an at-most-once attempt.
@@ -24,7 +25,10 @@ pub(crate) fn started(record: &StartedRecord) -> Draft {
 pub(super) fn decode_started(record: &RawRecord<'_>) -> Result<StartedRecord, Malformed> {
     let mut at = Cursor::new(record.body());
     let started = StartedRecord {
-        key: DeliveryKey { event: event_id(record.prefix.id)?, ordinal: record.prefix.ordinal },
+        key: DeliveryKey {
+            event: event_id(record.prefix.id)?,
+            ordinal: record.prefix.ordinal,
+        },
         position: at.position()?,
         number: at.u32()?,
         at_ms: at.i64()?,
@@ -47,13 +51,16 @@ pub(crate) fn endpoint_state(record: &EndpointStateRecord) -> Draft {
     draft::finish(out)
 }
 
-pub(super) fn decode_endpoint_state(record: &RawRecord<'_>) -> Result<EndpointStateRecord, Malformed> {
+pub(super) fn decode_endpoint_state(
+    record: &RawRecord<'_>,
+) -> Result<EndpointStateRecord, Malformed> {
     let mut at = Cursor::new(record.body());
     let state = EndpointStateRecord {
         project: ProjectId::new(Uid::from_bits(at.u128()?)),
         endpoint: EndpointId::new(Uid::from_bits(at.u128()?)),
         at_ms: at.i64()?,
-        condition: EndpointCondition::from_number(at.u8()?).ok_or(Malformed("endpoint condition"))?,
+        condition: EndpointCondition::from_number(at.u8()?)
+            .ok_or(Malformed("endpoint condition"))?,
         until_ms: at.option(Cursor::i64)?,
         activation_epoch: at.u64()?,
         reason: at.option(Cursor::text)?.map(Into::into),
@@ -116,10 +123,18 @@ pub(crate) fn decode_erase(record: &RawRecord<'_>) -> Result<EraseRecord, Malfor
     let mut at = Cursor::new(record.body());
     let (event, position, at_ms) = (event_id(record.prefix.id)?, at.position()?, at.i64()?);
     let count = at.count()?;
-    let also = (0..count).map(|_| at.position()).collect::<Result<_, _>>()?;
+    let also = (0..count)
+        .map(|_| at.position())
+        .collect::<Result<_, _>>()?;
     let reason = at.option(Cursor::text)?.map(Into::into);
     at.finish()?;
-    Ok(EraseRecord { event, position, also, at_ms, reason })
+    Ok(EraseRecord {
+        event,
+        position,
+        also,
+        at_ms,
+        reason,
+    })
 }
 
 /// Encodes a barrier.
@@ -155,7 +170,16 @@ pub(super) fn decode_duplicate(record: &RawRecord<'_>) -> Result<DuplicateRecord
     let (event_type, idempotency_key) = (at.text()?.into(), at.text()?.into());
     at.finish()?;
     let id = event_id(record.prefix.id)?;
-    Ok(DuplicateRecord { id, first, project, origin, event_type, idempotency_key, received_ms, revision })
+    Ok(DuplicateRecord {
+        id,
+        first,
+        project,
+        origin,
+        event_type,
+        idempotency_key,
+        received_ms,
+        revision,
+    })
 }
 
 fn take_bool(at: &mut Cursor<'_>) -> Result<bool, Malformed> {

@@ -7,7 +7,9 @@ use http::{HeaderName, HeaderValue};
 use outrider_webhook::event::{
     Audience, Decision, DeliveryMode, EventFacts, HeaderList, Origin, Refusal, Target,
 };
-use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, ProjectId, SourceId, SubscriptionId, Uid};
+use outrider_webhook::id::{
+    DeliveryKey, EndpointId, EventId, ProjectId, SourceId, SubscriptionId, Uid,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -15,8 +17,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::Position;
 use crate::record::{
-    AttemptRecord, BarrierRecord, CommandRecord, DeliveryStatus, EndpointCondition, EndpointStateRecord, EraseRecord,
-    StartedRecord, StateRecord,
+    AttemptRecord, BarrierRecord, CommandRecord, DeliveryStatus, EndpointCondition,
+    EndpointStateRecord, EraseRecord, StartedRecord, StateRecord,
 };
 
 const SEED: Seed = Seed(77);
@@ -36,7 +38,10 @@ fn read(bytes: &[u8]) -> Result<Entry, Malformed> {
 }
 
 fn at() -> Position {
-    Position { segment: 3, offset: 99 }
+    Position {
+        segment: 3,
+        offset: 99,
+    }
 }
 
 fn text() -> impl Strategy<Value = Box<str>> {
@@ -61,24 +66,36 @@ fn position() -> impl Strategy<Value = Position> {
 
 fn headers() -> impl Strategy<Value = HeaderList> {
     let header = ("[a-z][a-z0-9-]{0,20}", vec(0x20_u8..0x7f, 0..30)).prop_map(|(name, value)| {
-        (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(&value).unwrap())
+        (
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_bytes(&value).unwrap(),
+        )
     });
     vec(header, 0..6)
 }
 
 fn target() -> impl Strategy<Value = Target> {
-    (uid(), option::of(uid()), any::<bool>(), option::of(any::<u64>())).prop_map(
-        |(endpoint, subscription, once, order_key)| Target {
+    (
+        uid(),
+        option::of(uid()),
+        any::<bool>(),
+        option::of(any::<u64>()),
+    )
+        .prop_map(|(endpoint, subscription, once, order_key)| Target {
             endpoint: EndpointId::new(endpoint),
             subscription: subscription.map(SubscriptionId::new),
-            mode: if once { DeliveryMode::AtMostOnce } else { DeliveryMode::AtLeastOnce },
+            mode: if once {
+                DeliveryMode::AtMostOnce
+            } else {
+                DeliveryMode::AtLeastOnce
+            },
             order_key,
-        },
-    )
+        })
 }
 
 fn origin() -> impl Strategy<Value = Origin> {
-    option::of(uid()).prop_map(|uid| uid.map_or(Origin::Api, |uid| Origin::Source(SourceId::new(uid))))
+    option::of(uid())
+        .prop_map(|uid| uid.map_or(Origin::Api, |uid| Origin::Source(SourceId::new(uid))))
 }
 
 fn audience() -> impl Strategy<Value = Audience> {
@@ -90,16 +107,24 @@ fn audience() -> impl Strategy<Value = Audience> {
 }
 
 fn decision() -> impl Strategy<Value = Decision> {
-    let refusal = (uid(), any::<u16>())
-        .prop_map(|(uid, leaf)| Refusal { subscription: SubscriptionId::new(uid), leaf });
-    (any::<u64>(), vec(refusal, 0..Decision::REFUSALS_MAX), any::<u32>(), any::<u32>()).prop_map(
-        |(revision, refusals, refusals_more, type_mismatches)| Decision {
-            revision,
-            refusals,
-            refusals_more,
-            type_mismatches,
-        },
+    let refusal = (uid(), any::<u16>()).prop_map(|(uid, leaf)| Refusal {
+        subscription: SubscriptionId::new(uid),
+        leaf,
+    });
+    (
+        any::<u64>(),
+        vec(refusal, 0..Decision::REFUSALS_MAX),
+        any::<u32>(),
+        any::<u32>(),
     )
+        .prop_map(
+            |(revision, refusals, refusals_more, type_mismatches)| Decision {
+                revision,
+                refusals,
+                refusals_more,
+                type_mismatches,
+            },
+        )
 }
 
 prop_compose! {
@@ -260,7 +285,10 @@ fn small_event() -> Vec<u8> {
         idempotency_window_ms: 5,
         received_ms: 6,
     };
-    written(&accept(&facts, &[], &Decision::default(), Some(IdemKey([1, 2]))), 7)
+    written(
+        &accept(&facts, &[], &Decision::default(), Some(IdemKey([1, 2]))),
+        7,
+    )
 }
 
 #[test]
@@ -277,7 +305,10 @@ fn every_flipped_bit_of_a_record_is_found() {
 fn a_record_cut_off_anywhere_is_refused() {
     let bytes = small_event();
     for len in 0..bytes.len() {
-        assert!(RawRecord::check(&bytes[..len], SEED).is_err(), "{len} bytes");
+        assert!(
+            RawRecord::check(&bytes[..len], SEED).is_err(),
+            "{len} bytes"
+        );
     }
 }
 
@@ -285,7 +316,10 @@ fn a_record_cut_off_anywhere_is_refused() {
 fn a_record_of_another_segment_or_log_is_refused() {
     let mut bytes = Vec::new();
     let draft = started(&StartedRecord {
-        key: DeliveryKey { event: EventId::ZERO, ordinal: 0 },
+        key: DeliveryKey {
+            event: EventId::ZERO,
+            ordinal: 0,
+        },
         position: at(),
         number: 1,
         at_ms: 0,
@@ -316,17 +350,26 @@ fn an_unknown_kind_is_refused_unless_it_may_be_ignored() {
         read(&written(&draft, 0))
     };
     assert!(unknown(0).is_err());
-    assert!(matches!(unknown(flag::IGNORABLE), Ok(Entry::Ignored { kind: 99 })));
+    assert!(matches!(
+        unknown(flag::IGNORABLE),
+        Ok(Entry::Ignored { kind: 99 })
+    ));
     assert!(unknown(flag::IGNORABLE | 2).is_err(), "a reserved flag");
 }
 
 #[test]
 fn what_is_too_long_for_an_attempt_is_cut_and_flagged() {
     let header = |size: usize| {
-        (HeaderName::from_static("x"), HeaderValue::from_str(&"v".repeat(size)).unwrap())
+        (
+            HeaderName::from_static("x"),
+            HeaderValue::from_str(&"v".repeat(size)).unwrap(),
+        )
     };
     let record = AttemptRecord {
-        key: DeliveryKey { event: EventId::ZERO, ordinal: 0 },
+        key: DeliveryKey {
+            event: EventId::ZERO,
+            ordinal: 0,
+        },
         position: at(),
         number: 1,
         started_ms: 0,
@@ -348,10 +391,18 @@ fn what_is_too_long_for_an_attempt_is_cut_and_flagged() {
         next_due_ms: None,
         reason: None,
     };
-    let Entry::Attempt(found) = read(&written(&attempt(&record), 0)).unwrap() else { panic!("another kind") };
-    assert_eq!((found.request_headers.len(), found.response_headers.len()), (1, 1));
+    let Entry::Attempt(found) = read(&written(&attempt(&record), 0)).unwrap() else {
+        panic!("another kind")
+    };
+    assert_eq!(
+        (found.request_headers.len(), found.response_headers.len()),
+        (1, 1)
+    );
     assert_eq!(found.excerpt.len(), AttemptRecord::EXCERPT_BYTES_MAX);
-    assert_eq!(found.flags, 1 | AttemptRecord::EXCERPT_CUT | AttemptRecord::HEADERS_CUT);
+    assert_eq!(
+        found.flags,
+        1 | AttemptRecord::EXCERPT_CUT | AttemptRecord::HEADERS_CUT
+    );
 }
 
 #[test]
@@ -366,9 +417,20 @@ fn targets_beyond_the_first_records_are_counted_on() {
     let drafts = targets(&all);
     assert_eq!(drafts.len(), 2);
     for (draft, (expected_first, expected_end)) in drafts.iter().zip([(256, false), (512, true)]) {
-        let Entry::Targets { first, targets, is_end, .. } = read(&written(draft, 1)).unwrap() else { panic!("kind") };
+        let Entry::Targets {
+            first,
+            targets,
+            is_end,
+            ..
+        } = read(&written(draft, 1)).unwrap()
+        else {
+            panic!("kind")
+        };
         assert_eq!((first, is_end), (expected_first, expected_end));
-        assert_eq!(targets, all[first as usize..(first as usize + 256).min(600)]);
+        assert_eq!(
+            targets,
+            all[first as usize..(first as usize + 256).min(600)]
+        );
     }
     assert!(targets(&all[..256]).is_empty());
 }

@@ -167,7 +167,11 @@ impl<'a> Cursor<'a> {
     /// A count of things of which each takes at least a byte, so never more than what is left.
     pub(crate) fn count(&mut self) -> Result<usize, Malformed> {
         let count = usize::try_from(self.varint()?).map_err(|_| Malformed("count"))?;
-        if count > self.rest.len() { Err(Malformed("count")) } else { Ok(count) }
+        if count > self.rest.len() {
+            Err(Malformed("count"))
+        } else {
+            Ok(count)
+        }
     }
 
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
@@ -191,7 +195,10 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn position(&mut self) -> Result<Position, Malformed> {
-        Ok(Position { segment: self.u32()?, offset: self.u64()? })
+        Ok(Position {
+            segment: self.u32()?,
+            offset: self.u64()?,
+        })
     }
 
     pub(crate) fn address(&mut self) -> Result<SocketAddr, Malformed> {
@@ -207,8 +214,10 @@ impl<'a> Cursor<'a> {
         let count = self.count()?;
         let mut headers = HeaderList::with_capacity(count);
         for _ in 0..count {
-            let name = HeaderName::from_bytes(self.bytes()?).map_err(|_| Malformed("header name"))?;
-            let value = HeaderValue::from_bytes(self.bytes()?).map_err(|_| Malformed("header value"))?;
+            let name =
+                HeaderName::from_bytes(self.bytes()?).map_err(|_| Malformed("header name"))?;
+            let value =
+                HeaderValue::from_bytes(self.bytes()?).map_err(|_| Malformed("header value"))?;
             headers.push((name, value));
         }
         Ok(headers)
@@ -220,7 +229,11 @@ impl<'a> Cursor<'a> {
 
     /// Nothing may be left.
     pub(crate) fn finish(self) -> Result<(), Malformed> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Malformed("end")) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed("end"))
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
 
 use super::Pending;
 use crate::codec::{
-    AcceptHead, Entry, IdemKey, Malformed, OutcomeHead, PayloadCheck, Prefix, RawRecord, decode_erase, flag, kind,
-    targets_of,
+    AcceptHead, Entry, IdemKey, Malformed, OutcomeHead, PayloadCheck, Prefix, RawRecord,
+    decode_erase, flag, kind, targets_of,
 };
 use crate::event::Position;
 use crate::read;
@@ -79,7 +79,10 @@ impl State {
     pub(crate) fn apply(&mut self, group: &[u8], found: &FoundGroup) -> Result<(), ScanError> {
         self.last_id = self.last_id.max(found.head.last_id);
         for_each_member(group, |offset, bytes, prefix| {
-            let position = Position { offset: found.start.offset + offset as u64, ..found.start };
+            let position = Position {
+                offset: found.start.offset + offset as u64,
+                ..found.start
+            };
             self.record(bytes, prefix, position, found.has_zeroed)
                 .map_err(|what| ScanError::Corrupt { position, what })
         })
@@ -123,7 +126,9 @@ impl State {
     }
 
     fn see(&mut self, id: i64) -> Result<(), Malformed> {
-        self.last_id = self.last_id.max(EventId::from_raw(id).ok_or(Malformed("event id"))?);
+        self.last_id = self
+            .last_id
+            .max(EventId::from_raw(id).ok_or(Malformed("event id"))?);
         Ok(())
     }
 
@@ -132,7 +137,10 @@ impl State {
         let head = AcceptHead::decode(record)?;
         let due_ms = head.id.unix_ms();
         let template = |(ordinal, target)| Pending {
-            key: DeliveryKey { event: head.id, ordinal },
+            key: DeliveryKey {
+                event: head.id,
+                ordinal,
+            },
             position,
             project: head.project,
             target,
@@ -142,8 +150,15 @@ impl State {
             bytes: u32::try_from(record.payload().len()).unwrap_or(u32::MAX),
         };
         let deliveries: Vec<Pending> = (0..).zip(head.targets).map(template).collect();
-        let idempotency = head.idempotency.map(|(key, _)| (key, due_ms.saturating_add(head.window_ms)));
-        let event = Unfinished { event: head.id, targets_total: head.targets_total, deliveries, idempotency };
+        let idempotency = head
+            .idempotency
+            .map(|(key, _)| (key, due_ms.saturating_add(head.window_ms)));
+        let event = Unfinished {
+            event: head.id,
+            targets_total: head.targets_total,
+            deliveries,
+            idempotency,
+        };
         if head.is_end {
             return self.commit(event);
         }
@@ -152,16 +167,27 @@ impl State {
     }
 
     fn targets(&mut self, record: &RawRecord<'_>) -> Result<(), Malformed> {
-        let Some(mut event) = self.unfinished.take() else { return Ok(()) };
-        let Some(like) = event.deliveries.first().cloned() else { return Ok(()) };
+        let Some(mut event) = self.unfinished.take() else {
+            return Ok(());
+        };
+        let Some(like) = event.deliveries.first().cloned() else {
+            return Ok(());
+        };
         let is_next = record.prefix.id == event.event.raw()
             && usize::try_from(record.prefix.ordinal) == Ok(event.deliveries.len());
         if !is_next {
             return Ok(());
         }
         for (ordinal, target) in (record.prefix.ordinal..).zip(targets_of(record)?) {
-            let key = DeliveryKey { event: event.event, ordinal };
-            event.deliveries.push(Pending { key, target, ..like.clone() });
+            let key = DeliveryKey {
+                event: event.event,
+                ordinal,
+            };
+            event.deliveries.push(Pending {
+                key,
+                target,
+                ..like.clone()
+            });
         }
         if record.prefix.has(flag::END) {
             return self.commit(event);
@@ -177,9 +203,15 @@ impl State {
         }
         self.events += 1;
         if let Some((key, expires_ms)) = event.idempotency {
-            self.idempotency.insert(key, event.event, expires_ms, self.now_ms);
+            self.idempotency
+                .insert(key, event.event, expires_ms, self.now_ms);
         }
-        self.pending.extend(event.deliveries.into_iter().map(|pending| (pending.key, pending)));
+        self.pending.extend(
+            event
+                .deliveries
+                .into_iter()
+                .map(|pending| (pending.key, pending)),
+        );
         Ok(())
     }
 
@@ -198,18 +230,37 @@ impl State {
             reopened.due_ms = outcome.next_due_ms.unwrap_or(reopened.due_ms);
         } else if outcome.number.is_none() && outcome.status != DeliveryStatus::Processing {
             let due_ms = outcome.next_due_ms.unwrap_or(self.now_ms);
-            self.reopened.insert(outcome.key, Reopened { position: outcome.position, due_ms, attempts: 0 });
+            self.reopened.insert(
+                outcome.key,
+                Reopened {
+                    position: outcome.position,
+                    due_ms,
+                    attempts: 0,
+                },
+            );
         }
     }
 
     fn start(&mut self, prefix: Prefix) -> Result<(), Malformed> {
         let event = EventId::from_raw(prefix.id).ok_or(Malformed("event id"))?;
-        self.started.insert(DeliveryKey { event, ordinal: prefix.ordinal }, ());
+        self.started.insert(
+            DeliveryKey {
+                event,
+                ordinal: prefix.ordinal,
+            },
+            (),
+        );
         Ok(())
     }
 
-    fn endpoint_state(&mut self, record: &RawRecord<'_>, position: Position) -> Result<(), Malformed> {
-        if let Entry::EndpointState(state) = Entry::decode(record, PayloadCheck::Intact, position, &Bytes::new())? {
+    fn endpoint_state(
+        &mut self,
+        record: &RawRecord<'_>,
+        position: Position,
+    ) -> Result<(), Malformed> {
+        if let Entry::EndpointState(state) =
+            Entry::decode(record, PayloadCheck::Intact, position, &Bytes::new())?
+        {
             self.endpoint_states.insert(state.endpoint, state);
         }
         Ok(())
@@ -219,21 +270,30 @@ impl State {
     pub(crate) fn finish(&mut self, dir: &Path, salt: u64) -> Result<(), ScanError> {
         self.unfinished = None;
         if let Some(position) = self.zeroed.first().copied() {
-            return Err(ScanError::Corrupt { position, what: Malformed("payload: zeros that no ERASE explains") });
+            return Err(ScanError::Corrupt {
+                position,
+                what: Malformed("payload: zeros that no ERASE explains"),
+            });
         }
         for (key, reopened) in std::mem::take(&mut self.reopened) {
             match read::event_at(dir, salt, reopened.position) {
                 Ok(event) => self.reopen(key, reopened, &event),
                 // Its event is gone by retention; nothing could be sent any more.
-                Err(error) => tracing::warn!(event = key.event.raw(), %error, "a reopened delivery is dropped"),
+                Err(error) => {
+                    tracing::warn!(event = key.event.raw(), %error, "a reopened delivery is dropped")
+                }
             }
         }
         Ok(())
     }
 
     fn reopen(&mut self, key: DeliveryKey, reopened: Reopened, event: &crate::StoredEvent) {
-        let target = usize::try_from(key.ordinal).ok().and_then(|ordinal| event.targets.get(ordinal));
-        let Some(target) = target.filter(|_| event.id == key.event) else { return };
+        let target = usize::try_from(key.ordinal)
+            .ok()
+            .and_then(|ordinal| event.targets.get(ordinal));
+        let Some(target) = target.filter(|_| event.id == key.event) else {
+            return;
+        };
         let pending = Pending {
             key,
             position: reopened.position,
@@ -258,7 +318,9 @@ impl State {
     }
 
     pub(crate) fn take_endpoint_states(&mut self) -> Vec<EndpointStateRecord> {
-        let mut states: Vec<_> = std::mem::take(&mut self.endpoint_states).into_values().collect();
+        let mut states: Vec<_> = std::mem::take(&mut self.endpoint_states)
+            .into_values()
+            .collect();
         states.sort_unstable_by_key(|state| state.endpoint);
         states
     }

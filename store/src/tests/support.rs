@@ -15,6 +15,7 @@ use crate::*;
 
 pub(super) const NOW_MS: i64 = 1_800_000_000_000;
 pub(super) const MIB: u64 = 1 << 20;
+pub(super) const MIB_LEN: usize = 1 << 20;
 
 pub(super) struct TestClock(pub(super) AtomicI64);
 
@@ -42,7 +43,12 @@ impl Sink {
     }
 
     pub(super) fn ids(&self) -> Vec<EventId> {
-        self.events.lock().unwrap().iter().map(|event| event.id).collect()
+        self.events
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|event| event.id)
+            .collect()
     }
 
     pub(super) fn last(&self) -> Arc<StoredEvent> {
@@ -73,11 +79,20 @@ impl Bed {
         options.segment_bytes = MIB;
         options.free_bytes_min = Some(1);
         options.sync = Sync::Always;
-        Self { dir, clock: Arc::new(TestClock(AtomicI64::new(NOW_MS))), sink: Sink::default(), options }
+        Self {
+            dir,
+            clock: Arc::new(TestClock(AtomicI64::new(NOW_MS))),
+            sink: Sink::default(),
+            options,
+        }
     }
 
     pub(super) fn try_open(&self) -> Result<(LocalLog, Recovered), OpenError> {
-        LocalLog::open(self.options.clone(), self.clock.clone(), Box::new(self.sink.clone()))
+        LocalLog::open(
+            self.options.clone(),
+            self.clock.clone(),
+            Box::new(self.sink.clone()),
+        )
     }
 
     pub(super) fn open(&self) -> (LocalLog, Recovered) {
@@ -86,10 +101,20 @@ impl Bed {
 
     /// The directory as a power cut would leave it, in a bed of its own.
     pub(super) fn copy(&self) -> Self {
-        let other = Self { options: self.options.clone(), ..Self::new() };
+        let other = Self {
+            options: self.options.clone(),
+            ..Self::new()
+        };
         let to = other.dir.path().join("log");
         copy_dir(&self.options.dir, &to);
-        Self { options: Options { dir: to, faults: Default::default(), ..other.options.clone() }, ..other }
+        Self {
+            options: Options {
+                dir: to,
+                faults: Default::default(),
+                ..other.options.clone()
+            },
+            ..other
+        }
     }
 
     pub(super) fn segment(&self, number: u32) -> std::path::PathBuf {
@@ -113,7 +138,10 @@ pub(super) fn facts(body: usize) -> EventFacts {
         origin: Origin::Api,
         audience: Audience::Owner("owner".into()),
         event_type: "invoice.paid".into(),
-        headers: vec![(HeaderName::from_static("x-test"), HeaderValue::from_static("yes"))],
+        headers: vec![(
+            HeaderName::from_static("x-test"),
+            HeaderValue::from_static("yes"),
+        )],
         query: "a=b".into(),
         path: "/in".into(),
         body: Bytes::from(vec![b'x'; body]),
@@ -124,7 +152,10 @@ pub(super) fn facts(body: usize) -> EventFacts {
 }
 
 pub(super) fn keyed(key: &str) -> EventFacts {
-    EventFacts { idempotency_key: Some(key.into()), ..facts(10) }
+    EventFacts {
+        idempotency_key: Some(key.into()),
+        ..facts(10)
+    }
 }
 
 pub(super) fn targets(count: usize) -> Vec<Target> {
@@ -138,7 +169,10 @@ pub(super) fn targets(count: usize) -> Vec<Target> {
 }
 
 pub(super) fn decision() -> Decision {
-    Decision { revision: 42, ..Decision::default() }
+    Decision {
+        revision: 42,
+        ..Decision::default()
+    }
 }
 
 /// Accepts an event with a body of `body` bytes for one endpoint.
@@ -147,13 +181,22 @@ pub(super) async fn put(log: &LocalLog, body: usize) -> EventId {
 }
 
 pub(super) async fn put_for(log: &LocalLog, facts: EventFacts, count: usize) -> EventId {
-    match log.accept_parts(facts, targets(count), decision()).await.unwrap() {
+    match log
+        .accept_parts(facts, targets(count), decision())
+        .await
+        .unwrap()
+    {
         Accepted::Stored(id) => id,
         other => panic!("{other:?}"),
     }
 }
 
-pub(super) fn attempt(key: DeliveryKey, position: Position, number: u32, result: DeliveryStatus) -> AttemptRecord {
+pub(super) fn attempt(
+    key: DeliveryKey,
+    position: Position,
+    number: u32,
+    result: DeliveryStatus,
+) -> AttemptRecord {
     AttemptRecord {
         key,
         position,

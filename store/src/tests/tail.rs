@@ -14,7 +14,10 @@ fn ids(records: &[Located]) -> Vec<outrider_webhook::id::EventId> {
 #[test]
 fn where_there_is_no_log_there_is_nothing_to_read() {
     let bed = Bed::new();
-    assert!(matches!(Tail::open(&bed.options.dir, None, Check::Chain), Err(TailError::Meta(_))));
+    assert!(matches!(
+        Tail::open(&bed.options.dir, None, Check::Chain),
+        Err(TailError::Meta(_))
+    ));
 }
 
 #[tokio::test]
@@ -36,8 +39,13 @@ async fn a_reader_follows_the_log_over_segments_and_can_resume() {
     assert_eq!(tail.position(), Some(*log.durable().borrow()));
     log.close().await.unwrap();
     while tail.next_group(&mut records).unwrap() {}
-    let Entry::Barrier(barrier) = &records.last().unwrap().entry else { panic!("no barrier") };
-    assert_eq!((barrier.pending, barrier.last_id, barrier.is_close), (10, written[9], true));
+    let Entry::Barrier(barrier) = &records.last().unwrap().entry else {
+        panic!("no barrier")
+    };
+    assert_eq!(
+        (barrier.pending, barrier.last_id, barrier.is_close),
+        (10, written[9], true)
+    );
 }
 
 #[tokio::test]
@@ -55,7 +63,10 @@ async fn a_record_replaced_with_right_checksums_breaks_the_chain() {
         Ok::<_, TailError>(records.len())
     };
     assert_eq!(read(Check::Checksums).unwrap(), 3);
-    assert!(matches!(read(Check::Chain), Err(TailError::Scan(ScanError::Chain(_)))));
+    assert!(matches!(
+        read(Check::Chain),
+        Err(TailError::Scan(ScanError::Chain(_)))
+    ));
 }
 
 /// Changes a byte of the first event's body and mends every checksum over it.
@@ -67,7 +78,9 @@ fn forge(bed: &Bed) {
     let mut bytes = std::fs::read(&path).unwrap();
     let mut head = GroupHead::decode(&bytes[64..], seed).unwrap();
     let record = &mut bytes[64 + GROUP_BYTES..];
-    let field = |record: &[u8], at: usize| u32::from_le_bytes(record[at..at + 4].try_into().unwrap()) as usize;
+    let field = |record: &[u8], at: usize| {
+        u32::from_le_bytes(record[at..at + 4].try_into().unwrap()) as usize
+    };
     let (len, head_len) = (field(record, 4), field(record, 8));
     record[len - 1] = b'!';
     let payload_crc = crc32c::crc32c(&record[head_len..len]);

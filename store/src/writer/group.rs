@@ -61,19 +61,31 @@ impl Group {
         self.is_empty() || (self.count < RECORDS_MAX && self.buffer.len() + len <= GROUP_BYTES_MAX)
     }
 
-    pub(super) fn begin(&mut self, previous: &Chain, number: u64, at_ms: i64, first_seq: u64, last_id: EventId) {
+    pub(super) fn begin(
+        &mut self,
+        previous: &Chain,
+        number: u64,
+        at_ms: i64,
+        first_seq: u64,
+        last_id: EventId,
+    ) {
         self.buffer.resize(GROUP_BYTES, 0);
         self.hash = chain_of(previous, number, at_ms);
         self.members_crc = 0;
         self.previous = *previous;
-        (self.number, self.at_ms, self.first_seq, self.last_id) = (number, at_ms, first_seq, last_id);
+        (self.number, self.at_ms, self.first_seq, self.last_id) =
+            (number, at_ms, first_seq, last_id);
     }
 
     pub(super) fn push(&mut self, draft: &Draft, seed: Seed, seq: u64, id: i64) {
         let start = self.buffer.len();
         let crc = draft.write(&mut self.buffer, seed, seq, id);
         self.members_crc = crc32c::crc32c_append(self.members_crc, &crc.to_le_bytes());
-        self.hash.update(self.buffer.get(start + 4..start + PREFIX).unwrap_or_default());
+        self.hash.update(
+            self.buffer
+                .get(start + 4..start + PREFIX)
+                .unwrap_or_default(),
+        );
         self.hash.update(draft.digest());
         self.count += 1;
     }

@@ -27,12 +27,19 @@ struct Known {
 
 impl Idempotency {
     pub(crate) fn new(keys_max: usize) -> Self {
-        Self { known: HashMap::default(), order: VecDeque::new(), keys_max }
+        Self {
+            known: HashMap::default(),
+            order: VecDeque::new(),
+            keys_max,
+        }
     }
 
     /// The first event with the key, if it is remembered and not expired at `now_ms`.
     pub(crate) fn first(&self, key: IdemKey, now_ms: i64) -> Option<EventId> {
-        self.known.get(&key).filter(|known| known.expires_ms > now_ms).map(|known| known.first)
+        self.known
+            .get(&key)
+            .filter(|known| known.expires_ms > now_ms)
+            .map(|known| known.first)
     }
 
     /// Remembers a key until `expires_ms`.
@@ -45,7 +52,9 @@ impl Idempotency {
         // Two a time: what expired goes faster than what is new comes.
         for _ in 0..2 {
             let is_over = self.order.len() > self.keys_max;
-            let Some((key, event)) = self.order.front().copied() else { return };
+            let Some((key, event)) = self.order.front().copied() else {
+                return;
+            };
             match self.known.entry(key) {
                 Entry::Occupied(known) if known.get().first == event => {
                     if !is_over && known.get().expires_ms > now_ms {

@@ -35,7 +35,9 @@ impl OpenDeliveries {
 
     /// The delivery has its final state.
     pub(crate) fn close(&mut self, key: DeliveryKey) -> Change {
-        self.segments.remove(&key).map_or(Change::None, Change::Closed)
+        self.segments
+            .remove(&key)
+            .map_or(Change::None, Change::Closed)
     }
 
     /// How many there are.
@@ -80,7 +82,10 @@ mod tests {
     #[test]
     fn an_end_recorded_twice_closes_once() {
         let mut open = OpenDeliveries::default();
-        let key = DeliveryKey { event: EventId::from_raw(5).unwrap(), ordinal: 1 };
+        let key = DeliveryKey {
+            event: EventId::from_raw(5).unwrap(),
+            ordinal: 1,
+        };
         assert_eq!(open.open(key, 7), Change::Opened(7));
         assert_eq!(open.open(key, 7), Change::None);
         assert_eq!(open.close(key), Change::Closed(7));

@@ -1,0 +1,74 @@
+//! What the writer is asked to do, and whom it tells.
+
+use std::sync::Arc;
+
+use outrider_webhook::id::DeliveryKey;
+use tokio::sync::oneshot;
+
+use crate::codec::{Draft, IdemKey};
+use crate::dir::FileError;
+use crate::error::{AcceptError, CloseError, FatalError};
+use crate::event::StoredEvent;
+use crate::log::Accepted;
+use crate::queue::Cost;
+
+/// What waits in the queue.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Accept(AcceptOp),
+    Record(RecordOp),
+    Close(oneshot::Sender<Result<(), CloseError>>),
+}
+
+/// An event to be accepted.
+#[derive(Debug)]
+pub(crate) struct AcceptOp {
+    pub(crate) cost: Cost,
+    pub(crate) draft: Draft,
+    /// Its TARGETS records.
+    pub(crate) more: Vec<Draft>,
+    /// Nobody else has it yet, so id and place can still be filled in.
+    pub(crate) event: Arc<StoredEvent>,
+    pub(crate) key: Option<IdemKey>,
+    pub(crate) reply: oneshot::Sender<Result<Accepted, AcceptError>>,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) struct RecordOp {
+    pub(crate) cost: Cost,
+    pub(crate) draft: Draft,
+    /// Id of the event it is about; 0 when there is none.
+    pub(crate) id: i64,
+    pub(crate) effect: Option<Effect>,
+    /// Told after the sync.
+    pub(crate) synced: Option<oneshot::Sender<()>>,
+}
+
+/// What a record means for a delivery.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Effect {
+    /// It is open, with its event in this segment.
+    Open(DeliveryKey, u32),
+    /// It has its final state.
+    Close(DeliveryKey),
+}
+
+/// Who is told when the group is durable.
+pub(super) enum Waiter {
+    Accepted(oneshot::Sender<Result<Accepted, AcceptError>>, Accepted),
+    Synced(oneshot::Sender<()>),
+}
+
+/// Why a record has no place.
+pub(super) enum Stop {
+    /// The disk is full.
+    NoSpace,
+    Fatal(FatalError),
+}
+
+impl From<FileError> for Stop {
+    fn from(error: FileError) -> Self {
+        Self::Fatal(error.into())
+    }
+}
