@@ -343,7 +343,7 @@ fn start_failure(error: StartError) -> Failure {
             source: OpenError::Locked { .. },
             ..
         } => Failure::unavailable(error),
-        StartError::Log { .. } => Failure::io(error),
+        StartError::Log { .. } | StartError::Mark { .. } => Failure::io(error),
         StartError::Egress(_) | StartError::Metrics(_) => Failure::configuration(error),
     }
 }

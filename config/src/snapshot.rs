@@ -148,6 +148,12 @@ impl Snapshot {
         self.keys.get(digest)
     }
 
+    /// Whether a resource is in quarantine: known to the control plane, and refused here.
+    #[must_use]
+    pub fn is_held(&self, kind: Kind, uid: Uid) -> bool {
+        self.held_at.get(kind, uid).is_some()
+    }
+
     /// A project and all in it.
     #[must_use]
     pub fn project(&self, id: ProjectId) -> Option<&Arc<ProjectTable>> {

@@ -9,7 +9,7 @@ mod record;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrider_config::snapshot::{Endpoint, EndpointStatus, ProjectTable};
+use outrider_config::snapshot::{Endpoint, EndpointStatus, Kind, ProjectTable, Snapshot};
 use outrider_store::{Clock, DeliveryStatus, LocalLog, LogClosed, StoredEvent};
 use outrider_webhook::address::ProjectRef;
 use outrider_webhook::event::Origin;
@@ -123,13 +123,7 @@ impl Deliverer {
         let entry = &lease.entry;
         let snapshot = self.table.load();
         let revision = snapshot.version().map_or(0, |version| version.revision);
-        let missing = |what| {
-            if revision >= entry.revision {
-                Obstacle::Discard(what)
-            } else {
-                Obstacle::Hold("config_behind")
-            }
-        };
+        let missing = |what| self.missing(&snapshot, entry, what);
         let table = snapshot
             .project(entry.project)
             .ok_or_else(|| missing("project_deleted"))?;
@@ -177,6 +171,23 @@ impl Deliverer {
             revision,
             request_headers,
         })
+    }
+
+    /// What it means that project or endpoint of a delivery are not in the snapshot. Deleted is
+    /// only what a configuration of the same journal, as new as the delivery's, does not know.
+    fn missing(&self, snapshot: &Snapshot, entry: &Entry, what: &'static str) -> Obstacle {
+        let revision = snapshot.version().map_or(0, |version| version.revision);
+        let is_held = snapshot.is_held(Kind::Endpoint, entry.target.endpoint.uid())
+            || snapshot.is_held(Kind::Project, entry.project.uid());
+        if is_held {
+            Obstacle::Hold("config_quarantined")
+        } else if entry.accepted_ms < self.table.journal_since_ms() {
+            Obstacle::Hold("config_journal_changed")
+        } else if revision < entry.revision {
+            Obstacle::Hold("config_behind")
+        } else {
+            Obstacle::Discard(what)
+        }
     }
 
     /// The event, from memory or back from the log.
@@ -245,6 +256,7 @@ impl Deliverer {
 
     /// The answer is here: record it, and say what follows.
     async fn decide(&self, mut lease: Lease, attempted: Attempted) -> Result<(), LogClosed> {
+        self.queue.answered(&lease);
         let now_ms = self.clock.now_ms();
         let next = Next::of(&attempted.step, now_ms);
         self.count(&lease.entry, &attempted, &next, now_ms);

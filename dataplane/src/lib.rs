@@ -11,6 +11,7 @@ pub mod egress;
 pub mod ingest;
 pub mod metrics;
 pub mod queue;
+mod retention;
 pub mod route;
 pub mod stats;
 pub mod table;
@@ -90,6 +91,14 @@ pub enum StartError {
         /// Why.
         source: OpenError,
     },
+    /// The note of the followed journal cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Mark {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The egress settings are unusable.
     #[error("egress: {0}")]
     Egress(#[from] EgressError),
@@ -139,6 +148,7 @@ pub struct Serving {
     listener: PublicListener,
     stop_delivery: CancellationToken,
     delivery: JoinHandle<()>,
+    retention: JoinHandle<()>,
 }
 
 impl DataPlane {
@@ -174,11 +184,19 @@ impl DataPlane {
             Arc::clone(&clock),
             cache,
             settings.lane_concurrency,
+            u32::try_from(settings.in_flight_max).unwrap_or(u32::MAX),
             LEASE_LIMIT,
         );
+        let mark = settings.log.dir.with_file_name("journal.json");
         let (log, recovered) = open_log(settings.log, Arc::clone(&clock), &queue).await?;
         let recovered = restore(&queue, recovered);
-        let table = RoutingTable::new(queue.clone(), Arc::clone(&metrics));
+        let table = RoutingTable::new(
+            mark.clone(),
+            queue.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        )
+        .map_err(|source| StartError::Mark { path: mark, source })?;
         let deliverer = Arc::new(Deliverer {
             queue: queue.clone(),
             table: table.clone(),
@@ -269,12 +287,18 @@ impl DataPlane {
             self.settings.drain_grace,
         );
         let delivery = tokio::spawn(run);
+        let retention = tokio::spawn(retention::run(
+            self.log.clone(),
+            Arc::clone(&self.clock),
+            stop_delivery.clone(),
+        ));
         self.state.send_replace(State::Live);
         Ok(Serving {
             plane: self,
             listener,
             stop_delivery,
             delivery,
+            retention,
         })
     }
 }
@@ -304,6 +328,9 @@ impl Serving {
         self.stop_delivery.cancel();
         if self.delivery.await.is_err() {
             tracing::error!("the dispatcher ended with a panic");
+        }
+        if self.retention.await.is_err() {
+            tracing::error!("the retention task ended with a panic");
         }
         plane.deliverer.egress.shutdown().await;
         drop(plane.deliverer);

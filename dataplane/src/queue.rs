@@ -62,6 +62,8 @@ pub struct Lease {
     /// The delivery.
     pub entry: Entry,
     id: LeaseId,
+    /// Changes of configuration seen when it was taken.
+    generation: u64,
 }
 
 /// What is in the queue, for metrics.
@@ -97,24 +99,29 @@ struct State {
     lanes: Lanes,
     schedule: Schedule,
     expired: u64,
+    /// Counts the calls of [`Queue::unpark`].
+    generation: u64,
 }
 
 impl Queue {
     /// An empty queue.
     ///
-    /// `lane_concurrency`: attempts in flight per endpoint, at least 1. `lease_limit`: how long
+    /// `lane_concurrency`: attempts in flight per endpoint, at least 1. `in_flight_max`: attempts
+    /// in flight in all; projects share it, see [`Lanes`]. `lease_limit`: how long
     /// a worker may hold a delivery before it is taken for lost; longer than any attempt.
     #[must_use]
     pub fn new(
         clock: Arc<dyn Clock>,
         cache: Arc<PayloadCache>,
         lane_concurrency: u32,
+        in_flight_max: u32,
         lease_limit: Duration,
     ) -> Self {
         let state = State {
-            lanes: Lanes::new(lane_concurrency.max(1)),
+            lanes: Lanes::new(lane_concurrency.max(1), in_flight_max.max(1)),
             schedule: Schedule::default(),
             expired: 0,
+            generation: 0,
         };
         Self {
             shared: Arc::new(Shared {
@@ -192,16 +199,32 @@ impl Queue {
         self.give_back(&lease, |state, _| state.add(entry, now_ms));
     }
 
-    /// The lane cannot be served under the configuration in force: it stands still, with this
-    /// delivery in front, until [`Queue::unpark`].
+    /// The lane cannot be served under the configuration that was in force when the lease was
+    /// taken: it stands still, with this delivery in front, until [`Queue::unpark`]. When that
+    /// came in between, the lane goes on at once: the worker may have looked before the change.
     pub fn park(&self, lease: Lease) {
         let entry = lease.entry.clone();
-        self.give_back(&lease, |state, _| state.lanes.park(entry));
+        self.give_back(&lease, |state, _| {
+            if state.generation == lease.generation {
+                state.lanes.park(entry);
+            } else {
+                state.lanes.push_front(entry);
+            }
+        });
+    }
+
+    /// The attempt has its answer; what is left is to record it. From now on the delivery is
+    /// not taken for lost, however long the log takes: its receiver has had it.
+    pub fn answered(&self, lease: &Lease) {
+        self.state().schedule.keep(lease.id);
     }
 
     /// Lets parked lanes go on. Called after every change of configuration.
     pub fn unpark(&self) {
-        self.state().lanes.unpark();
+        let mut state = self.state();
+        state.generation += 1;
+        state.lanes.unpark();
+        drop(state);
         self.shared.wake.notify_one();
     }
 
@@ -232,7 +255,15 @@ impl Queue {
         state.advance(now_ms, now);
         if let Some(entry) = state.lanes.next() {
             let id = state.schedule.lease(&entry, now + self.shared.lease_limit);
-            return (Some(Lease { entry, id }), None);
+            let generation = state.generation;
+            return (
+                Some(Lease {
+                    entry,
+                    id,
+                    generation,
+                }),
+                None,
+            );
         }
         (None, state.schedule.sleep(now_ms, now))
     }

@@ -3,14 +3,20 @@
 //! A transaction of the control plane becomes a new snapshot and one store, so a request sees
 //! all of a revision or none. A request loads the table once and keeps it to its end.
 
-use std::sync::Arc;
+mod mark;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use outrider_config::snapshot::{Quarantined, Snapshot, Transaction, Version};
+use outrider_store::Clock;
 use outrider_xds::Table;
 use tokio::sync::watch;
 
+use self::mark::MarkFile;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 
@@ -19,21 +25,50 @@ use crate::queue::Queue;
 pub struct RoutingTable {
     current: Arc<ArcSwap<Snapshot>>,
     version: watch::Sender<Option<Version>>,
+    mark: Arc<Mutex<MarkFile>>,
     queue: Queue,
+    clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
 
 impl RoutingTable {
     /// An empty table; the data plane is not ready before its first version. Lanes that were
-    /// parked for want of configuration go on after each change.
-    #[must_use]
-    pub fn new(queue: Queue, metrics: Arc<Metrics>) -> Self {
-        let current = Arc::new(ArcSwap::from_pointee(Snapshot::empty()));
-        Self {
-            current,
+    /// parked for want of configuration go on after each change. `mark` is the file that
+    /// remembers which journal was followed.
+    ///
+    /// # Errors
+    /// When that file is there and cannot be read.
+    pub fn new(
+        mark: PathBuf,
+        queue: Queue,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            current: Arc::new(ArcSwap::from_pointee(Snapshot::empty())),
             version: watch::Sender::new(None),
+            mark: Arc::new(Mutex::new(MarkFile::open(mark)?)),
             queue,
+            clock,
             metrics,
+        })
+    }
+
+    /// Since when the configuration comes from the present journal, Unix milliseconds: what was
+    /// accepted before cannot be judged by what is missing in it.
+    #[must_use]
+    pub fn journal_since_ms(&self) -> i64 {
+        self.mark
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .since_ms()
+    }
+
+    fn follow(&self, journal: outrider_webhook::id::Uid) {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = mark.follow(journal, self.clock.now_ms()) {
+            // In memory it holds; what is lost is its memory over a restart.
+            tracing::error!(%error, "the followed journal cannot be noted");
         }
     }
 
@@ -57,6 +92,7 @@ impl Table for RoutingTable {
 
     fn apply(&self, transaction: Transaction) -> Vec<Quarantined> {
         let started = Instant::now();
+        self.follow(transaction.version.journal);
         let (snapshot, quarantined) = self.current.load().apply(&transaction);
         self.current.store(Arc::new(snapshot));
         self.version.send_replace(Some(transaction.version));

@@ -8,6 +8,8 @@ use outrider_store::StoredEvent;
 
 /// Bytes of an event beyond its body and headers: the structs around them, roughly.
 const OVERHEAD_BYTES: usize = 512;
+/// Bytes of a header beyond its name and value.
+const HEADER_OVERHEAD_BYTES: usize = 96;
 
 /// Counts the bytes of events held for delivery. Beyond the budget events are not held;
 /// their deliveries read them back from the log.
@@ -30,7 +32,11 @@ impl PayloadCache {
     /// Holds an event while any clone of the answer lives; `None` when the budget is used up.
     #[must_use]
     pub fn hold(cache: &Arc<Self>, event: &Arc<StoredEvent>) -> Option<Arc<CachedEvent>> {
-        let bytes = OVERHEAD_BYTES + event.facts.body.len();
+        let headers = event.facts.headers.iter();
+        let header_bytes: usize = headers
+            .map(|(name, value)| HEADER_OVERHEAD_BYTES + name.as_str().len() + value.len())
+            .sum();
+        let bytes = OVERHEAD_BYTES + event.facts.body.len() + header_bytes;
         let before = cache.used.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > cache.bytes_max {
             cache.used.fetch_sub(bytes, Ordering::Relaxed);

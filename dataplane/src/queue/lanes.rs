@@ -15,7 +15,10 @@ pub(super) struct Lanes {
     /// Projects with a non-empty ring. A project stands in it at most once.
     turn: VecDeque<ProjectId>,
     parked: Vec<EndpointId>,
+    /// Attempts in flight per project, and in all.
+    busy: HashMap<ProjectId, u32>,
     concurrency: u32,
+    in_flight_max: u32,
     ready: usize,
     held: usize,
 }
@@ -30,13 +33,15 @@ struct Lane {
 }
 
 impl Lanes {
-    pub(super) fn new(concurrency: u32) -> Self {
+    pub(super) fn new(concurrency: u32, in_flight_max: u32) -> Self {
         Self {
             lanes: HashMap::new(),
             rings: HashMap::new(),
             turn: VecDeque::new(),
             parked: Vec::new(),
+            busy: HashMap::new(),
             concurrency,
+            in_flight_max,
             ready: 0,
             held: 0,
         }
@@ -55,9 +60,31 @@ impl Lanes {
         self.enter_ring(endpoint);
     }
 
-    /// The next delivery in turn, counted as in flight from now on.
+    /// Adds a due delivery at the front of its lane.
+    pub(super) fn push_front(&mut self, entry: Entry) {
+        let endpoint = entry.target.endpoint;
+        let lane = self.lane(entry.project, endpoint);
+        lane.waiting.push_front(entry);
+        if lane.is_parked {
+            self.held += 1;
+        } else {
+            self.ready += 1;
+        }
+        self.enter_ring(endpoint);
+    }
+
+    /// The next delivery in turn, counted as in flight from now on. Projects that have their
+    /// share in flight are passed over; they keep their turn.
     pub(super) fn next(&mut self) -> Option<Entry> {
-        while let Some(project) = self.turn.pop_front() {
+        let share = self.share();
+        let mut passed_over = 0;
+        while passed_over < self.turn.len() {
+            let project = self.turn.pop_front()?;
+            if self.busy.get(&project).is_some_and(|busy| *busy >= share) {
+                self.turn.push_back(project);
+                passed_over += 1;
+                continue;
+            }
             let Some(ring) = self.rings.get_mut(&project) else {
                 continue;
             };
@@ -68,21 +95,40 @@ impl Lanes {
                 self.turn.push_back(project);
             }
             if let Some(entry) = endpoint.and_then(|endpoint| self.take(endpoint)) {
+                *self.busy.entry(project).or_default() += 1;
                 return Some(entry);
             }
         }
         None
     }
 
+    /// Attempts a project may have in flight: what there is, divided by the projects that are
+    /// busy and one more, so that a project that comes now finds room at once, however many
+    /// dead endpoints the others have.
+    fn share(&self) -> u32 {
+        let active = u32::try_from(self.busy.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1)
+            .max(2);
+        (self.in_flight_max / active).max(1)
+    }
+
     /// An attempt of this endpoint is over.
     pub(super) fn free(&mut self, endpoint: EndpointId) {
-        if let Some(lane) = self.lanes.get_mut(&endpoint) {
-            lane.in_flight = lane.in_flight.saturating_sub(1);
-            if lane.in_flight == 0 && lane.waiting.is_empty() && !lane.is_in_ring && !lane.is_parked
-            {
-                self.lanes.remove(&endpoint); // an idle endpoint costs nothing
-            } else {
-                self.enter_ring(endpoint);
+        let Some(lane) = self.lanes.get_mut(&endpoint) else {
+            return;
+        };
+        lane.in_flight = lane.in_flight.saturating_sub(1);
+        let project = lane.project;
+        if lane.in_flight == 0 && lane.waiting.is_empty() && !lane.is_in_ring && !lane.is_parked {
+            self.lanes.remove(&endpoint); // an idle endpoint costs nothing
+        } else {
+            self.enter_ring(endpoint);
+        }
+        if let Some(busy) = self.busy.get_mut(&project) {
+            *busy -= 1;
+            if *busy == 0 {
+                self.busy.remove(&project);
             }
         }
     }

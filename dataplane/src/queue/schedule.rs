@@ -51,12 +51,20 @@ impl Schedule {
         id
     }
 
+    /// Takes a lease off the deadlines.
+    pub(super) fn keep(&mut self, id: LeaseId) {
+        if let Some((deadline, _)) = self.leases.get(&id) {
+            self.deadlines.remove(&(*deadline, id));
+        }
+    }
+
     /// Ends a lease; false when it was taken back before.
     pub(super) fn end(&mut self, id: LeaseId) -> bool {
-        match self.leases.remove(&id) {
-            Some((deadline, _)) => self.deadlines.remove(&(deadline, id)).is_some(),
-            None => false,
-        }
+        let Some((deadline, _)) = self.leases.remove(&id) else {
+            return false;
+        };
+        self.deadlines.remove(&(deadline, id)); // not there any more when the lease is kept
+        true
     }
 
     /// The next delivery whose worker is lost.

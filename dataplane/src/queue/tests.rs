@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::{Depth, Lease, PayloadCache, Queue};
 
 const NOW_MS: i64 = 1_800_000_000_000;
+const IN_FLIGHT_MAX: u32 = 64;
 
 struct TestClock(AtomicI64);
 
@@ -27,6 +28,7 @@ fn queue(concurrency: u32) -> (Queue, Arc<TestClock>) {
         Arc::clone(&clock) as Arc<dyn Clock>,
         PayloadCache::new(0),
         concurrency,
+        IN_FLIGHT_MAX,
         Duration::from_secs(180),
     );
     (queue, clock)
@@ -188,6 +190,56 @@ async fn a_parked_lane_stands_still_until_the_configuration_changes_and_keeps_it
             ..Depth::default()
         }
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_configuration_between_lease_and_park_is_not_missed() {
+    let (queue, _) = queue(1);
+    queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    let head = queue.lease().await;
+    let key = head.entry.key;
+    queue.unpark();
+    queue.park(head);
+    assert_eq!(queue.lease().await.entry.key, key);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_project_with_many_dead_endpoints_leaves_room_for_the_others() {
+    let (queue, _) = queue(16);
+    let dead = (0..1000).map(|n| pending(1, 100 + u128::from(n % 80), n, NOW_MS));
+    queue.restore(dead.collect());
+    let mut taken = Vec::new();
+    while let Ok(lease) = tokio::time::timeout(Duration::from_millis(1), queue.lease()).await {
+        taken.push(lease);
+    }
+    assert_eq!(taken.len(), 32, "half of what there is");
+    queue.restore(vec![pending(2, 1, 2000, NOW_MS)]);
+    let other = tokio::time::timeout(Duration::from_millis(1), queue.lease())
+        .await
+        .unwrap();
+    assert_eq!(endpoint_of(&other), 1);
+    queue.complete(&other);
+    queue.complete(&taken.pop().unwrap());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(1), queue.lease())
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answered_delivery_is_not_taken_for_lost() {
+    let (queue, _) = queue(1);
+    queue.restore(vec![pending(1, 1, 0, NOW_MS)]);
+    let lease = queue.lease().await;
+    queue.answered(&lease);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(3_600), queue.lease())
+            .await
+            .is_err()
+    );
+    queue.complete(&lease);
+    assert_eq!(queue.depth(), Depth::default());
 }
 
 #[derive(Debug, Clone, Copy)]
