@@ -24,6 +24,8 @@ use crate::stats::Stats;
 /// Connections served at once; operators and probes need few.
 const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// One request and its answer; a client that does not read must not keep its slot.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +99,13 @@ pub async fn serve(listener: TcpListener, view: View, stop: CancellationToken) {
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
+                .keep_alive(false) // few slots: nobody keeps one without need
                 .serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 () = stop.cancelled() => {}
+                () = tokio::time::sleep(CONNECTION_TIMEOUT) => {
+                    tracing::debug!("admin connection took too long");
+                }
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(%error, "admin connection ended");
                 },

@@ -14,13 +14,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use outrider_store::{Accepted, Clock, LocalLog};
 use outrider_webhook::event::{RawEvent, VerifiedEvent};
+use outrider_webhook::id::ProjectId;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use self::listener::{ListenError, PublicListener};
 use self::reply::Reply;
@@ -31,6 +35,10 @@ use crate::route::route;
 use crate::table::RoutingTable;
 use outrider_config::snapshot::ProjectTable;
 
+/// The API version we speak, as Convoy's clients know it (contract 2.2).
+const API_VERSION_HEADER: HeaderName = HeaderName::from_static("x-convoy-version");
+const API_VERSION: HeaderValue = HeaderValue::from_static("2025-11-24");
+
 /// What a request needs on its way from the socket to the log.
 pub struct Intake {
     table: RoutingTable,
@@ -39,6 +47,9 @@ pub struct Intake {
     metrics: Arc<Metrics>,
     limits: Limits,
     budget: Budget,
+    /// Requests whose head was read and whose reply is not written yet.
+    under_way: TaskTracker,
+    stopping: CancellationToken,
 }
 
 /// Where a request wants to go.
@@ -66,7 +77,18 @@ impl Intake {
             metrics,
             limits,
             budget,
+            under_way: TaskTracker::new(),
+            stopping: CancellationToken::new(),
         }
+    }
+
+    /// What the listener needs to stop: a sign for us, and the requests to wait for.
+    fn stop_handles(&self) -> (CancellationToken, TaskTracker) {
+        (self.stopping.clone(), self.under_way.clone())
+    }
+
+    fn is_stopping(&self, shutdown: &ShutdownWatch) -> bool {
+        self.stopping.is_cancelled() || *shutdown.borrow()
     }
 
     /// Answers one request whose head has been read.
@@ -101,14 +123,25 @@ impl Intake {
         reply
     }
 
+    /// Reads the body. It counts against the budget until the answer drops [`Reserved`].
+    async fn read_body(
+        &self,
+        http: &mut ServerSession,
+        project: ProjectId,
+        limit: usize,
+    ) -> Result<(Bytes, Reserved), Reply> {
+        request::read_body(http, limit, &self.limits, self.budget.reserve(project)).await
+    }
+
     /// Reads the body and takes the request as it stands.
     async fn read_event(
         &self,
         http: &mut ServerSession,
+        project: ProjectId,
         limit: usize,
     ) -> Result<(RawEvent, Reserved), Reply> {
         let received_ms = self.clock.now_ms();
-        let (body, reserved) = request::read_body(http, limit, &self.limits, &self.budget).await?;
+        let (body, reserved) = self.read_body(http, project, limit).await?;
         let head = http.req_header();
         let event = RawEvent {
             method: head.method.clone(),
@@ -157,40 +190,56 @@ impl HttpServerApp for Intake {
         mut http: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let reply = match request::read_head(&mut http, &self.limits).await {
-            Head::Gone => return None,
+        let refused = |reply: &Reply| {
+            let labels = ["none", reply.code.unwrap_or("error")];
+            self.metrics
+                .ingest_requests
+                .with_label_values(&labels)
+                .inc();
+        };
+        match request::read_head(&mut http, &self.limits).await {
+            Head::Gone => None,
+            Head::Unreadable(reply) => {
+                refused(&reply);
+                http.set_keepalive(None);
+                // Whether it arrives is up to a client that does not speak HTTP.
+                let _ = write(&mut http, reply).await;
+                http.shutdown().await;
+                None
+            }
             Head::Refused(reply) => {
-                self.metrics
-                    .ingest_requests
-                    .with_label_values(&["none", reply.code.unwrap_or("error")])
-                    .inc();
-                reply
+                refused(&reply);
+                send(http, reply).await
             }
             Head::Read => {
+                let _under_way = self.under_way.token();
                 let started = Instant::now();
-                http.set_keepalive(
-                    (!*shutdown.borrow()).then_some(self.limits.keepalive.as_secs().max(1)),
-                );
+                // A client that did not ask for another request does not get to make one.
+                let is_kept = http.get_keepalive().is_some() && !self.is_stopping(shutdown);
+                http.set_keepalive(is_kept.then_some(self.limits.keepalive.as_secs().max(1)));
                 let reply = self.answer(&mut http).await;
                 self.metrics
                     .ingest_duration
                     .observe(started.elapsed().as_secs_f64());
-                reply
+                send(http, reply).await
             }
-        };
-        send(http, reply).await
+        }
     }
 }
 
 /// Writes the reply, and gives the connection back when another request may follow.
 async fn send(mut http: ServerSession, reply: Reply) -> Option<ReusedHttpStream> {
-    let is_last = reply.is_last;
+    // A body that is still coming would be taken for the next request.
+    let is_last = reply.is_last || !http.is_body_done();
     if is_last {
         http.set_keepalive(None);
     }
     if let Err(error) = write(&mut http, reply).await {
         // The event, if there was one, is durable; a sender that missed the reply sends again.
-        tracing::debug!(%error, "client went away before the reply");
+        tracing::debug!(
+            class = error.etype().as_str(),
+            "client went away before the reply"
+        );
         return None;
     }
     if is_last {
@@ -205,7 +254,8 @@ async fn send(mut http: ServerSession, reply: Reply) -> Option<ReusedHttpStream>
 }
 
 async fn write(http: &mut ServerSession, reply: Reply) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(6))?;
+    let mut head = ResponseHeader::build(reply.status, Some(8))?;
+    head.insert_header(API_VERSION_HEADER, API_VERSION)?;
     head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
     if !reply.body.is_empty() {
         head.insert_header(header::CONTENT_TYPE, reply.content_type)?;

@@ -240,7 +240,7 @@ impl IntakeSpec {
                 32 * KIB,
                 (KIB, MIB),
             ),
-            headers_max: checks.size("intake.headers_max", self.headers_max, 100, (16, 1000)),
+            headers_max: checks.size("intake.headers_max", self.headers_max, 100, (16, 256)),
             in_flight_bytes_max: checks.size(
                 "intake.in_flight_bytes_max",
                 self.in_flight_bytes_max,

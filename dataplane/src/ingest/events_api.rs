@@ -6,14 +6,12 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use outrider_config::snapshot::{ApiKey, ProjectTable};
 use outrider_store::Accepted;
-use outrider_webhook::event::{
-    Audience, EventFacts, HeaderList, Origin, Proof, RawEvent, VerifiedEvent,
-};
+use outrider_webhook::event::{Audience, EventFacts, HeaderList, Origin, Proof, VerifiedEvent};
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::verify::ApiKeyDigest;
 use outrider_webhook::{event_type, json};
 use pingora::protocols::http::ServerSession;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Intake;
@@ -43,10 +41,15 @@ struct EventSpec<'a> {
     app_id: Option<String>,
     owner_id: Option<String>,
     event_type: Option<String>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
     custom_headers: Option<BTreeMap<String, String>>,
     idempotency_key: Option<String>,
+}
+
+/// Any JSON value is data, `null` too; only an absent field is none.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
 }
 
 /// Answers a publishing call: the metric label and the reply, or a refusal.
@@ -70,10 +73,10 @@ pub(super) async fn answer(
         .ok_or_else(unknown_key)?;
     let table = project_of(&snapshot, key, project)?;
     check_content_type(http)?;
-    let (raw, _reserved) = intake
-        .read_event(http, table.project().body_bytes_max())
-        .await?;
-    let event = verified(proof, table, &raw, is_fanout)?;
+    let received_ms = intake.clock.now_ms();
+    let limit = table.project().body_bytes_max();
+    let (body, _reserved) = intake.read_body(http, key.project(), limit).await?;
+    let event = verified(proof, table, &body, received_ms, is_fanout)?;
     let revision = snapshot.version().map_or(0, |version| version.revision);
     let accepted = intake.accept(event, table, revision).await?;
     Ok(reply(intake, accepted, is_fanout))
@@ -156,10 +159,11 @@ fn check_content_type(http: &ServerSession) -> Result<(), Reply> {
 fn verified(
     proof: Proof,
     table: &ProjectTable,
-    raw: &RawEvent,
+    body: &Bytes,
+    received_ms: i64,
     is_fanout: bool,
 ) -> Result<VerifiedEvent, Reply> {
-    let spec = parse(&raw.body)?;
+    let spec = parse(body)?;
     let data = spec
         .data
         .ok_or_else(|| invalid("please provide your data"))?;
@@ -180,10 +184,10 @@ fn verified(
         headers: custom_headers(spec.custom_headers.unwrap_or_default())?,
         query: Box::default(),
         path: Box::default(),
-        body: compact(&raw.body, data)?,
+        body: compact(body, data)?,
         idempotency_key: idempotency_key(spec.idempotency_key)?,
         idempotency_window_ms: project.idempotency_window_ms(),
-        received_ms: raw.received_ms,
+        received_ms,
     };
     Ok(VerifiedEvent::new(proof, facts))
 }
@@ -191,7 +195,14 @@ fn verified(
 /// The delivered bytes: whitespace removed once, here; stored, signed and sent as they are (RULINGS 20).
 fn compact(body: &Bytes, data: &RawValue) -> Result<Bytes, Reply> {
     let data = body.slice_ref(data.get().as_bytes()); // a view of the body, no copy
-    json::compact(&data).map_err(|error| invalid(&format!("`data` is not valid JSON: {error}")))
+    let compacted = json::compact(&data)
+        .map_err(|error| invalid(&format!("`data` is not valid JSON: {error}")))?;
+    // A small part of a large body would keep all of it in memory.
+    Ok(if compacted.len() < body.len() / 2 {
+        Bytes::copy_from_slice(&compacted)
+    } else {
+        compacted
+    })
 }
 
 fn endpoint(table: &ProjectTable, id: Option<String>) -> Result<Audience, Reply> {

@@ -9,11 +9,15 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Intake;
 
 /// How long the listener may take until it answers a connection.
 const START_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a drain waits for requests that were begun before it.
+const UNDER_WAY_LIMIT: Duration = Duration::from_secs(20);
 
 /// The public listener could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +61,12 @@ impl PublicListener {
         let bind_error = |source| ListenError::Bind { address, source };
         drop(std::net::TcpListener::bind(address).map_err(bind_error)?);
         let stop = CancellationToken::new();
-        let signal = StopSignal(stop.clone());
+        let (stopping, under_way) = intake.stop_handles();
+        let signal = StopSignal {
+            stop: stop.clone(),
+            stopping,
+            under_way,
+        };
         let thread = std::thread::Builder::new()
             .name("public-listener".into())
             .spawn(move || serve(address, intake, threads, signal))
@@ -108,12 +117,29 @@ fn serve(address: SocketAddr, intake: Intake, threads: usize, signal: StopSignal
 }
 
 /// Our own stop instead of process signals: the drain decides when the listener goes.
-struct StopSignal(CancellationToken);
+struct StopSignal {
+    stop: CancellationToken,
+    stopping: CancellationToken,
+    under_way: TaskTracker,
+}
 
 #[async_trait]
 impl ShutdownSignalWatch for StopSignal {
+    /// Pingora drops what is under way after a fixed sleep, so the wait for it is here: from the
+    /// stop on every reply closes its connection, and what was begun may end, within a bound.
     async fn recv(&self) -> ShutdownSignal {
-        self.0.cancelled().await;
+        self.stop.cancelled().await;
+        self.stopping.cancel();
+        self.under_way.close();
+        if tokio::time::timeout(UNDER_WAY_LIMIT, self.under_way.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                requests = self.under_way.len(),
+                "requests cut off by the drain"
+            );
+        }
         ShutdownSignal::GracefulTerminate
     }
 }

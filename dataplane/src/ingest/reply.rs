@@ -111,6 +111,7 @@ impl Reply {
     pub(super) fn not_stored(error: &AcceptError) -> Self {
         let status = match error {
             AcceptError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            AcceptError::TooManyTargets { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self {

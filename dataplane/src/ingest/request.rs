@@ -3,15 +3,24 @@
 //! Pingora bounds each read, not their sum, and the size of a body not at all
 //! (`pingora-notes` section 4): a client that drips is cut here.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
+use outrider_webhook::id::ProjectId;
 use pingora::protocols::http::ServerSession;
 
 use super::reply::Reply;
+
+/// A body that does not move for this long has lost its place.
+const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bodies up to this are not counted per project.
+const SMALL_BODY_BYTES: usize = 64 * 1024;
+/// One project may hold this part of the budget with large bodies.
+const PROJECT_SHARE: usize = 8;
 
 /// Bounds of one request; see the bootstrap section `intake`.
 #[derive(Debug, Clone)]
@@ -38,6 +47,8 @@ pub(super) enum Head {
     Gone,
     /// To be answered with this, and no more.
     Refused(Reply),
+    /// As before, but there is no head: nothing may be asked of the request.
+    Unreadable(Reply),
 }
 
 /// Waits for a request head and checks its framing.
@@ -56,14 +67,15 @@ pub(super) async fn read_head(http: &mut ServerSession, limits: &Limits) -> Head
         },
         Ok(Ok(false)) => Head::Gone,
         Ok(Err(error)) => {
-            tracing::debug!(%error, "request head refused");
-            Head::Refused(bad_request(
+            // Only its class: the error itself quotes the head, credentials and all.
+            tracing::debug!(class = error.etype().as_str(), "request head refused");
+            Head::Unreadable(bad_request(
                 "malformed_request",
                 "the request head is malformed or its framing is ambiguous",
             ))
         }
         Err(_) if is_reused => Head::Gone,
-        Err(_) => Head::Refused(
+        Err(_) => Head::Unreadable(
             Reply::refuse(
                 StatusCode::REQUEST_TIMEOUT,
                 "head_timeout",
@@ -81,6 +93,28 @@ fn check_head(http: &ServerSession, limits: &Limits) -> Result<(), Reply> {
         return Err(bad_request(
             "ambiguous_framing",
             "Content-Length and Transfer-Encoding exclude each other",
+        ));
+    }
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || head
+            .headers
+            .get_all(header::TRANSFER_ENCODING)
+            .iter()
+            .count()
+            > 1
+    {
+        let message = "only one `Transfer-Encoding: chunked` is understood";
+        return Err(Reply::refuse(
+            StatusCode::NOT_IMPLEMENTED,
+            "unsupported_coding",
+            message,
+        ));
+    }
+    if head.version == http::Version::HTTP_11 && !head.headers.contains_key(header::HOST) {
+        return Err(bad_request(
+            "missing_host",
+            "HTTP/1.1 requests carry a Host header",
         ));
     }
     let bytes = http
@@ -121,14 +155,14 @@ pub(super) async fn read_body(
     http: &mut ServerSession,
     limit: usize,
     limits: &Limits,
-    budget: &Budget,
+    mut reserved: Reserved,
 ) -> Result<(Bytes, Reserved), Reply> {
     let declared = declared_length(http)?;
     if declared.is_some_and(|length| length > limit) {
         return Err(Reply::too_large(limit));
     }
     answer_expectation(http).await?;
-    let mut reserved = budget.reserve();
+    http.set_read_timeout(Some(BODY_IDLE_TIMEOUT));
     match tokio::time::timeout(
         limits.body_timeout,
         read_chunks(http, limit, declared, &mut reserved),
@@ -158,13 +192,7 @@ async fn read_chunks(
         let chunk = match http.read_request_body().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
-            Err(error) => {
-                tracing::debug!(%error, "request body refused");
-                return Err(bad_request(
-                    "malformed_body",
-                    "the request body ended early or its framing is malformed",
-                ));
-            }
+            Err(error) => return Err(broken_body(&error)),
         };
         length += chunk.len();
         if length > limit {
@@ -219,6 +247,19 @@ fn declared_length(http: &ServerSession) -> Result<Option<usize>, Reply> {
         .ok_or_else(|| bad_request("malformed_request", "Content-Length is not a number"))
 }
 
+/// The body did not come as announced. Only the class of the error is logged.
+fn broken_body(error: &pingora::Error) -> Reply {
+    tracing::debug!(class = error.etype().as_str(), "request body refused");
+    if matches!(error.etype(), pingora::ErrorType::ReadTimedout) {
+        let message = "the request body stopped coming";
+        return Reply::refuse(StatusCode::REQUEST_TIMEOUT, "body_timeout", message).last();
+    }
+    bad_request(
+        "malformed_body",
+        "the request body ended early or its framing is malformed",
+    )
+}
+
 /// `Expect: 100-continue` must be answered before the body comes.
 async fn answer_expectation(http: &mut ServerSession) -> Result<(), Reply> {
     let Some(expect) = http.get_header(header::EXPECT) else {
@@ -233,10 +274,13 @@ async fn answer_expectation(http: &mut ServerSession) -> Result<(), Reply> {
         )
         .last());
     }
-    http.write_continue_response().await.map_err(|error| {
-        tracing::debug!(%error, "client went away before its body");
-        bad_request("malformed_body", "the connection ended before the body")
-    })
+    let keepalive = http.get_keepalive();
+    http.write_continue_response()
+        .await
+        .map_err(|error| broken_body(&error))?;
+    // Pingora gives the connection up when it answers before the body; this answer is no end.
+    http.set_keepalive(keepalive);
+    Ok(())
 }
 
 /// Reads on for a moment after a refusal, so that the reply is not lost to a reset: a client
@@ -261,26 +305,34 @@ fn bad_request(code: &'static str, message: &str) -> Reply {
     Reply::refuse(StatusCode::BAD_REQUEST, code, message).last()
 }
 
-/// Bytes of bodies in flight over all connections.
+/// Bytes of bodies in flight over all connections, and the large ones of each project.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     used: Arc<AtomicUsize>,
+    shares: Arc<Mutex<HashMap<ProjectId, usize>>>,
     bytes_max: usize,
 }
 
 impl Budget {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
-            used: Arc::new(AtomicUsize::new(0)),
+            used: Arc::default(),
+            shares: Arc::default(),
             bytes_max,
         }
     }
 
-    fn reserve(&self) -> Reserved {
+    /// Nothing yet, for a request to this project.
+    pub(super) fn reserve(&self, project: ProjectId) -> Reserved {
         Reserved {
             budget: self.clone(),
+            project,
             bytes: 0,
         }
+    }
+
+    fn shares(&self) -> MutexGuard<'_, HashMap<ProjectId, usize>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -288,19 +340,85 @@ impl Budget {
 #[derive(Debug)]
 pub(super) struct Reserved {
     budget: Budget,
+    project: ProjectId,
     bytes: usize,
 }
 
 impl Reserved {
+    /// Takes more; false when there is no more, for all or for this project. Small bodies are
+    /// counted together only: they cannot use up the budget before the connections do.
     fn grow(&mut self, bytes: usize) -> bool {
-        let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        let counted = self.counted();
         self.bytes += bytes;
-        before + bytes <= self.budget.bytes_max
+        let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let more = self.counted() - counted;
+        if more == 0 {
+            return used <= self.budget.bytes_max;
+        }
+        let mut shares = self.budget.shares();
+        let share = shares.entry(self.project).or_default();
+        *share += more;
+        used <= self.budget.bytes_max && *share <= self.budget.bytes_max / PROJECT_SHARE
+    }
+
+    /// Bytes that count for the project.
+    const fn counted(&self) -> usize {
+        if self.bytes > SMALL_BODY_BYTES {
+            self.bytes
+        } else {
+            0
+        }
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        let counted = self.counted();
+        if counted == 0 {
+            return;
+        }
+        let mut shares = self.budget.shares();
+        if let Some(share) = shares.get_mut(&self.project) {
+            *share -= counted;
+            if *share == 0 {
+                shares.remove(&self.project);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outrider_webhook::id::Uid;
+
+    fn project(number: u128) -> ProjectId {
+        ProjectId::new(Uid::from_bits(number))
+    }
+
+    #[test]
+    fn large_bodies_of_one_project_leave_room_for_the_others() {
+        let budget = Budget::new(8 << 20);
+        let mut first = budget.reserve(project(1));
+        assert!(first.grow(1 << 20));
+        let mut second = budget.reserve(project(1));
+        assert!(!second.grow(SMALL_BODY_BYTES + 1), "an eighth is used");
+        assert!(
+            budget.reserve(project(1)).grow(SMALL_BODY_BYTES),
+            "small ones still pass"
+        );
+        assert!(budget.reserve(project(2)).grow(1 << 20));
+        drop((first, second));
+        assert!(budget.shares().is_empty());
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_budget_as_a_whole_is_a_limit_for_small_bodies_too() {
+        let budget = Budget::new(100);
+        let mut first = budget.reserve(project(1));
+        assert!(first.grow(100));
+        assert!(!budget.reserve(project(2)).grow(1));
     }
 }

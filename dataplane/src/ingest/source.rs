@@ -1,5 +1,6 @@
 //! `POST /ingest/{mask}`: a provider calls a source of an incoming project.
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use outrider_config::snapshot::Source;
 use outrider_store::Accepted;
@@ -60,7 +61,11 @@ pub(super) async fn answer(
         ));
     }
     let (raw, _reserved) = intake
-        .read_event(http, source.body_bytes_max(table.project()))
+        .read_event(
+            http,
+            source.project(),
+            source.body_bytes_max(table.project()),
+        )
         .await?;
     let proof = source
         .verifier()
@@ -140,17 +145,26 @@ fn stored_headers(source: &Source, headers: &HeaderMap) -> HeaderList {
             || *name == SOURCE_ID
             || source.deny_headers().contains(name)
     };
-    let mut kept: HeaderList = Vec::with_capacity(headers.len() + 1);
-    kept.extend(
-        headers
-            .iter()
-            .filter(|(name, _)| !is_dropped(name))
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
+    let kept = headers.iter().filter(|(name, _)| !is_dropped(name));
+    let mut kept = detached(&kept.collect::<Vec<_>>());
     if let Ok(mask) = HeaderValue::from_str(source.mask()) {
         kept.push((SOURCE_ID, mask));
     }
     kept
+}
+
+/// Copies values into one buffer of their own: as read they are views of the connection's
+/// buffer, and would keep all of it in memory for as long as the event waits.
+fn detached(headers: &[(&HeaderName, &HeaderValue)]) -> HeaderList {
+    let bytes = headers.iter().map(|(_, value)| value.len()).sum();
+    let mut values = BytesMut::with_capacity(bytes);
+    let detach = |(name, value): &(&HeaderName, &HeaderValue)| {
+        values.extend_from_slice(value.as_bytes());
+        let own = HeaderValue::from_maybe_shared(values.split().freeze());
+        // The bytes were a header value before, so they are one now.
+        ((*name).clone(), own.unwrap_or_else(|_| (*value).clone()))
+    };
+    headers.iter().map(detach).collect()
 }
 
 /// The query without a credential of the source: that is for us, not for the backend.
