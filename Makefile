@@ -38,9 +38,9 @@ advisories: setup ## known vulnerabilities in dependencies (needs the network)
 fmt: ## format the code
 	cargo fmt --all
 
-bench: setup ## load generator and sink against a release build
-	cargo build --release -p outrider
-	cargo run --release -p outrider-bench
+bench: setup ## a release build under load, next to the limits of the machine
+	cargo build --release -p outrider -p outrider-bench
+	target/release/outrider-bench run --outrider target/release/outrider
 
 fuzz: setup ## every property of every rule and codec with FUZZ_CASES random inputs
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release --workspace --lib

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use outrider_config::bootstrap::Bootstrap;
+use outrider_config::bootstrap::{Bootstrap, ENV_PREFIX};
 use outrider_config::file;
-use outrider_controlplane::ControlPlane;
+use outrider_controlplane::{ApplyError, ControlPlane};
 use outrider_dataplane::ingest::Limits;
 use outrider_dataplane::{DataPlane, Serving, Settings, StartError, egress};
 use outrider_store::{Clock, FatalError, OpenError, SystemClock};
@@ -57,7 +57,7 @@ async fn serve(
         false => None,
     };
     let settings = settings(&bootstrap, &args.testing)?;
-    let signals = Signals::new()?;
+    let mut signals = Signals::new()?;
 
     let plane = DataPlane::open(settings, Arc::clone(&clock))
         .await
@@ -72,12 +72,16 @@ async fn serve(
         load(&control, resources, clock.now_ms()).await?;
     }
     let stream = ConfigurationStream::start(&control, &plane, &bootstrap);
-    let fatal = plane.fatal();
-    let serving = plane.serve().await.map_err(start_failure)?;
+    let mut fatal = plane.fatal();
+    // Waiting for the first configuration may take as long as it likes; stopping may not.
+    let serving = tokio::select! {
+        serving = plane.serve() => serving.map_err(start_failure)?,
+        end = signals.wait(&mut fatal) => return not_begun(stream, end).await,
+    };
     tracing::info!(public = %bootstrap.public_listen, admin = %bootstrap.admin_listen, "serving");
 
     let story = quickstart.map(|quickstart| tokio::spawn(quickstart.tell(bootstrap.clone())));
-    let end = signals.wait(fatal).await;
+    let end = signals.wait(&mut fatal).await;
     if let Some(story) = story {
         story.abort();
     }
@@ -93,13 +97,14 @@ fn bootstrap(args: &ServeArgs) -> Result<Bootstrap, Failure> {
         })
         .transpose()
         .map_err(Failure::configuration)?;
-    let mut bootstrap = Bootstrap::load(text.as_deref(), std::env::vars()).map_err(|problems| {
-        let name = args
-            .config
-            .as_deref()
-            .map_or("environment".into(), |path| path.display().to_string());
-        all_problems(&name, &problems)
-    })?;
+    let mut bootstrap =
+        Bootstrap::load(text.as_deref(), environment()?.into_iter()).map_err(|problems| {
+            let name = args
+                .config
+                .as_deref()
+                .map_or("environment".into(), |path| path.display().to_string());
+            all_problems(&name, &problems)
+        })?;
     if let Some(dir) = &args.data_dir {
         bootstrap.data_dir.clone_from(dir);
     }
@@ -119,6 +124,23 @@ fn bootstrap(args: &ServeArgs) -> Result<Bootstrap, Failure> {
         bootstrap.log.level = "warn".into();
     }
     Ok(bootstrap)
+}
+
+/// Our variables; what else is in the environment need not even be text.
+fn environment() -> Result<Vec<(String, String)>, Failure> {
+    std::env::vars_os()
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(ENV_PREFIX.as_bytes()))
+        .map(
+            |(name, value)| match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => Ok((name, value)),
+                (Ok(name), Err(_)) => Err(Failure::configuration(anyhow!("{name} is not UTF-8"))),
+                (Err(name), _) => Err(Failure::configuration(anyhow!(
+                    "{} is not UTF-8",
+                    name.display()
+                ))),
+            },
+        )
+        .collect()
 }
 
 fn resource_file(path: &Path) -> Result<file::File, Failure> {
@@ -223,8 +245,13 @@ async fn load(control: &ControlPlane, resources: file::File, now_ms: i64) -> Res
     let revision = control
         .load_resources(resources, now_ms)
         .await
-        .context("cannot store the resource file")
-        .map_err(Failure::io)?;
+        .map_err(|error| {
+            let failure = match &error {
+                ApplyError::Journal(_) => Failure::io,
+                _ => Failure::configuration,
+            };
+            failure(anyhow!(error).context("cannot put the resource file in force"))
+        })?;
     match revision {
         Some(revision) => tracing::info!(revision, "resource file is a new revision"),
         None => tracing::info!("resource file holds nothing new"),
@@ -302,7 +329,7 @@ impl Signals {
         })
     }
 
-    async fn wait(mut self, mut fatal: watch::Receiver<Option<Arc<FatalError>>>) -> End {
+    async fn wait(&mut self, fatal: &mut watch::Receiver<Option<Arc<FatalError>>>) -> End {
         let failed = async {
             match fatal
                 .wait_for(Option::is_some)
@@ -321,10 +348,23 @@ impl Signals {
     }
 }
 
+/// The end came before anything was served: there is nothing to drain.
+async fn not_begun(stream: ConfigurationStream, end: End) -> Result<(), Failure> {
+    stream.stop().await;
+    match end {
+        End::Asked => Ok(()),
+        End::Fatal(error) => Err(log_failed(error)),
+    }
+}
+
+fn log_failed(error: Arc<FatalError>) -> Failure {
+    // Nothing more can be made durable; the supervisor starts us again, through recovery.
+    Failure::io(anyhow!(error).context("the event log failed"))
+}
+
 async fn finish(serving: Serving, stream: ConfigurationStream, end: End) -> Result<(), Failure> {
     if let End::Fatal(error) = end {
-        // Nothing more can be made durable; the supervisor starts us again, through recovery.
-        return Err(Failure::io(anyhow!(error).context("the event log failed")));
+        return Err(log_failed(error));
     }
     let depth = serving.depth();
     tracing::info!(in_flight = depth.leased, "draining");

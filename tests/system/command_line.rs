@@ -167,3 +167,27 @@ async fn a_changed_resource_file_is_in_force_after_a_restart() {
     .await;
     receiver.wait_for(1, DEADLINE).await;
 }
+
+#[tokio::test]
+async fn variables_that_are_not_text_are_nobodys_business_unless_they_are_ours() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"\xff");
+    let run = |name: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outrider"));
+        let args = ["serve", "--resources", "/nonexistent.yaml"];
+        let output = command.args(args).env(name, odd).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (code, text) = run("SOMEBODY_ELSES");
+    assert_eq!(code, Some(78), "{text}");
+    assert!(
+        text.contains("/nonexistent.yaml") && !text.contains("panicked"),
+        "{text}"
+    );
+    let (code, text) = run("OUTRIDER__LOG__LEVEL");
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("OUTRIDER__LOG__LEVEL is not UTF-8"), "{text}");
+}

@@ -204,3 +204,74 @@ async fn a_client_that_expects_100_continue_is_told_to_go_on() {
         .await;
     assert_eq!(client.read_status().await, 413);
 }
+
+#[tokio::test]
+async fn what_is_not_http_is_refused_without_a_panic_and_without_quoting_it_in_the_log() {
+    let receiver = Receiver::start().await;
+    let mut outrider = Setup::new(&Resources::outgoing_to(&receiver, SECRET))
+        .env("RUST_LOG", "debug")
+        .start()
+        .await;
+    for head in [
+        "\0garbage\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nHost: x\r\nbad header line\r\n\r\n".to_owned(),
+        RawClient::publish_head("").replace("Host:", "Ho st:"),
+    ] {
+        let mut client = RawClient::connect(outrider.public()).await;
+        client.write(&head).await;
+        assert_eq!(client.read_status().await, 400, "{head:?}");
+    }
+    assert_nothing_came_of_it(&outrider, &receiver).await;
+    assert_eq!(outrider.terminate().await, Some(0));
+    let log = outrider.stderr();
+    assert!(!log.contains("panicked"), "{log}");
+    assert!(!log.contains(super::harness::API_KEY), "{log}");
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let receiver = Receiver::start().await;
+    let outrider = start(&receiver).await;
+    let body = vec![b'x'; 200 * 1024];
+    for path in ["/ingest/unknown", "/nothing/here"] {
+        let mut client = RawClient::connect(outrider.public()).await;
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        client.write(head).await;
+        client.write(&body).await;
+        assert_eq!(client.read_status().await, 404, "{path}");
+    }
+    assert_nothing_came_of_it(&outrider, &receiver).await;
+}
+
+#[tokio::test]
+async fn codings_that_are_not_understood_and_a_missing_host_are_refused() {
+    let receiver = Receiver::start().await;
+    let outrider = start(&receiver).await;
+    for (head, status) in [
+        ("Host: x\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+        (
+            "Host: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            501,
+        ),
+        ("Content-Length: 0\r\n", 400),
+    ] {
+        let mut client = RawClient::connect(outrider.public()).await;
+        client
+            .write(format!("POST /ingest/x HTTP/1.1\r\n{head}\r\n"))
+            .await;
+        assert_eq!(client.read_status().await, status, "{head:?}");
+    }
+    assert_nothing_came_of_it(&outrider, &receiver).await;
+}
+
+#[tokio::test]
+async fn an_http_1_0_client_gets_its_answer_and_the_end_of_the_connection() {
+    let receiver = Receiver::start().await;
+    let outrider = start(&receiver).await;
+    let mut client = RawClient::connect(outrider.public()).await;
+    client.write("GET /healthz HTTP/1.0\r\n\r\n").await;
+    let answer = client.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1."), "{answer}");
+    assert!(answer.ends_with("\"data\":null}"), "{answer}");
+}

@@ -8,5 +8,6 @@ mod crash;
 mod incoming;
 mod intake_limits;
 mod outgoing;
+mod quarantine;
 mod receivers;
 mod secrets;

@@ -275,6 +275,16 @@ impl RawClient {
         status.unwrap_or_else(|| panic!("no status in {head:?}"))
     }
 
+    /// Everything up to the end of the connection, which the server has to end.
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        let read = self.stream.read_to_end(&mut self.seen);
+        timeout(DEADLINE, read)
+            .await
+            .expect("the connection stays open")
+            .unwrap();
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+
     async fn read_head(&mut self) -> String {
         loop {
             if let Some(end) = self

@@ -24,6 +24,7 @@ pub(crate) struct Setup {
     admin: SocketAddr,
     flags: Vec<String>,
     env: Vec<(String, String)>,
+    has_resources: bool,
 }
 
 impl Setup {
@@ -42,6 +43,7 @@ impl Setup {
             admin: free_port(),
             flags: Vec::new(),
             env: Vec::new(),
+            has_resources: true,
         }
     }
 
@@ -106,10 +108,14 @@ impl Setup {
             .append(true)
             .open(self.stderr_path())
             .unwrap();
-        binary()
-            .arg("serve")
-            .arg("--resources")
-            .arg(self.dir.path().join(RESOURCES))
+        let mut command = binary();
+        command.arg("serve");
+        if self.has_resources {
+            command
+                .arg("--resources")
+                .arg(self.dir.path().join(RESOURCES));
+        }
+        command
             .arg("--data-dir")
             .arg(data_dir)
             .args([
@@ -186,6 +192,12 @@ impl Outrider {
             (reply.status == StatusCode::OK && reply.text().trim() == "LIVE").then_some(())
         })
         .await;
+    }
+
+    /// Starts it, again, with what its journal holds and no resource file.
+    pub(crate) async fn start_without_resources(&mut self) {
+        self.setup.has_resources = false;
+        self.start().await;
     }
 
     /// Writes another resource file, for the next start.
