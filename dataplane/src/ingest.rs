@@ -2,7 +2,7 @@
 //!
 //! Reads a request within its limits, has it verified, routed and made durable, and only then
 //! answers. The only module that knows Pingora's server side (RULINGS 36); what the request
-//! means is decided in [`source`] and [`events_api`].
+//! means is decided in `source` and `events_api`.
 
 mod events_api;
 mod listener;
