@@ -275,3 +275,23 @@ async fn an_http_1_0_client_gets_its_answer_and_the_end_of_the_connection() {
     assert!(answer.starts_with("HTTP/1."), "{answer}");
     assert!(answer.ends_with("\"data\":null}"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_client_that_drips_is_cut_in_its_head_and_in_its_body() {
+    let receiver = Receiver::start().await;
+    let outrider = Setup::new(&Resources::outgoing_to(&receiver, SECRET))
+        .env("OUTRIDER__INTAKE__HEAD_TIMEOUT_MS", "300")
+        .env("OUTRIDER__INTAKE__BODY_TIMEOUT_MS", "300")
+        .start()
+        .await;
+    let drip = async |start: String, piece: &'static str| {
+        let mut client = RawClient::connect(outrider.public()).await;
+        client.write(start).await;
+        client.drip_until_answered(piece).await
+    };
+    let head = "POST /ingest/x HTTP/1.1\r\nHost: x\r\nX-Long: ".to_owned();
+    assert_eq!(drip(head, "a").await, 408);
+    let body = RawClient::publish_head("Content-Length: 1000\r\n");
+    assert_eq!(drip(body, " ").await, 408);
+    assert_nothing_came_of_it(&outrider, &receiver).await;
+}

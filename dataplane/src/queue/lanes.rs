@@ -49,22 +49,18 @@ impl Lanes {
 
     /// Adds a due delivery at the end of its lane.
     pub(super) fn push(&mut self, entry: Entry) {
-        let endpoint = entry.target.endpoint;
-        let lane = self.lane(entry.project, endpoint);
-        lane.waiting.push_back(entry);
-        if lane.is_parked {
-            self.held += 1;
-        } else {
-            self.ready += 1;
-        }
-        self.enter_ring(endpoint);
+        self.put(entry, VecDeque::push_back);
     }
 
     /// Adds a due delivery at the front of its lane.
     pub(super) fn push_front(&mut self, entry: Entry) {
+        self.put(entry, VecDeque::push_front);
+    }
+
+    fn put(&mut self, entry: Entry, at: fn(&mut VecDeque<Entry>, Entry)) {
         let endpoint = entry.target.endpoint;
         let lane = self.lane(entry.project, endpoint);
-        lane.waiting.push_front(entry);
+        at(&mut lane.waiting, entry);
         if lane.is_parked {
             self.held += 1;
         } else {

@@ -2,6 +2,7 @@
 //! well-behaved client sends.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -273,6 +274,22 @@ impl RawClient {
             .nth(1)
             .and_then(|status| status.parse().ok());
         status.unwrap_or_else(|| panic!("no status in {head:?}"))
+    }
+
+    /// Writes a piece at a time, each well within any time limit for one read, until there is an
+    /// answer; gives its status.
+    pub(crate) async fn drip_until_answered(&mut self, piece: &str) -> u16 {
+        let dripping = async {
+            loop {
+                self.write(piece).await;
+                let head = timeout(Duration::from_millis(50), self.read_head());
+                if let Ok(head) = head.await {
+                    return head;
+                }
+            }
+        };
+        let head = timeout(DEADLINE, dripping).await.expect("never cut");
+        head.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     /// Everything up to the end of the connection, which the server has to end.
