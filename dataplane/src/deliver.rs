@@ -245,9 +245,9 @@ impl Deliverer {
                 .map(|key| (table.project().idempotency_header(), key)),
         };
         sign::sign(&outgoing, table.project().signature(), endpoint.mode(), endpoint.keys(), now_s).map_err(|error| {
-            if matches!(error, SignError::NoSecret) {
-                tracing::error!(endpoint_id = %endpoint.id(), project_id = %entry.project, "no live secret, deliveries are held");
-                return Obstacle::Hold("no_live_secret");
+            if matches!(error, SignError::NoSecret | SignError::BadKey) {
+                tracing::error!(endpoint_id = %endpoint.id(), project_id = %entry.project, code = error.code(), "no usable secret, deliveries are held");
+                return Obstacle::Hold("no_usable_secret");
             }
             tracing::warn!(endpoint_id = %endpoint.id(), code = error.code(), "cannot sign");
             Obstacle::Fail(error.code())

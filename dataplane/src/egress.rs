@@ -38,7 +38,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use self::connect::{Dialler, Limits};
+use self::connect::{Dialled, Dialler, Limits};
 use self::exchange::{Answer, Draft, ReadBounds, Reusable, Sent, exchange};
 pub use self::exchange::{Exchange, Timing};
 use self::fault::Fault;
@@ -258,8 +258,18 @@ impl Inner {
         }
         // Boxed: the rare and large part would make every attempt as large.
         let dial = self.dialler.dial(keys, &self.pool, draft);
-        let (key, mut connection) = Box::pin(dial).await?;
-        self.counters.opened.fetch_add(1, Ordering::Relaxed);
+        let Dialled {
+            key,
+            mut connection,
+            is_reused,
+        } = Box::pin(dial).await?;
+        let counter = if is_reused {
+            &self.counters.taken
+        } else {
+            &self.counters.opened
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        draft.timing.is_reused = is_reused;
         match exchange(&mut connection, request, bounds, draft).await? {
             Sent::Answered(answer) => Ok(answer.on(key, connection)),
             Sent::Unwritten(_) => Err(Fault::new(

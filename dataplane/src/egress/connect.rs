@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::exchange::{Draft, Phase};
 use super::fault::Fault;
-use super::gate::{Gate, Permit};
+use super::gate::{Entered, Gate, Permit};
 use super::pool::{Alive, Connection, Key, Pool};
 use super::tls::{ProfileId, Profiles};
 
@@ -40,6 +40,20 @@ pub(super) struct Limits {
     pub(super) connect: Duration,
     pub(super) connect_total: Duration,
     pub(super) tls: Duration,
+}
+
+/// A connection to one of the addresses asked for.
+pub(super) struct Dialled {
+    pub(super) key: Key,
+    pub(super) connection: Connection,
+    /// It was open already and became idle while this attempt waited for room.
+    pub(super) is_reused: bool,
+}
+
+/// A stream to make a connection of, or a connection.
+enum Way {
+    New(TcpStream, Permit),
+    Idle(Connection),
 }
 
 /// Opens connections and owns their tasks.
@@ -80,15 +94,26 @@ impl Dialler {
         keys: Vec<Key>,
         pool: &Pool,
         draft: &mut Draft,
-    ) -> Result<(Key, Connection), Fault> {
+    ) -> Result<Dialled, Fault> {
         draft.enter(Phase::Connect);
         let deadline = Instant::now() + self.limits.connect_total;
         let mut failed: Option<Fault> = None;
         for key in keys {
             match self.connect(&key, pool, deadline).await {
-                Ok((stream, permit)) => {
+                Ok(Way::New(stream, permit)) => {
                     let connection = self.establish(&key, stream, permit, draft).await?;
-                    return Ok((key, connection));
+                    return Ok(Dialled {
+                        key,
+                        connection,
+                        is_reused: false,
+                    });
+                }
+                Ok(Way::Idle(connection)) => {
+                    return Ok(Dialled {
+                        key,
+                        connection,
+                        is_reused: true,
+                    });
                 }
                 // The first address is the preferred one: its class stands for all.
                 Err(fault) => match &mut failed {
@@ -107,19 +132,18 @@ impl Dialler {
             .unwrap_or_else(|| Fault::new(Failure::ConnectUnreachable, "no address to connect to")))
     }
 
-    async fn connect(
-        &self,
-        key: &Key,
-        pool: &Pool,
-        deadline: Instant,
-    ) -> Result<(TcpStream, Permit), Fault> {
+    async fn connect(&self, key: &Key, pool: &Pool, deadline: Instant) -> Result<Way, Fault> {
         let address = key.address;
-        let permit = timeout_at(deadline, self.gate.enter(key.project, address, pool))
+        let entered = timeout_at(deadline, self.gate.enter(key, pool))
             .await
             .map_err(|_| {
                 let detail = format!("no connection to {address} may be opened: limit reached");
                 Fault::new(Failure::Internal, detail)
             })?;
+        let permit = match entered {
+            Entered::Room(permit) => permit,
+            Entered::Idle(connection) => return Ok(Way::Idle(connection)),
+        };
         let until = deadline.min(Instant::now() + self.limits.connect);
         let stream = match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
@@ -129,7 +153,7 @@ impl Dialler {
                 return Err(Fault::new(Failure::ConnectTimeout, detail));
             }
         };
-        Ok((stream, permit))
+        Ok(Way::New(stream, permit))
     }
 
     async fn establish(

@@ -1,20 +1,22 @@
 //! How many connections may be open: per project, per destination, in all.
 //!
-//! At a limit the newcomer waits, within its own connect time, until a connection ends; idle
-//! ones that stand in its way are given up. Counted from before the connect to the end of the
+//! At a limit the newcomer waits, within its own connect time, until a connection ends or one of
+//! its own kind becomes idle; idle ones of others that stand in its way are given up, one at a
+//! time. One project has at most half of what a destination gets, so projects that share an
+//! address (a content network, say) do not shut each other out. Counted from before the connect to the end of the
 //! connection's task, so that the limit is one on sockets.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use outrider_webhook::id::ProjectId;
 use tokio::sync::Notify;
 
-use super::pool::{Give, Pool};
+use super::pool::{Connection, Give, Key, Pool};
 
 /// Limits on open connections.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +30,7 @@ pub(super) struct Caps {
 struct Counts {
     projects: HashMap<ProjectId, usize>,
     destinations: HashMap<SocketAddr, usize>,
+    pairs: HashMap<(ProjectId, SocketAddr), usize>,
     total: usize,
 }
 
@@ -37,6 +40,8 @@ pub(super) struct Gate {
     counts: Mutex<Counts>,
     freed: Notify,
     waiting: AtomicUsize,
+    /// An idle connection was given up, and its end has not come yet.
+    is_giving_up: AtomicBool,
 }
 
 /// The right to have one connection open; given back on drop.
@@ -46,6 +51,14 @@ pub(super) struct Permit {
     destination: SocketAddr,
 }
 
+/// How an attempt gets its connection.
+pub(super) enum Entered {
+    /// It may open one.
+    Room(Permit),
+    /// One that was in use became idle meanwhile.
+    Idle(Connection),
+}
+
 impl Gate {
     pub(super) fn new(caps: Caps) -> Arc<Self> {
         Arc::new(Self {
@@ -53,26 +66,35 @@ impl Gate {
             counts: Mutex::default(),
             freed: Notify::new(),
             waiting: AtomicUsize::new(0),
+            is_giving_up: AtomicBool::new(false),
         })
     }
 
-    /// Waits for room. Cancel-safe; the caller bounds the time.
-    pub(super) async fn enter(
-        self: &Arc<Self>,
-        project: ProjectId,
-        destination: SocketAddr,
-        pool: &Pool,
-    ) -> Permit {
+    /// Waits for room, or for a connection that needs none. Cancel-safe; the caller bounds the
+    /// time.
+    pub(super) async fn enter(self: &Arc<Self>, key: &Key, pool: &Pool) -> Entered {
         let _waiting = Waiting::new(&self.waiting);
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable(); // before the look, so that no end is missed between the two
-            match self.try_enter(project, destination) {
-                Ok(permit) => return permit,
-                Err(full) => pool.give_up_one(full),
-            };
+            match self.try_enter(key.project, key.address) {
+                Ok(permit) => return Entered::Room(permit),
+                Err(full) => {
+                    if let Some(connection) = pool.take(key) {
+                        return Entered::Idle(connection);
+                    }
+                    self.make_room(full, pool);
+                }
+            }
             freed.await;
+        }
+    }
+
+    /// Gives up one idle connection, unless one is on its way out already.
+    fn make_room(&self, full: Give, pool: &Pool) {
+        if !self.is_giving_up.swap(true, Ordering::AcqRel) && !pool.give_up_one(full) {
+            self.is_giving_up.store(false, Ordering::Release);
         }
     }
 
@@ -101,11 +123,15 @@ impl Gate {
         if of(counts.destinations.get(&destination)) >= self.caps.per_destination {
             return Err(Give::Destination(destination));
         }
+        if of(counts.pairs.get(&(project, destination))) >= self.caps.per_destination.div_ceil(2) {
+            return Err(Give::Pair(project, destination));
+        }
         if counts.total >= self.caps.total {
             return Err(Give::Any);
         }
         *counts.projects.entry(project).or_default() += 1;
         *counts.destinations.entry(destination).or_default() += 1;
+        *counts.pairs.entry((project, destination)).or_default() += 1;
         counts.total += 1;
         Ok(Permit {
             gate: Arc::clone(self),
@@ -124,8 +150,10 @@ impl Drop for Permit {
         let mut counts = self.gate.lock();
         less(&mut counts.projects, self.project);
         less(&mut counts.destinations, self.destination);
+        less(&mut counts.pairs, (self.project, self.destination));
         counts.total = counts.total.saturating_sub(1);
         drop(counts);
+        self.gate.is_giving_up.store(false, Ordering::Release);
         self.gate.freed.notify_waiters();
     }
 }

@@ -77,6 +77,8 @@ pub(super) enum Give {
     Project(ProjectId),
     /// Any to this address.
     Destination(SocketAddr),
+    /// Any of this project to this address.
+    Pair(ProjectId, SocketAddr),
     /// Any.
     Any,
 }
@@ -86,6 +88,7 @@ impl Give {
         match self {
             Self::Project(project) => key.project == project,
             Self::Destination(address) => key.address == address,
+            Self::Pair(project, address) => key.project == project && key.address == address,
             Self::Any => true,
         }
     }

@@ -35,7 +35,7 @@ impl Scheme {
 }
 
 /// The URL of a delivery: absolute, http or https, no credentials, one possible reading.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TargetUrl {
     scheme: Scheme,
     host: Host,
@@ -132,6 +132,12 @@ impl TargetUrl {
             self.authority,
             self.path_and_query.path()
         )
+    }
+}
+
+impl fmt::Debug for TargetUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TargetUrl({})", self.redacted())
     }
 }
 

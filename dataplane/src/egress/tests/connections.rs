@@ -306,3 +306,46 @@ async fn a_limit_without_an_end_in_sight_is_our_own_fault() {
     assert_eq!(stalled.outcome, Outcome::Failed(Failure::ResponseTimeout));
     assert_eq!(refused.outcome, Outcome::Failed(Failure::Internal));
 }
+
+#[tokio::test]
+async fn a_project_leaves_half_of_a_destination_to_the_others() {
+    // The first project's requests are never answered; the other one's is.
+    let receiver = Receiver::start(|number, mut stream| async move {
+        read_request(&mut stream).await;
+        if number >= 2 {
+            stream.write_all(OK.as_bytes()).await.unwrap();
+        }
+        until_closed(&mut stream).await;
+    })
+    .await;
+    let mut settings = settings();
+    settings.connections_per_destination_max = 4;
+    let egress = Egress::new(settings).unwrap();
+    let url = receiver.url();
+    let (greedy, other) = (project(1), project(2));
+    let stalled = || egress.send(&greedy, request(&url), LONG, EXCERPT);
+    let beside = async {
+        until("the greedy project has its share", || {
+            egress.stats().open == 2
+        })
+        .await;
+        egress.send(&other, request(&url), LONG, EXCERPT).await
+    };
+    tokio::select! {
+        _ = async { tokio::join!(stalled(), stalled(), stalled(), stalled()) } => panic!("answered"),
+        exchange = beside => assert_eq!(exchange.outcome, ANSWERED),
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_waits_for_room_takes_a_connection_that_becomes_idle() {
+    let receiver = Receiver::answering(OK).await;
+    let mut settings = settings();
+    settings.connections_per_destination_max = 1;
+    let egress = Egress::new(settings).unwrap();
+    let url = receiver.url();
+    let one = || send(&egress, &url);
+    let answers = tokio::join!(one(), one(), one(), one());
+    assert_eq!([answers.0.outcome, answers.3.outcome], [ANSWERED; 2]);
+    assert_eq!((egress.stats().opened, receiver.accepted()), (1, 1));
+}

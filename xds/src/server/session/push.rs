@@ -42,7 +42,11 @@ impl Session {
         {
             return Ok(());
         }
-        self.push_full(head).await
+        let pushed = self.push_full(head).await;
+        if matches!(pushed, Err(Stop::Rejected)) {
+            self.is_full_wanted = true; // it was asked for and is still owed
+        }
+        pushed
     }
 
     /// One transaction that replaces everything. `head` is a lower bound of its version.
