@@ -53,6 +53,9 @@ pub enum MetaError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// Its checksum does not fit: it was damaged, or changed by hand.
+    #[error("{} is damaged or was changed by hand: its checksum does not fit", .0.display())]
+    Checksum(PathBuf),
     /// There are segments but no `meta.json`, and with it the key of all public ids is gone.
     #[error("{} is missing although there are segments; restore it from a backup", .0.display())]
     Missing(PathBuf),
@@ -84,6 +87,9 @@ pub struct Damage {
     /// Where the log goes on.
     pub end: Position,
 }
+
+/// Field of the file that holds the checksum of all others.
+const CHECKSUM: &str = "crc32c";
 
 /// What is fixed for the life of a log, and its epoch.
 #[derive(Clone, Serialize, Deserialize)]
@@ -135,13 +141,19 @@ impl Meta {
             source,
         };
         // The version decides what the rest may look like, so it is looked at first.
-        let value: serde_json::Value = serde_json::from_slice(&text).map_err(json)?;
+        let mut value: serde_json::Value = serde_json::from_slice(&text).map_err(json)?;
         let format = value.get("format").and_then(serde_json::Value::as_u64);
         if let Some(found) = format
             .and_then(|found| u32::try_from(found).ok())
             .filter(|found| *found != FORMAT)
         {
             return Err(MetaError::Format { found });
+        }
+        let noted = value
+            .as_object_mut()
+            .and_then(|fields| fields.remove(CHECKSUM));
+        if noted.and_then(|noted| noted.as_u64()) != Some(checksum(&value)) {
+            return Err(MetaError::Checksum(path));
         }
         serde_json::from_value(value).map(Some).map_err(json)
     }
@@ -167,10 +179,16 @@ impl Meta {
     /// Replaces the file as a whole: either the old or the new one survives a crash.
     pub(crate) fn write(&self, dir: &Path) -> Result<(), MetaError> {
         let (path, new) = (dir.join(META), dir.join(META_NEW));
-        let mut text = serde_json::to_vec_pretty(self).map_err(|source| MetaError::Json {
+        let json = |source| MetaError::Json {
             path: path.clone(),
             source,
-        })?;
+        };
+        let mut value = serde_json::to_value(self).map_err(json)?;
+        let checksum = checksum(&value);
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert(CHECKSUM.into(), checksum.into());
+        }
+        let mut text = serde_json::to_vec_pretty(&value).map_err(json)?;
         text.push(b'\n');
         let mut file = OpenOptions::new()
             .write(true)
@@ -187,6 +205,11 @@ impl Meta {
     }
 }
 
+/// Checksum of everything else in the file: one flipped bit in the salt, and no record reads.
+fn checksum(value: &serde_json::Value) -> u64 {
+    u64::from(crc32c::crc32c(value.to_string().as_bytes()))
+}
+
 fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -201,7 +224,12 @@ pub(crate) fn create(dir: &Path) -> Result<(), FileError> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .map_err(FileError::at("create", dir))
+        .map_err(FileError::at("create", dir))?;
+    // The name of the directory must survive a power cut as well as what is in it.
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
 }
 
 /// Takes the lock of a log for as long as the file lives; `None` when somebody else has it.

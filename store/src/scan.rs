@@ -15,7 +15,7 @@ pub(crate) use self::window::Window;
 use crate::codec::{GROUP_BYTES, GroupHead, Malformed, PayloadCheck, Prefix, RawRecord, Seed};
 use crate::dir::{Damage, FileError};
 use crate::event::Position;
-use crate::segment::{HEADER_BYTES, SegmentHeader};
+use crate::segment::{HEADER_BYTES, SegmentHeader, salt_print};
 
 /// The log cannot be read any further.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,7 @@ impl Scanner {
             is_salvage,
             damage: Vec::new(),
         };
+        scanner.check_salt()?;
         if scanner.group_at(from.offset)?.is_ok() {
             scanner.check_header()?;
         }
@@ -259,7 +260,24 @@ impl Scanner {
         Ok(is_next)
     }
 
+    /// With another salt no record reads, and the whole log would pass for one that was never
+    /// synced and is cut: refused before anything is touched, also by a salvage, which could
+    /// read nothing either.
+    fn check_salt(&mut self) -> Result<(), ScanError> {
+        match SegmentHeader::decode(self.window.get(0, 64)?) {
+            Ok(header) if header.salt_print != salt_print(self.salt) => Err(ScanError::Corrupt {
+                position: Position {
+                    segment: self.at.segment,
+                    offset: 0,
+                },
+                what: Malformed("salt: meta.json does not belong to this log"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn check_header(&mut self) -> Result<(), ScanError> {
+        self.check_salt()?;
         let segment = self.at.segment;
         let header = SegmentHeader::decode(self.window.get(0, 64)?);
         let fault = match header {

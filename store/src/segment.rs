@@ -29,6 +29,17 @@ pub(crate) struct SegmentHeader {
     /// a segment is made before it is known what will be in it.)
     pub(crate) id_floor: EventId,
     pub(crate) created_ms: i64,
+    /// Fingerprint of the salt that the records' checksums start from: with another salt no
+    /// record reads, and a whole log would pass for one that was never synced.
+    pub(crate) salt_print: u32,
+}
+
+/// The fingerprint of a salt; it does not give the salt away.
+pub(crate) fn salt_print(salt: u64) -> u32 {
+    crc32c::crc32c_append(
+        crc32c::crc32c(b"salt of the checksums"),
+        &salt.to_le_bytes(),
+    )
 }
 
 impl SegmentHeader {
@@ -41,6 +52,7 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.id_floor.raw().to_le_bytes());
         bytes.extend_from_slice(&self.created_ms.to_le_bytes());
         bytes.extend_from_slice(&self.node.to_le_bytes());
+        bytes.extend_from_slice(&self.salt_print.to_le_bytes());
         bytes.resize(CHECKED, 0);
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         bytes
@@ -66,6 +78,7 @@ impl SegmentHeader {
             id_floor: EventId::from_raw(at.i64()?).ok_or(Malformed("event id"))?,
             created_ms: at.i64()?,
             node: at.u16()?,
+            salt_print: at.u32()?,
         })
     }
 }

@@ -83,14 +83,15 @@ impl Tail {
             segment,
             offset: HEADER_BYTES,
         });
-        let scanner = match from.or(start) {
-            None => None,
-            Some(from) => Some(Scanner::new(dir, meta.salt, from, &meta.salvaged, false)?),
-        };
+        // Before anything is read: what was synced later is then known to be new.
         let limit = durable.map(|durable| {
             let seen = *durable.borrow();
             Limit { durable, seen }
         });
+        let scanner = match from.or(start) {
+            None => None,
+            Some(from) => Some(Scanner::new(dir, meta.salt, from, &meta.salvaged, false)?),
+        };
         Ok(Self {
             scanner,
             check,

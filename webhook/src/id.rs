@@ -16,6 +16,10 @@ use ulid::Ulid;
 /// 41 bits of milliseconds reach until 2094.
 pub const EPOCH_MS: i64 = 1_735_689_600_000;
 
+/// Readings from here on cannot be right: a year before the 41 bits end. Without the year to
+/// spare, one such reading would use up all ids there are.
+const MS_MAX: i64 = (1 << 41) - 366 * 24 * 3_600 * 1_000;
+
 /// Bits of node and sequence below the milliseconds.
 const LOW_BITS: u32 = 22;
 /// Bits of the sequence inside one millisecond of one node.
@@ -76,7 +80,9 @@ impl EventId {
     /// `self`, also when the clock stepped back: it then counts on from the last one.
     #[must_use]
     pub fn next(self, node: NodeId, now_ms: i64) -> Self {
-        let ms = now_ms.saturating_sub(EPOCH_MS).clamp(0, (1 << 41) - 1);
+        let ms = now_ms.saturating_sub(EPOCH_MS);
+        // A reading that cannot be right is not believed: ids then count on from the last one.
+        let ms = if (0..MS_MAX).contains(&ms) { ms } else { 0 };
         let node_bits = i64::from(node.0) << SEQUENCE_BITS;
         let fresh = (ms << LOW_BITS) | node_bits;
         if fresh > self.0 {
@@ -319,6 +325,20 @@ mod tests {
             let next = last.next(node, EPOCH_MS + 9_000 - step);
             assert!(next > last);
             assert_eq!(next.node(), node);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn a_wild_reading_of_the_clock_does_not_use_up_the_ids() {
+        let node = NodeId(1);
+        let good = EventId::ZERO.next(node, EPOCH_MS + 1_000);
+        let mut last = good.next(node, i64::MAX);
+        assert_eq!(last.unix_ms(), good.unix_ms());
+        let latest = EventId::ZERO.next(node, EPOCH_MS + MS_MAX - 1);
+        for _ in 0..10_000 {
+            let next = latest.max(last).next(node, i64::MAX);
+            assert!(next > last && next.raw() > 0);
             last = next;
         }
     }

@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::queue::Queue;
 use crate::read::Reader;
 use crate::recover::{self, Recovered, Recovery, Resume, TornTail};
-use crate::segment::{HEADER_BYTES, SegmentFile, SegmentHeader};
+use crate::segment::{HEADER_BYTES, SegmentFile, SegmentHeader, salt_print};
 use crate::spare::Spares;
 use crate::stats::Counters;
 use crate::writer::{OpenDeliveries, Start, Writer};
@@ -63,6 +63,7 @@ pub(super) fn open(
         epoch: meta.epoch,
         id_floor: resume.last_id,
         created_ms: now_ms,
+        salt_print: salt_print(meta.salt),
     };
     clear_behind(&options.dir, &numbers, &resume)?;
     let segment = writable_segment(options, &resume, &header(resume.end.segment))?;

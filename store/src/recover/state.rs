@@ -135,7 +135,8 @@ impl State {
     fn accept(&mut self, record: &RawRecord<'_>, position: Position) -> Result<(), Malformed> {
         self.see(record.prefix.id)?;
         let head = AcceptHead::decode(record)?;
-        let due_ms = head.id.unix_ms();
+        // Ids count on when the clock steps back, so an id may be of a time that is still to come.
+        let due_ms = head.id.unix_ms().min(self.now_ms);
         let template = |(ordinal, target)| Pending {
             key: DeliveryKey {
                 event: head.id,

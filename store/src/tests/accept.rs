@@ -59,6 +59,55 @@ async fn a_log_whose_meta_file_is_gone_is_refused() {
     ));
 }
 
+/// Opens a copy whose meta file was changed, and says that nothing was touched by the refusal.
+async fn assert_refused_untouched(change: impl Fn(&std::path::Path)) {
+    let bed = Bed::new();
+    let (log, _) = bed.open();
+    let id = put(&log, 100).await;
+    log.close().await.unwrap();
+    let meta = bed.options.dir.join("meta.json");
+    let (good, before) = (
+        std::fs::read(&meta).unwrap(),
+        std::fs::read(bed.segment(1)).unwrap(),
+    );
+    change(&meta);
+    assert!(bed.try_open().is_err());
+    assert!(
+        before == std::fs::read(bed.segment(1)).unwrap(),
+        "the segment was touched"
+    );
+    std::fs::write(&meta, good).unwrap();
+    let (log, recovered) = bed.open();
+    assert_eq!((recovered.events, recovered.last_id), (1, id));
+    log.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_meta_file_is_refused_before_anything_is_touched() {
+    for (from, to) in [
+        ("\"salt\": ", "\"salt\": 1"),
+        ("\"epoch\": 1", "\"epoch\": 3"),
+    ] {
+        assert_refused_untouched(|meta| {
+            let text = std::fs::read_to_string(meta).unwrap();
+            assert!(text.contains(from), "{text}");
+            std::fs::write(meta, text.replacen(from, to, 1)).unwrap();
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn the_meta_file_of_another_log_is_refused_before_anything_is_touched() {
+    let other = Bed::new();
+    let (log, _) = other.open();
+    log.close().await.unwrap();
+    assert_refused_untouched(|meta| {
+        std::fs::copy(other.options.dir.join("meta.json"), meta).unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_event_larger_than_a_segment_is_refused() {
     let bed = Bed::new();

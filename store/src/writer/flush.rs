@@ -11,7 +11,7 @@ use crate::event::Position;
 use crate::log::Accepted;
 use crate::options::Sync;
 use crate::record::BarrierRecord;
-use crate::segment::{HEADER_BYTES, SegmentHeader};
+use crate::segment::{HEADER_BYTES, SegmentHeader, salt_print};
 use crate::spare::Taken;
 
 impl Writer {
@@ -126,7 +126,7 @@ impl Writer {
         match self.sync {
             Sync::Interval(every) => self
                 .unsynced_since
-                .map(|since| since + every.max(Duration::from_millis(1))),
+                .and_then(|since| since.checked_add(every.max(Duration::from_millis(1)))),
             Sync::Always | Sync::Off => None,
         }
     }
@@ -156,12 +156,16 @@ impl Writer {
             epoch: self.epoch,
             id_floor: self.last_id,
             created_ms: self.now_ms,
+            salt_print: salt_print(self.salt),
         }
     }
 
     /// Ends the log in good order.
     pub(super) fn finish(&mut self) -> Result<(), Stop> {
         self.flush()?;
+        if self.sync != Sync::Always {
+            self.sync_segment()?; // so that the barrier's group proves all before it
+        }
         let barrier = codec::barrier(&BarrierRecord {
             at_ms: self.now_ms,
             pending: self.open.len() as u64,
