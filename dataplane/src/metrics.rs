@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use outrider_config::snapshot::Quarantined;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Latency buckets in seconds (field standard, `standards` section 4).
@@ -240,10 +240,4 @@ fn histogram(r: &Registry, short: &str, help: &str) -> Result<Histogram, prometh
     )?;
     r.register(Box::new(made.clone()))?;
     Ok(made)
-}
-
-/// A counter child that is looked up once and kept.
-#[must_use]
-pub fn child(of: &IntCounterVec, labels: &[&str]) -> IntCounter {
-    of.with_label_values(labels)
 }
