@@ -4,7 +4,6 @@
 //! last part is in, answers every response, and reconnects for ever with a jittered back-off.
 //! While the control plane is away the table stays as it is.
 
-mod backoff;
 mod stream;
 
 use std::sync::Arc;
@@ -17,9 +16,9 @@ use tonic::transport::Channel;
 use tracing::{info, warn};
 
 use crate::assemble::Limits;
+use crate::backoff::Backoff;
 use crate::node::Node;
 use crate::table::Table;
-use backoff::Backoff;
 use stream::{Stream, StreamError};
 
 /// Times and bounds the client keeps.

@@ -6,6 +6,9 @@
 //! transaction on the wire and one swap in the data plane (RULINGS 11). `outrider serve` uses the
 //! very same two halves over an in-process connection ([`serve_in_process`]).
 //!
+//! Beside the configuration runs the command stream, `outrider.control.v1` (RULINGS 18): the
+//! control plane sends [`Commands`] to one data plane, which runs them with a [`ControlClient`].
+//!
 //! This crate moves documents; it never looks into a resource's specification and owns no
 //! storage. What it promises:
 //!
@@ -15,8 +18,10 @@
 //! - Nothing is unbounded: responses, transactions, windows and silence all have limits.
 
 mod assemble;
+mod backoff;
 mod client;
 mod coalesce;
+mod control;
 mod log;
 mod node;
 mod pack;
@@ -29,6 +34,9 @@ mod tag;
 mod tests;
 
 pub use client::{Client, ClientSettings, Rejection, Status};
+pub use control::{
+    Action, Command, CommandHandler, Commands, ControlClient, HeadProbe, Outcome, SendError,
+};
 pub use log::{RevisionLog, RevisionLogError, Since};
 pub use node::{INTEREST_ALL, Node};
 pub use pack::{RESPONSE_BYTES_MAX, RESPONSE_RESOURCES_MAX};

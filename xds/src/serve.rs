@@ -29,7 +29,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end of connections is waited for once their sessions are over.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Streams one connection may have; a data plane uses one.
+/// Streams one connection may have; a data plane uses two.
 const STREAMS_MAX: u32 = 16;
 /// Bytes in flight on one stream: about one response.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -147,11 +147,13 @@ where
     let shutdown = shutdown.child_token();
     let sessions = TaskTracker::new();
     let service = server.service(shutdown.clone(), sessions.clone());
+    let control = server.control_service(shutdown.clone(), sessions.clone());
     let transport = Transport::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_MAX)
         .add_service(service)
+        .add_service(control)
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
     // A peer that does not read could hold its connection open; the wait for it has an end.
     let limit = async {

@@ -10,13 +10,16 @@ use discovery::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
 use envoy_types::pb::envoy::service::discovery::v3 as discovery;
+use outrider_config::Version;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::MESSAGE_BYTES_MAX;
+use crate::control::{Commands, ControlService};
 use crate::log::RevisionLog;
 use registry::Registry;
 use session::Session;
@@ -53,6 +56,7 @@ impl Default for ServerSettings {
 pub struct Server {
     log: Arc<dyn RevisionLog>,
     registry: Arc<Registry>,
+    commands: Commands,
     settings: ServerSettings,
 }
 
@@ -69,6 +73,7 @@ impl Server {
         Self {
             log,
             registry: Arc::default(),
+            commands: Commands::default(),
             settings,
         }
     }
@@ -77,6 +82,44 @@ impl Server {
     #[must_use]
     pub fn dataplanes(&self) -> Vec<DataplaneStatus> {
         self.registry.list()
+    }
+
+    /// The way to send commands to the data planes.
+    #[must_use]
+    pub fn commands(&self) -> Commands {
+        self.commands.clone()
+    }
+
+    /// How many connected data planes have not acknowledged `version` yet, after waiting at most
+    /// `limit` for all of them. Only those that hold a version of its journal count: one that is
+    /// still at its first sync is not waited for (RULINGS 14).
+    pub async fn in_force(&self, version: Version, limit: Duration) -> usize {
+        let mut moved = self.registry.moved(); // before the first look: no move is missed
+        let all = async {
+            while self.registry.behind(version) > 0 {
+                if moved.changed().await.is_err() {
+                    break; // the registry is gone, and its connections with it
+                }
+            }
+        };
+        // Who is still behind at the limit is the answer, not an error.
+        let _ = timeout(limit, all).await;
+        self.registry.behind(version)
+    }
+
+    /// The command service for one transport; ends like [`Server::service`].
+    pub(crate) fn control_service(
+        &self,
+        shutdown: CancellationToken,
+        sessions: TaskTracker,
+    ) -> ControlService {
+        ControlService {
+            commands: self.commands.clone(),
+            head: self.log.head(),
+            answer_timeout: self.settings.answer_timeout,
+            shutdown,
+            sessions,
+        }
     }
 
     /// The gRPC service for one transport. Its sessions end when `shutdown` fires; whoever

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use outrider_config::{Quarantined, Version};
+use tokio::sync::watch;
 
 use crate::node::Node;
 
@@ -45,6 +46,8 @@ pub struct Nack {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     entries: Mutex<Entries>,
+    /// Signals that an `acked` moved or a connection went.
+    moved: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +70,20 @@ impl Registry {
             ..entry.status.clone()
         });
         statuses.collect()
+    }
+
+    /// A signal whenever an `acked` moves or a connection goes.
+    pub(super) fn moved(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
+    /// How many connections hold an older version of the same journal.
+    pub(super) fn behind(&self, version: Version) -> usize {
+        let is_behind =
+            |acked: Version| acked.journal == version.journal && acked.revision < version.revision;
+        let entries = self.lock();
+        let acked = entries.live.values().filter_map(|entry| entry.status.acked);
+        acked.filter(|acked| is_behind(*acked)).count()
     }
 
     /// Adds a connection; it is listed until the registration is dropped.
@@ -105,8 +122,16 @@ pub(super) struct Registration {
 
 impl Registration {
     pub(super) fn update(&self, change: impl FnOnce(&mut DataplaneStatus)) {
-        if let Some(entry) = self.registry.lock().live.get_mut(&self.id) {
-            change(&mut entry.status);
+        let mut entries = self.registry.lock();
+        let Some(entry) = entries.live.get_mut(&self.id) else {
+            return;
+        };
+        let before = entry.status.acked;
+        change(&mut entry.status);
+        let has_moved = entry.status.acked != before;
+        drop(entries);
+        if has_moved {
+            self.registry.moved.send_replace(());
         }
     }
 }
@@ -114,5 +139,6 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.registry.lock().live.remove(&self.id);
+        self.registry.moved.send_replace(());
     }
 }

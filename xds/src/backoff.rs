@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The state of a row of failures.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     failures: u32,
@@ -16,7 +16,7 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(seed: &str, min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(seed: &str, min: Duration, max: Duration) -> Self {
         // FNV-1a, 64 bit: spreads short, similar names well enough for a seed.
         let random = seed.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -30,12 +30,12 @@ impl Backoff {
     }
 
     /// A connection worked: the next failure is the first of a new row.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// The wait after one more failure: half of the doubled time is sure, half is chance.
-    pub(super) fn next_wait(&mut self) -> Duration {
+    pub(crate) fn next_wait(&mut self) -> Duration {
         let ceiling = self
             .min
             .saturating_mul(1_u32 << self.failures.min(16))

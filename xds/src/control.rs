@@ -1,0 +1,71 @@
+//! The command stream, `outrider.control.v1`: what the control plane asks of one data plane, and
+//! its answers (RULINGS 18).
+//!
+//! The data plane opens one session, on the transport the configuration uses too. Commands come
+//! down, outcomes go up; the data plane may also ask for the journal's head (RULINGS 14). What
+//! a command does is the data plane's business: this module moves commands and knows no queue.
+//!
+//! - A command is sent again, with the same id, whenever its node opens a new session while
+//!   somebody waits for the outcome. A [`CommandHandler`] is therefore idempotent.
+//! - One session per node: a newer one replaces the older, which may be half dead.
+//! - Nothing is stored here. A command nobody waits for any more is not sent again.
+
+mod client;
+mod commands;
+mod grpc;
+mod session;
+pub(crate) mod wire;
+
+use outrider_webhook::id::{DeliveryKey, ProjectId, Uid};
+
+pub use client::{ControlClient, HeadProbe};
+pub use commands::{Commands, SendError};
+pub(crate) use grpc::ControlService;
+#[cfg(test)]
+pub(crate) use {client::RUNNING_MAX, commands::WAITING_MAX, grpc::open};
+
+/// What one data plane is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Command {
+    /// Names the command: the same id is the same command, however often it arrives.
+    pub id: Uid,
+    /// What is to be done.
+    pub action: Action,
+}
+
+/// The kinds of commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// One more attempt of a delivery.
+    Resend {
+        /// The project the delivery must belong to.
+        project: ProjectId,
+        /// The delivery.
+        delivery: DeliveryKey,
+    },
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done, and durable where it has an effect that must be.
+    Done,
+    /// It will not be done.
+    Refused {
+        /// A stable word; 64 characters travel.
+        code: String,
+        /// For people; 1,024 characters travel.
+        message: String,
+    },
+}
+
+/// Runs commands. Implemented by the data plane.
+#[tonic::async_trait]
+pub trait CommandHandler: Send + Sync {
+    /// Runs a command and says what became of it.
+    ///
+    /// Must be idempotent by the command's id: the same command arrives again after each
+    /// reconnection, also while it still runs, and must then be answered again and not be done
+    /// again. The call may be dropped at any await when the data plane shuts down.
+    async fn run(&self, command: Command) -> Outcome;
+}

@@ -1,0 +1,428 @@
+//! The messages of `outrider.control.v1`, and what they mean.
+//!
+//! In the language of protocol buffers they read:
+//!
+//! ```text
+//! package outrider.control.v1;
+//! service Control { rpc Session(stream FromNode) returns (stream ToNode); }
+//!
+//! message FromNode { oneof said { Hello hello = 1; Outcome outcome = 2; HeadRequest head_request = 3; } }
+//! message Hello { uint32 number = 1; string id = 2; }
+//! message Outcome { bytes command = 1; oneof result { Done done = 2; Refused refused = 3; } }
+//! message Done {}
+//! message Refused { string code = 1; string message = 2; }
+//! message HeadRequest { uint64 number = 1; }
+//!
+//! message ToNode { oneof said { Command command = 1; Head head = 2; } }
+//! message Command { bytes id = 1; oneof action { Resend resend = 2; } }
+//! message Resend { bytes project = 1; int64 event = 2; uint32 ordinal = 3; }
+//! message Head { uint64 number = 1; bytes journal = 2; uint64 revision = 3; }
+//! ```
+//!
+//! Uids travel as their 16 bytes, the most significant first. `HeadRequest` and its `Head` carry
+//! the same number, which the data plane chose.
+
+use outrider_config::Version;
+use outrider_webhook::id::{DeliveryKey, EventId, NodeId, ORDINAL_MAX, ProjectId, Uid};
+use prost::{Message, Oneof};
+use tonic::Status;
+
+use super::{Action, Command, Outcome};
+
+/// The service's name.
+pub(crate) const SERVICE: &str = "outrider.control.v1.Control";
+/// The path of its only method.
+pub(crate) const SESSION_PATH: &str = "/outrider.control.v1.Control/Session";
+/// Largest message either side decodes, bytes. The largest there is carries a refusal's message.
+pub(crate) const CONTROL_BYTES_MAX: usize = 64 << 10;
+/// Characters of a refusal's code that travel.
+const CODE_CHARS_MAX: usize = 64;
+/// Characters of a refusal's message that travel.
+const MESSAGE_CHARS_MAX: usize = 1_024;
+/// Characters of a node's id that are kept.
+const NODE_CHARS_MAX: usize = 256;
+
+/// What the data plane says.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct FromNode {
+    #[prost(oneof = "NodeSaid", tags = "1, 2, 3")]
+    pub(crate) said: Option<NodeSaid>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum NodeSaid {
+    #[prost(message, tag = "1")]
+    Hello(HelloFields),
+    #[prost(message, tag = "2")]
+    Outcome(OutcomeFields),
+    #[prost(message, tag = "3")]
+    HeadRequest(HeadRequestFields),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HelloFields {
+    #[prost(uint32, tag = "1")]
+    pub(crate) number: u32,
+    #[prost(string, tag = "2")]
+    pub(crate) id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct OutcomeFields {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) command: Vec<u8>,
+    #[prost(oneof = "ResultFields", tags = "2, 3")]
+    pub(crate) result: Option<ResultFields>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum ResultFields {
+    #[prost(message, tag = "2")]
+    Done(DoneFields),
+    #[prost(message, tag = "3")]
+    Refused(RefusedFields),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DoneFields {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RefusedFields {
+    #[prost(string, tag = "1")]
+    code: String,
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HeadRequestFields {
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+}
+
+/// What the control plane says.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ToNode {
+    #[prost(oneof = "ControlSaid", tags = "1, 2")]
+    pub(crate) said: Option<ControlSaid>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum ControlSaid {
+    #[prost(message, tag = "1")]
+    Command(CommandFields),
+    #[prost(message, tag = "2")]
+    Head(HeadFields),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CommandFields {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) id: Vec<u8>,
+    #[prost(oneof = "ActionFields", tags = "2")]
+    pub(crate) action: Option<ActionFields>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum ActionFields {
+    #[prost(message, tag = "2")]
+    Resend(ResendFields),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ResendFields {
+    #[prost(bytes = "vec", tag = "1")]
+    project: Vec<u8>,
+    #[prost(int64, tag = "2")]
+    event: i64,
+    #[prost(uint32, tag = "3")]
+    ordinal: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HeadFields {
+    #[prost(uint64, tag = "1")]
+    number: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    journal: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    revision: u64,
+}
+
+/// A message that does not mean anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WireError {
+    #[error("`{field}` has {bytes} bytes, a uid has 16")]
+    Uid { field: &'static str, bytes: usize },
+    #[error("node number {0} is too large, {max} is the largest", max = NodeId::MAX)]
+    Node(u32),
+    #[error("`{0}` is empty, or of a kind this version does not know")]
+    Unknown(&'static str),
+    #[error("no delivery has the key {event}/{ordinal}")]
+    Delivery { event: i64, ordinal: u32 },
+}
+
+impl WireError {
+    /// Stable code: a closed set. Travels as the code of a refusal.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::Uid { .. } => "bad_uid",
+            Self::Node(_) => "bad_node",
+            Self::Unknown(_) => "unknown_kind",
+            Self::Delivery { .. } => "bad_delivery",
+        }
+    }
+}
+
+impl From<WireError> for Status {
+    fn from(error: WireError) -> Self {
+        Self::invalid_argument(error.to_string())
+    }
+}
+
+/// The first message of a session.
+pub(crate) fn hello(node: NodeId, id: &str) -> FromNode {
+    let hello = HelloFields {
+        number: u32::from(node.get()),
+        id: cut(id, NODE_CHARS_MAX),
+    };
+    FromNode {
+        said: Some(NodeSaid::Hello(hello)),
+    }
+}
+
+/// What became of a command, as it travels.
+pub(crate) fn outcome(command: Uid, outcome: &Outcome) -> FromNode {
+    let result = match outcome {
+        Outcome::Done => ResultFields::Done(DoneFields {}),
+        Outcome::Refused { code, message } => ResultFields::Refused(RefusedFields {
+            code: cut(code, CODE_CHARS_MAX),
+            message: cut(message, MESSAGE_CHARS_MAX),
+        }),
+    };
+    let fields = OutcomeFields {
+        command: bytes_of(command),
+        result: Some(result),
+    };
+    FromNode {
+        said: Some(NodeSaid::Outcome(fields)),
+    }
+}
+
+/// The question for the journal's head.
+pub(crate) fn head_request(number: u64) -> FromNode {
+    FromNode {
+        said: Some(NodeSaid::HeadRequest(HeadRequestFields { number })),
+    }
+}
+
+/// A command as it travels.
+pub(crate) fn command(command: Command) -> ToNode {
+    let Action::Resend { project, delivery } = command.action;
+    let resend = ResendFields {
+        project: bytes_of(project.uid()),
+        event: delivery.event.raw(),
+        ordinal: delivery.ordinal,
+    };
+    let fields = CommandFields {
+        id: bytes_of(command.id),
+        action: Some(ActionFields::Resend(resend)),
+    };
+    ToNode {
+        said: Some(ControlSaid::Command(fields)),
+    }
+}
+
+/// The answer to a question for the head.
+pub(crate) fn head(number: u64, version: Version) -> ToNode {
+    let fields = HeadFields {
+        number,
+        journal: bytes_of(version.journal),
+        revision: version.revision,
+    };
+    ToNode {
+        said: Some(ControlSaid::Head(fields)),
+    }
+}
+
+impl HelloFields {
+    /// Who opens the session: the number, and the name for people.
+    pub(crate) fn read(&self) -> Result<(NodeId, String), WireError> {
+        let number = u16::try_from(self.number).ok().and_then(NodeId::new);
+        let number = number.ok_or(WireError::Node(self.number))?;
+        Ok((number, cut(&self.id, NODE_CHARS_MAX)))
+    }
+}
+
+impl OutcomeFields {
+    /// Which command, and what became of it.
+    pub(crate) fn read(self) -> Result<(Uid, Outcome), WireError> {
+        let command = uid_of("command", &self.command)?;
+        let outcome = match self.result.ok_or(WireError::Unknown("result"))? {
+            ResultFields::Done(DoneFields {}) => Outcome::Done,
+            ResultFields::Refused(RefusedFields { code, message }) => Outcome::Refused {
+                code: cut(&code, CODE_CHARS_MAX),
+                message: cut(&message, MESSAGE_CHARS_MAX),
+            },
+        };
+        Ok((command, outcome))
+    }
+}
+
+impl CommandFields {
+    /// The command's id.
+    pub(crate) fn read_id(&self) -> Result<Uid, WireError> {
+        uid_of("id", &self.id)
+    }
+
+    /// What is to be done. Apart from the id, so that a command of a newer version is refused by
+    /// its id and does not end the session.
+    pub(crate) fn read_action(&self) -> Result<Action, WireError> {
+        let Some(ActionFields::Resend(resend)) = &self.action else {
+            return Err(WireError::Unknown("action"));
+        };
+        let (raw, ordinal) = (resend.event, resend.ordinal);
+        let event = EventId::from_raw(raw)
+            .filter(|_| ordinal <= ORDINAL_MAX)
+            .ok_or(WireError::Delivery {
+                event: raw,
+                ordinal,
+            })?;
+        Ok(Action::Resend {
+            project: ProjectId::new(uid_of("project", &resend.project)?),
+            delivery: DeliveryKey { event, ordinal },
+        })
+    }
+}
+
+impl HeadFields {
+    /// The number of the question, and the answer.
+    pub(crate) fn read(&self) -> Result<(u64, Version), WireError> {
+        let version = Version {
+            journal: uid_of("journal", &self.journal)?,
+            revision: self.revision,
+        };
+        Ok((self.number, version))
+    }
+}
+
+fn bytes_of(uid: Uid) -> Vec<u8> {
+    uid.bits().to_be_bytes().to_vec()
+}
+
+fn uid_of(field: &'static str, bytes: &[u8]) -> Result<Uid, WireError> {
+    match <[u8; 16]>::try_from(bytes) {
+        Ok(bytes) => Ok(Uid::from_bits(u128::from_be_bytes(bytes))),
+        Err(_) => Err(WireError::Uid {
+            field,
+            bytes: bytes.len(),
+        }),
+    }
+}
+
+fn cut(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fields_of(message: ToNode) -> CommandFields {
+        match message.said {
+            Some(ControlSaid::Command(fields)) => fields,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn resend(raw: i64, ordinal: u32) -> CommandFields {
+        let fields = ResendFields {
+            project: vec![0; 16],
+            event: raw,
+            ordinal,
+        };
+        CommandFields {
+            id: vec![1; 16],
+            action: Some(ActionFields::Resend(fields)),
+        }
+    }
+
+    #[test]
+    fn a_node_number_beyond_the_largest_is_refused() {
+        for number in [1_024, 65_536, u32::MAX] {
+            let fields = HelloFields {
+                number,
+                id: String::new(),
+            };
+            assert_eq!(fields.read(), Err(WireError::Node(number)));
+        }
+    }
+
+    #[test]
+    fn a_command_that_means_nothing_is_refused() {
+        let error = |fields: CommandFields| fields.read_action().unwrap_err().code();
+        assert_eq!(error(resend(-1, 0)), "bad_delivery");
+        assert_eq!(error(resend(1, ORDINAL_MAX + 1)), "bad_delivery");
+        assert_eq!(error(CommandFields::default()), "unknown_kind");
+        assert!(CommandFields::default().read_id().is_err());
+        assert!(resend(1, ORDINAL_MAX).read_action().is_ok());
+    }
+
+    #[test]
+    fn an_outcome_without_a_result_or_an_id_is_refused() {
+        let mut fields = OutcomeFields {
+            command: vec![0; 16],
+            result: None,
+        };
+        let error = fields.clone().read().unwrap_err();
+        assert_eq!(error, WireError::Unknown("result"));
+        fields.command.pop();
+        assert_eq!(fields.read().unwrap_err().code(), "bad_uid");
+    }
+
+    #[test]
+    fn a_long_refusal_is_cut() {
+        let long = Outcome::Refused {
+            code: "c".repeat(5_000),
+            message: "ä".repeat(50_000),
+        };
+        let message = outcome(Uid::from_bits(1), &long);
+        assert!(message.encoded_len() < CONTROL_BYTES_MAX);
+        let Some(NodeSaid::Outcome(fields)) = message.said else {
+            panic!("an outcome is written");
+        };
+        let (_, Outcome::Refused { code, message }) = fields.read().unwrap() else {
+            panic!("a refusal is read");
+        };
+        assert_eq!((code.len(), message.chars().count()), (64, 1_024));
+    }
+
+    proptest! {
+        #[test]
+        fn a_command_survives_the_way(
+            id: u128, project: u128, raw in 0..=i64::MAX, ordinal in 0..=ORDINAL_MAX,
+        ) {
+            let event = EventId::from_raw(raw).unwrap();
+            let action = Action::Resend {
+                project: ProjectId::new(Uid::from_bits(project)),
+                delivery: DeliveryKey { event, ordinal },
+            };
+            let id = Uid::from_bits(id);
+            let bytes = command(Command { id, action }).encode_to_vec();
+            let fields = fields_of(ToNode::decode(bytes.as_slice()).unwrap());
+            prop_assert_eq!(fields.read_id(), Ok(id));
+            prop_assert_eq!(fields.read_action(), Ok(action));
+        }
+
+        #[test]
+        fn no_bytes_make_the_readers_panic(bytes: Vec<u8>) {
+            if let Ok(ToNode { said: Some(ControlSaid::Command(fields)) }) = ToNode::decode(bytes.as_slice()) {
+                let _ = (fields.read_id(), fields.read_action());
+            }
+            if let Ok(FromNode { said: Some(NodeSaid::Outcome(fields)) }) = FromNode::decode(bytes.as_slice()) {
+                let _ = fields.read();
+            }
+        }
+    }
+}
