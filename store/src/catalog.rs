@@ -23,6 +23,8 @@ pub(crate) struct Catalog {
     pub(crate) segments: BTreeMap<u32, SegmentFacts>,
     /// Nothing may be deleted any more: the lock is given up.
     pub(crate) is_closed: bool,
+    /// The segment the index reads, which with all later ones has to stay.
+    pub(crate) kept_from: Option<u32>,
 }
 
 impl Catalog {
@@ -53,7 +55,8 @@ impl Catalog {
             let Some(first) = self.segments.first_entry() else {
                 break;
             };
-            if first.get().open > 0 || first.get().newest_ms >= cut_ms {
+            let is_kept = self.kept_from.is_some_and(|from| *first.key() >= from);
+            if is_kept || first.get().open > 0 || first.get().newest_ms >= cut_ms {
                 break;
             }
             let path = dir::segment_path(dir, *first.key());

@@ -51,6 +51,10 @@ pub enum AcceptError {
     /// The log failed or was closed. The event may or may not have been stored.
     #[error("the event log is not available")]
     Unavailable,
+    /// The key is not among the recent ones, and the index is too far behind to say whether it
+    /// was used before that.
+    #[error("whether this idempotency key was used before cannot be told just now, try again")]
+    KeyUnknown,
     /// The event does not fit in a segment.
     #[error("the event takes {bytes} bytes in the log, at most {max} are possible")]
     TooLarge {
@@ -77,6 +81,7 @@ impl AcceptError {
             Self::Overloaded => "overloaded",
             Self::DiskFull => "disk_full",
             Self::Unavailable => "log_unavailable",
+            Self::KeyUnknown => "index_behind",
             Self::TooLarge { .. } => "event_too_large",
             Self::TooManyTargets { .. } => "too_many_targets",
         }
@@ -86,7 +91,7 @@ impl AcceptError {
     #[must_use]
     pub const fn retry_after_s(&self) -> Option<u32> {
         match self {
-            Self::Overloaded => Some(1),
+            Self::Overloaded | Self::KeyUnknown => Some(1),
             Self::DiskFull => Some(30),
             Self::Unavailable => Some(5),
             Self::TooLarge { .. } | Self::TooManyTargets { .. } => None,

@@ -33,6 +33,7 @@ mod codec;
 mod dir;
 mod error;
 mod event;
+mod index;
 mod log;
 mod options;
 mod queue;
@@ -53,6 +54,10 @@ pub use self::codec::{Entry, Located, Malformed, PayloadState};
 pub use self::dir::{Damage, FileError, MetaError};
 pub use self::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError};
 pub use self::event::{Position, StoredEvent, Targets};
+pub use self::index::{
+    DeliveryFilter, DeliveryItem, Direction, EventContent, EventFilter, EventItem, Index,
+    IndexError, IndexStats, LIST_WAIT, OwnerFilter, Page, PageRequest, Progress, Search, Sort,
+};
 pub use self::log::{Accepted, AcceptedSink, LocalLog};
 pub use self::options::{Options, Sync};
 pub use self::read::ReadError;

@@ -4,30 +4,33 @@ mod encode;
 mod open;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use outrider_webhook::event::{Decision, EventFacts, RoutedEvent, Target};
 use outrider_webhook::id::{EventId, ORDINAL_MAX, UidCodec};
 use tokio::sync::{oneshot, watch};
 
-use self::encode::{Encoded, draft_of};
+use self::encode::{Encoded, recorded};
 use self::open::Opened;
 use crate::catalog::{Catalog, SegmentFacts};
 use crate::clock::Clock;
-use crate::codec;
+use crate::codec::{self, Chain, Entry};
 use crate::dir::{FileError, Meta};
 use crate::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError};
 use crate::event::{Position, StoredEvent};
+use crate::index::WeakIndex;
 use crate::options::Options;
 use crate::queue::{Cost, PushError, Queue};
 use crate::read::{ReadError, Reader};
 use crate::record::Record;
 use crate::recover::Recovered;
+use crate::scan::{ScanError, Scanner};
 use crate::spare::Room;
 use crate::stats::{Counter, Counters, Stats};
 use crate::tail::{Check, Tail, TailError};
-use crate::writer::{AcceptOp, Op, RecordOp};
+use crate::writer::{AcceptOp, Op, RECORDS_MAX, RecordOp, Recorded};
 
 /// Bytes of a body from which on encoding is left to a blocking thread.
 const BODY_BYTES_INLINE: usize = 128 << 10;
@@ -63,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) durable: watch::Sender<Position>,
     catalog: Mutex<Catalog>,
     room: Arc<Room>,
+    /// The newest event whose key memory may have let go of; 0 when there is none.
+    keys_gone: AtomicI64,
     fatal: watch::Sender<Option<Arc<FatalError>>>,
 }
 
@@ -77,6 +82,13 @@ impl Shared {
             ..SegmentFacts::default()
         };
         self.catalog().segments.insert(number, facts);
+    }
+
+    /// Says that memory may have let go of the keys of events up to this one.
+    pub(crate) fn keys_gone(&self, through: Option<EventId>) {
+        if let Some(event) = through {
+            self.keys_gone.store(event.raw(), Ordering::Release);
+        }
     }
 
     pub(crate) fn fail(&self, error: FatalError) {
@@ -98,10 +110,14 @@ pub struct LocalLog {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
     reader: Reader,
+    clock: Arc<dyn Clock>,
+    /// Knows the older idempotency keys.
+    index: OnceLock<WeakIndex>,
+    /// Where the log ended when it was opened, and its chain there.
+    opened_at: (Position, Chain),
     uids: UidCodec,
     meta: MetaFacts,
     record_bytes_max: usize,
@@ -114,6 +130,15 @@ struct MetaFacts(Meta);
 impl std::fmt::Debug for MetaFacts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Meta(***)")
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dir = &self.shared.dir;
+        f.debug_struct("Inner")
+            .field("dir", dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,6 +200,7 @@ impl LocalLog {
             });
         }
         refuse_when_full(shared)?;
+        let older = self.older_first(&facts).await?;
         let is_short =
             facts.body.len() <= BODY_BYTES_INLINE && targets.len() <= codec::ACCEPT_TARGETS_MAX;
         let encoded = match is_short {
@@ -202,6 +228,7 @@ impl LocalLog {
             more,
             event: Arc::new(event),
             key,
+            older,
             reply,
         });
         shared
@@ -212,13 +239,39 @@ impl LocalLog {
         replied.await.unwrap_or(Err(AcceptError::Unavailable))
     }
 
+    /// The event that the key belongs to, when that is so old that the writer does not know.
+    async fn older_first(&self, facts: &EventFacts) -> Result<Option<EventId>, AcceptError> {
+        let Some(key) = facts.idempotency_key.as_deref() else {
+            return Ok(None);
+        };
+        let gone = self.inner.shared.keys_gone.load(Ordering::Acquire);
+        let Some(through) = EventId::from_raw(gone).filter(|id| *id > EventId::ZERO) else {
+            return Ok(None);
+        };
+        let Some(index) = self.inner.index.get().and_then(WeakIndex::upgrade) else {
+            return Ok(None);
+        };
+        let found = index.first_with_key(facts.project, key, self.now_ms(), through);
+        found.await.map_err(|error| {
+            tracing::warn!(%error, code = error.code(), "an idempotency key could not be looked up");
+            AcceptError::KeyUnknown
+        })
+    }
+
+    /// From now on older idempotency keys are asked of this index.
+    pub(crate) fn attach(&self, index: WeakIndex) {
+        if self.inner.index.set(index).is_err() {
+            tracing::error!("a log has one index");
+        }
+    }
+
     /// Records what happened. Waits for room in the queue only, not for the sync: an outcome
     /// that is lost to a crash means that the attempt is made again. Cancel-safe.
     ///
     /// # Errors
     /// [`LogClosed`]: the log was closed or has failed.
     pub async fn record(&self, record: Record) -> Result<(), LogClosed> {
-        self.push_record(record, None).await
+        self.push_record(&record, &[], None).await
     }
 
     /// As [`LocalLog::record`], and waits until the record is synced ([`crate::Sync::Off`]: written).
@@ -226,28 +279,41 @@ impl LocalLog {
     /// # Errors
     /// [`LogClosed`]: the log was closed or has failed; the record may be durable or not.
     pub async fn record_synced(&self, record: Record) -> Result<(), LogClosed> {
+        self.record_together(record, &[]).await
+    }
+
+    /// As [`LocalLog::record_synced`], for records that are durable together or not at all: a
+    /// command and its effect. At most [`LocalLog::TOGETHER_MAX`] in all.
+    ///
+    /// # Errors
+    /// [`LogClosed`]: the log was closed or has failed; the records may be durable or not.
+    pub async fn record_together(&self, record: Record, with: &[Record]) -> Result<(), LogClosed> {
+        debug_assert!(with.len() < Self::TOGETHER_MAX, "beyond a group");
         let (synced, is_synced) = oneshot::channel();
-        self.push_record(record, Some(synced)).await?;
+        self.push_record(&record, with, Some(synced)).await?;
         is_synced.await.map_err(|_| LogClosed)
     }
 
+    /// Records that can be made durable together: a group has room for so many.
+    pub const TOGETHER_MAX: usize = RECORDS_MAX;
+
     async fn push_record(
         &self,
-        record: Record,
+        record: &Record,
+        with: &[Record],
         synced: Option<oneshot::Sender<()>>,
     ) -> Result<(), LogClosed> {
         let queue = &self.inner.shared.queue;
-        let (draft, id, effect) = draft_of(&record);
-        drop(record);
+        let what = recorded(record);
+        let with: Vec<Recorded> = with.iter().map(recorded).collect();
         let cost = queue.charge(Cost {
-            records: 1,
-            bytes: draft.len(),
+            records: 1 + with.len(),
+            bytes: with.iter().map(|one| one.draft.len()).sum::<usize>() + what.draft.len(),
         });
         let op = Op::Record(RecordOp {
             cost,
-            draft,
-            id,
-            effect,
+            what,
+            with,
             synced,
         });
         queue.push(cost, op).await.map_err(|_| LogClosed)
@@ -261,6 +327,60 @@ impl LocalLog {
         let inner = Arc::clone(&self.inner);
         let read = tokio::task::spawn_blocking(move || inner.reader.event(position)).await;
         read.unwrap_or(Err(ReadError::Interrupted))
+    }
+
+    /// Reads any record back. Blocks.
+    pub(crate) fn entry(&self, position: Position) -> Result<Entry, ReadError> {
+        self.inner.reader.entry(position)
+    }
+
+    /// A scan of the segments from `from` on; the caller keeps to what is durable.
+    pub(crate) fn scanner(&self, from: Position) -> Result<Scanner, ScanError> {
+        let meta = &self.inner.meta.0;
+        Scanner::new(
+            &self.inner.shared.dir,
+            meta.salt,
+            from,
+            &meta.salvaged,
+            false,
+        )
+    }
+
+    /// What tells this log from every other one.
+    pub(crate) fn identity(&self) -> u64 {
+        self.inner.meta.0.salt
+    }
+
+    /// Where the log ended when it was opened, and its chain there.
+    pub(crate) fn opened_at(&self) -> (Position, Chain) {
+        self.inner.opened_at
+    }
+
+    /// The oldest segment there is.
+    pub(crate) fn first_segment(&self) -> u32 {
+        let catalog = self.inner.shared.catalog();
+        catalog.segments.keys().next().copied().unwrap_or(1)
+    }
+
+    /// From now on retention keeps this segment and all later ones.
+    pub(crate) fn keep_from(&self, segment: u32) {
+        self.inner.shared.catalog().kept_from = Some(segment);
+    }
+
+    /// Bytes of the log between two places; whole segments in between count by their size.
+    pub(crate) fn bytes_between(&self, from: Position, to: Position) -> u64 {
+        if from.segment == to.segment {
+            return to.offset.saturating_sub(from.offset);
+        }
+        let catalog = self.inner.shared.catalog();
+        let between = catalog.segments.range(from.segment..to.segment);
+        let whole: u64 = between.map(|(_, facts)| facts.bytes).sum();
+        (whole + to.offset).saturating_sub(from.offset)
+    }
+
+    /// The log's clock, Unix milliseconds.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.inner.clock.now_ms()
     }
 
     /// Goes through the log from `from` (or its start) to what is durable, and on as it grows.

@@ -39,7 +39,7 @@ pub struct Options {
     /// Free bytes of the volume below which events are refused. `None`: the smaller of 5 % of
     /// the volume and 2 GiB (RULINGS 10).
     pub free_bytes_min: Option<u64>,
-    /// Idempotency keys remembered; the oldest goes first.
+    /// Idempotency keys remembered in memory; older ones are looked up in the index.
     pub idempotency_keys_max: usize,
     /// Start in spite of corruption: damaged groups are reported, skipped and remembered in
     /// `meta.json`. What they held is lost.
@@ -54,6 +54,12 @@ impl Options {
     pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
     /// Default size of a segment: 256 MiB.
     pub const SEGMENT_BYTES: u64 = 256 << 20;
+
+    /// Idempotency keys kept beyond the bound: what waits in the queue, and what the writer has
+    /// taken out of it at once.
+    pub(crate) const fn idempotency_slack(&self) -> usize {
+        2 * self.queue_records + 1_024
+    }
 
     /// The defaults, for a log in `dir` made by node 0.
     #[must_use]

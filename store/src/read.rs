@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::codec::{
-    GROUP_BYTES, GroupHead, Malformed, PREFIX, PayloadCheck, Prefix, RawRecord, Seed, flag, kind,
-    stored_event, targets_of,
+    Entry, GROUP_BYTES, GroupHead, Malformed, PREFIX, PayloadCheck, Prefix, RawRecord, Seed, flag,
+    kind, stored_event, targets_of,
 };
 use crate::dir::{self, FileError};
 use crate::event::{Position, StoredEvent, Targets};
@@ -112,6 +112,30 @@ impl Reader {
             event.targets = self.all_targets(&event, end, total)?;
         }
         Ok(event)
+    }
+
+    /// The record at `position`, whatever it is; of an event all targets. An erased payload
+    /// gives a record without one. Blocks.
+    pub(crate) fn entry(&self, position: Position) -> Result<Entry, ReadError> {
+        let file = self.file(position)?;
+        let bytes = read_record(&file, position).map_err(|error| self.failed(error, position))?;
+        let seed = Seed::new(self.salt, position.segment);
+        let corrupt = |what| ReadError::Corrupt { position, what };
+        let (record, check) = RawRecord::check(&bytes, seed).map_err(corrupt)?;
+        let mut entry = Entry::decode(&record, check, position, &bytes).map_err(corrupt)?;
+        if let Entry::Accept {
+            event,
+            targets_total,
+            is_end: false,
+        } = &mut entry
+        {
+            let end = Position {
+                offset: position.offset + bytes.len() as u64,
+                ..position
+            };
+            event.targets = self.all_targets(event, end, *targets_total)?;
+        }
+        Ok(entry)
     }
 
     fn failed(&self, error: io::Error, position: Position) -> ReadError {

@@ -26,6 +26,16 @@ pub enum DeliveryStatus {
 }
 
 impl DeliveryStatus {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Scheduled,
+        Self::Processing,
+        Self::Retry,
+        Self::Success,
+        Self::Failure,
+        Self::Discarded,
+    ];
+
     /// Whether nothing more happens unless a person asks.
     #[must_use]
     pub const fn is_final(self) -> bool {
@@ -131,6 +141,8 @@ pub struct StateRecord {
     pub status: DeliveryStatus,
     /// When the delivery is due, Unix milliseconds; `None` when the state is final.
     pub next_due_ms: Option<i64>,
+    /// Attempts made so far: what a delivery that is opened again goes on from.
+    pub attempts: u32,
     /// Stable code of the cause.
     pub reason: Option<Box<str>>,
 }

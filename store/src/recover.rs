@@ -21,6 +21,7 @@ use crate::options::Options;
 use crate::record::EndpointStateRecord;
 use crate::scan::{FoundGroup, ScanError, Scanner, Step};
 use crate::segment::HEADER_BYTES;
+use crate::writer::Idempotency;
 
 /// A delivery that is not final.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +123,8 @@ pub(crate) fn recover(
     now_ms: i64,
 ) -> Result<Recovery, ScanError> {
     let started = Instant::now();
-    let mut state = State::new(options.idempotency_keys_max, now_ms);
+    let keys = Idempotency::new(options.idempotency_keys_max, options.idempotency_slack());
+    let mut state = State::new(keys, now_ms);
     let mut walk = Walk {
         resume: Resume::start(),
         segments: Vec::new(),

@@ -3,6 +3,7 @@
 mod accept;
 mod damage;
 mod faults;
+mod index;
 mod recovery;
 mod support;
 mod tail;

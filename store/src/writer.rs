@@ -22,8 +22,9 @@ use outrider_webhook::id::{DeliveryKey, EventId, NodeId};
 use tokio::sync::oneshot;
 
 use self::group::Group;
+pub(crate) use self::group::RECORDS_MAX;
 pub(crate) use self::idempotency::Idempotency;
-pub(crate) use self::op::{AcceptOp, Effect, Op, RecordOp};
+pub(crate) use self::op::{AcceptOp, Effect, Op, RecordOp, Recorded};
 use self::op::{Stop, Waiter};
 use self::open::Change;
 pub(crate) use self::open::{Mixed, OpenDeliveries};
@@ -239,6 +240,7 @@ impl Writer {
         if let Some(first) = op
             .key
             .and_then(|key| self.idempotency.first(key, self.now_ms))
+            .or(op.older)
         {
             return self.repeat(op, first);
         }
@@ -311,18 +313,22 @@ impl Writer {
     }
 
     fn record(&mut self, op: RecordOp) -> Result<(), Stop> {
-        while let Err(stop) = self.place(&op.draft, op.id) {
+        let len = op.with.iter().map(|one| one.draft.len()).sum::<usize>() + op.what.draft.len();
+        while let Err(stop) = self.make_room(len, op.with.len() + 1) {
             match stop {
                 Stop::NoSpace => self.wait_for_space()?,
                 Stop::Fatal(_) => return Err(stop),
             }
         }
-        let change = match op.effect {
-            Some(Effect::Open(key, segment)) => self.open.open(key, segment),
-            Some(Effect::Close(key)) => self.open.close(key),
-            None => Change::None,
-        };
-        self.note(change);
+        for one in std::iter::once(&op.what).chain(&op.with) {
+            self.place(&one.draft, one.id)?;
+            let change = match one.effect {
+                Some(Effect::Open(key, segment)) => self.open.open(key, segment),
+                Some(Effect::Close(key)) => self.open.close(key),
+                None => Change::None,
+            };
+            self.note(change);
+        }
         self.cost.add(op.cost);
         if let Some(synced) = op.synced {
             self.needs_sync = true;
@@ -349,16 +355,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends a record to the group, or to the next one if it does not fit.
-    fn place(&mut self, draft: &Draft, id: i64) -> Result<Position, Stop> {
-        if !self.group.has_room(draft.len()) {
+    /// Ends the group, and the segment, when so many records of so many bytes in all would not
+    /// fit in it. After that they do.
+    fn make_room(&mut self, len: usize, records: usize) -> Result<(), Stop> {
+        if !self.group.has_room(len, records) {
             self.flush()?;
         }
-        let end = self.offset + (self.group.len().max(GROUP_BYTES) + draft.len()) as u64;
+        let end = self.offset + (self.group.len().max(GROUP_BYTES) + len) as u64;
         if end > self.segment.bytes {
             self.flush()?;
             self.roll()?;
         }
+        Ok(())
+    }
+
+    /// Appends a record to the group, or to the next one if it does not fit.
+    fn place(&mut self, draft: &Draft, id: i64) -> Result<Position, Stop> {
+        self.make_room(draft.len(), 1)?;
         if self.group.is_empty() {
             self.now_ms = self.clock.now_ms();
             self.group.begin(

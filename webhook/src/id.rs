@@ -63,6 +63,22 @@ pub struct EventId(i64);
 impl EventId {
     /// The smallest id; no event ever has it.
     pub const ZERO: Self = Self(0);
+    /// The largest id; no event ever has it.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// The first id of a millisecond (Unix): no event accepted in it or later has a smaller one.
+    /// Clamped to what ids can say.
+    #[must_use]
+    pub const fn first_at(unix_ms: i64) -> Self {
+        let ms = unix_ms.saturating_sub(EPOCH_MS);
+        if ms < 0 {
+            Self::ZERO
+        } else if ms >= 1 << 41 {
+            Self::MAX
+        } else {
+            Self(ms << LOW_BITS)
+        }
+    }
 
     /// Takes an id that was written earlier; `None` when negative.
     #[must_use]
@@ -163,6 +179,22 @@ impl UidCodec {
     #[must_use]
     pub fn delivery(&self, key: DeliveryKey) -> Uid {
         self.encode(key.event, key.ordinal.min(ORDINAL_MAX) + 1)
+    }
+
+    /// The public id of an attempt: stateless to make, and looked for among those of its delivery.
+    /// `started_ms` is Unix milliseconds.
+    #[must_use]
+    pub fn attempt(&self, key: DeliveryKey, number: u32, started_ms: i64) -> Uid {
+        let mut mac = self.keyed.clone();
+        mac.update(b"attempt");
+        mac.update(&key.event.raw().to_be_bytes());
+        mac.update(&key.ordinal.to_be_bytes());
+        mac.update(&number.to_be_bytes());
+        mac.update(&started_ms.to_be_bytes());
+        let ms = u128::try_from(started_ms.clamp(0, (1 << 48) - 1)).unwrap_or(0);
+        let digest = mac.finalize().into_bytes();
+        let rest = digest.iter().take(10).fold(0_u128, |rest, byte| (rest << 8) | u128::from(*byte));
+        Uid(Ulid((ms << 80) | rest))
     }
 
     /// What a uid stands for; `None` when it was not made with this key.
@@ -305,6 +337,20 @@ mod tests {
     fn a_uid_of_another_installation_is_refused() {
         let uid = UidCodec::new(&[8; 32]).event(EventId::ZERO.next(NodeId(3), EPOCH_MS + 5));
         assert_eq!(codec().decode(uid), None);
+    }
+
+    #[test]
+    fn attempts_of_a_delivery_have_different_uids_in_the_order_of_time() {
+        let key = |ordinal| DeliveryKey {
+            event: EventId::ZERO.next(NodeId(0), EPOCH_MS + 5),
+            ordinal,
+        };
+        let uid = codec().attempt(key(0), 1, EPOCH_MS + 5);
+        assert_eq!(uid, codec().attempt(key(0), 1, EPOCH_MS + 5));
+        for other in [(key(1), 1, 5), (key(0), 2, 5), (key(0), 1, 6)] {
+            assert_ne!(uid, codec().attempt(other.0, other.1, EPOCH_MS + other.2));
+        }
+        assert!(uid < codec().attempt(key(0), 2, EPOCH_MS + 6));
     }
 
     #[test]

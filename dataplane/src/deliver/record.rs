@@ -51,6 +51,7 @@ pub(super) fn state(
         at_ms: now_ms,
         status,
         next_due_ms: None,
+        attempts: entry.attempts,
         reason: Some(reason.into()),
     })
 }

@@ -58,20 +58,25 @@ pub(crate) fn attempt(record: &AttemptRecord) -> Draft {
 pub(crate) fn state(record: &StateRecord) -> Draft {
     let mut out = draft::begin(kind::STATE, 0, record.key.ordinal, 64);
     put_outcome(&mut out, record.position, record.status, record.next_due_ms);
+    out.put_u32(record.attempts);
     out.put_i64(record.at_ms);
     out.put_option(record.reason.as_deref(), Put::put_text);
     draft::finish(out)
 }
 
-/// What recovery needs of an ATTEMPT or a STATE.
+/// What recovery and index need of an ATTEMPT or a STATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OutcomeHead {
     pub(crate) key: DeliveryKey,
     pub(crate) position: Position,
     pub(crate) status: DeliveryStatus,
     pub(crate) next_due_ms: Option<i64>,
-    /// Number of the attempt; `None` for a STATE.
-    pub(crate) number: Option<u32>,
+    /// Attempts made up to this record, its own included.
+    pub(crate) attempts: u32,
+    /// When the attempt began, or the state was set, Unix milliseconds.
+    pub(crate) at_ms: i64,
+    /// Whether it is an ATTEMPT.
+    pub(crate) is_attempt: bool,
 }
 
 impl OutcomeHead {
@@ -92,17 +97,17 @@ impl OutcomeHead {
         let position = at.position()?;
         let status = DeliveryStatus::from_number(at.u8()?).ok_or(Malformed("delivery status"))?;
         let next_due_ms = at.option(Cursor::i64)?;
-        let number = if is_attempt { Some(at.u32()?) } else { None };
-        Ok((
-            Self {
-                key,
-                position,
-                status,
-                next_due_ms,
-                number,
-            },
-            at,
-        ))
+        let (attempts, at_ms) = (at.u32()?, at.i64()?);
+        let head = Self {
+            key,
+            position,
+            status,
+            next_due_ms,
+            attempts,
+            at_ms,
+            is_attempt,
+        };
+        Ok((head, at))
     }
 }
 
@@ -126,8 +131,8 @@ pub(super) fn decode_attempt(
     let attempt = AttemptRecord {
         key: head.key,
         position: head.position,
-        number: head.number.unwrap_or(0),
-        started_ms: at.i64()?,
+        number: head.attempts,
+        started_ms: head.at_ms,
         duration_us: at.varint()?,
         status: at.option(Cursor::u16)?,
         error: at.option(Cursor::text)?.map(Into::into),
@@ -152,21 +157,15 @@ pub(super) fn decode_attempt(
 
 pub(super) fn decode_state(record: &RawRecord<'_>) -> Result<StateRecord, Malformed> {
     let (head, mut at) = OutcomeHead::take(record)?;
-    let (at_ms, reason) = (at.i64()?, at.option(Cursor::text)?.map(Into::into));
+    let reason = at.option(Cursor::text)?.map(Into::into);
     at.finish()?;
-    let OutcomeHead {
-        key,
-        position,
-        status,
-        next_due_ms,
-        ..
-    } = head;
     Ok(StateRecord {
-        key,
-        position,
-        at_ms,
-        status,
-        next_due_ms,
+        key: head.key,
+        position: head.position,
+        at_ms: head.at_ms,
+        status: head.status,
+        next_due_ms: head.next_due_ms,
+        attempts: head.attempts,
         reason,
     })
 }

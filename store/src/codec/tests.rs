@@ -196,7 +196,7 @@ proptest! {
         let (raw, _) = RawRecord::check(&bytes, SEED).unwrap();
         let head = OutcomeHead::decode(&raw).unwrap();
         prop_assert_eq!((head.key, head.position, head.status), (record.key, record.position, record.result));
-        prop_assert_eq!((head.next_due_ms, head.number), (record.next_due_ms, Some(record.number)));
+        prop_assert_eq!((head.next_due_ms, head.attempts, head.is_attempt), (record.next_due_ms, record.number, true));
         let Entry::Attempt(read) = read(&bytes).unwrap() else { panic!("another kind") };
         prop_assert_eq!(*read, record);
     }
@@ -206,7 +206,7 @@ proptest! {
         key in key(), position in position(), at_ms in any::<i64>(), status in status(),
         next_due_ms in option::of(any::<i64>()), reason in option::of(text()), number in any::<u32>(), revision in any::<u64>(),
     ) {
-        let record = StateRecord { key, position, at_ms, status, next_due_ms, reason };
+        let record = StateRecord { key, position, at_ms, status, next_due_ms, attempts: number, reason };
         let Entry::State(found) = read(&written(&state(&record), key.event.raw())).unwrap() else { panic!("another kind") };
         prop_assert_eq!(found, record);
         let record = StartedRecord { key, position, number, at_ms, revision };

@@ -7,7 +7,7 @@ use crate::codec::{self, Draft, IdemKey};
 use crate::event::{Position, StoredEvent, Targets};
 use crate::queue::Cost;
 use crate::record::{DeliveryStatus, Record};
-use crate::writer::Effect;
+use crate::writer::{Effect, Recorded};
 
 /// An event with its records, ready for the writer.
 pub(super) struct Encoded {
@@ -54,7 +54,12 @@ impl Encoded {
 }
 
 /// The record as bytes, the event it is about, and what it does to a delivery.
-pub(super) fn draft_of(record: &Record) -> (Draft, i64, Option<Effect>) {
+pub(super) fn recorded(record: &Record) -> Recorded {
+    let (draft, id, effect) = parts(record);
+    Recorded { draft, id, effect }
+}
+
+fn parts(record: &Record) -> (Draft, i64, Option<Effect>) {
     match record {
         Record::Attempt(record) => {
             let effect = record

@@ -1,9 +1,10 @@
 //! Opening: lock, meta file, recovery, a segment to go on in, and the writer.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use outrider_webhook::id::UidCodec;
+use outrider_webhook::id::{EventId, UidCodec};
 use tokio::sync::watch;
 
 use super::{AcceptedSink, Inner, MetaFacts, Shared};
@@ -77,7 +78,7 @@ pub(super) fn open(
     .map_err(OpenError::Thread)?;
     let writer = Writer::new(Start {
         shared: Arc::clone(&shared),
-        clock,
+        clock: Arc::clone(&clock),
         sink,
         sync: options.sync,
         node: options.node,
@@ -93,6 +94,9 @@ pub(super) fn open(
     let inner = Inner {
         shared,
         reader: Reader::new(&options.dir, meta.salt),
+        clock,
+        index: OnceLock::new(),
+        opened_at: (resume.end, resume.chain),
         uids: UidCodec::new(&meta.uid_key),
         meta: MetaFacts(meta),
         record_bytes_max: record_bytes_max(options.segment_bytes),
@@ -190,6 +194,7 @@ fn shared(
     counters
         .idempotency_keys
         .set(recovery.state.idempotency.len());
+    let keys_gone = recovery.state.idempotency.gone_through();
     Shared {
         dir: options.dir.clone(),
         queue: Queue::new(options.queue_records, options.queue_bytes),
@@ -197,6 +202,7 @@ fn shared(
         durable: watch::Sender::new(recovery.resume.end),
         catalog: Mutex::new(catalog),
         room: Arc::default(),
+        keys_gone: AtomicI64::new(keys_gone.map_or(0, EventId::raw)),
         fatal: watch::Sender::new(None),
     }
 }

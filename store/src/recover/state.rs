@@ -56,14 +56,14 @@ struct Unfinished {
 }
 
 impl State {
-    pub(crate) fn new(idempotency_keys_max: usize, now_ms: i64) -> Self {
+    pub(crate) fn new(idempotency: Idempotency, now_ms: i64) -> Self {
         Self {
             pending: HashMap::default(),
             reopened: HashMap::default(),
             started: HashMap::default(),
             unfinished: None,
             endpoint_states: HashMap::new(),
-            idempotency: Idempotency::new(idempotency_keys_max),
+            idempotency,
             zeroed: BTreeSet::new(),
             last_id: EventId::ZERO,
             events: 0,
@@ -224,19 +224,19 @@ impl State {
             return;
         }
         if let Some(pending) = self.pending.get_mut(&outcome.key) {
-            pending.attempts = outcome.number.unwrap_or(pending.attempts);
+            pending.attempts = outcome.attempts;
             pending.due_ms = outcome.next_due_ms.unwrap_or(pending.due_ms);
         } else if let Some(reopened) = self.reopened.get_mut(&outcome.key) {
-            reopened.attempts = outcome.number.unwrap_or(reopened.attempts);
+            reopened.attempts = outcome.attempts;
             reopened.due_ms = outcome.next_due_ms.unwrap_or(reopened.due_ms);
-        } else if outcome.number.is_none() && outcome.status != DeliveryStatus::Processing {
+        } else if !outcome.is_attempt && outcome.status != DeliveryStatus::Processing {
             let due_ms = outcome.next_due_ms.unwrap_or(self.now_ms);
             self.reopened.insert(
                 outcome.key,
                 Reopened {
                     position: outcome.position,
                     due_ms,
-                    attempts: 0,
+                    attempts: outcome.attempts,
                 },
             );
         }

@@ -384,6 +384,7 @@ async fn all_sync_settings_keep_everything_over_a_clean_close() {
             at_ms: NOW_MS,
             status: DeliveryStatus::Discarded,
             next_due_ms: None,
+            attempts: 0,
             reason: None,
         });
         log.record_synced(synced).await.unwrap();

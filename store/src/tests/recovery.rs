@@ -21,6 +21,7 @@ fn state(event: &StoredEvent, status: DeliveryStatus, next_due_ms: Option<i64>) 
         at_ms: NOW_MS,
         status,
         next_due_ms,
+        attempts: 0,
         reason: None,
     })
 }

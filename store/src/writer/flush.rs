@@ -74,6 +74,7 @@ impl Writer {
             .counters
             .idempotency_keys
             .set(self.idempotency.len());
+        self.shared.keys_gone(self.idempotency.gone_through());
         self.shared.counters.open_deliveries.set(self.open.len());
     }
 

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::codec::{Chain, Draft, GROUP_BYTES, GroupHead, PREFIX, Seed, chain_of};
 
 /// Records of a group at most.
-pub(super) const RECORDS_MAX: u32 = 512;
+pub(crate) const RECORDS_MAX: usize = 512;
 /// Bytes of a group at most, unless a single record is larger: 4 MiB.
 pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 
@@ -56,9 +56,11 @@ impl Group {
         self.buffer.len()
     }
 
-    /// Whether a record of `len` bytes may still join. The first always may.
-    pub(super) fn has_room(&self, len: usize) -> bool {
-        self.is_empty() || (self.count < RECORDS_MAX && self.buffer.len() + len <= GROUP_BYTES_MAX)
+    /// Whether records of `len` bytes in all may still join. The first always may.
+    pub(super) fn has_room(&self, len: usize, records: usize) -> bool {
+        self.is_empty()
+            || (self.count as usize + records <= RECORDS_MAX
+                && self.buffer.len() + len <= GROUP_BYTES_MAX)
     }
 
     pub(super) fn begin(

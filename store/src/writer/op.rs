@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outrider_webhook::id::DeliveryKey;
+use outrider_webhook::id::{DeliveryKey, EventId};
 use tokio::sync::oneshot;
 
 use crate::codec::{Draft, IdemKey};
@@ -30,6 +30,8 @@ pub(crate) struct AcceptOp {
     /// Nobody else has it yet, so id and place can still be filled in.
     pub(crate) event: Arc<StoredEvent>,
     pub(crate) key: Option<IdemKey>,
+    /// The event with this key, when it is older than the writer remembers.
+    pub(crate) older: Option<EventId>,
     pub(crate) reply: oneshot::Sender<Result<Accepted, AcceptError>>,
 }
 
@@ -37,12 +39,20 @@ pub(crate) struct AcceptOp {
 #[derive(Debug)]
 pub(crate) struct RecordOp {
     pub(crate) cost: Cost,
+    pub(crate) what: Recorded,
+    /// What goes into the same group: all of it is durable, or nothing.
+    pub(crate) with: Vec<Recorded>,
+    /// Told after the sync.
+    pub(crate) synced: Option<oneshot::Sender<()>>,
+}
+
+/// A record that is not an event, encoded.
+#[derive(Debug)]
+pub(crate) struct Recorded {
     pub(crate) draft: Draft,
     /// Id of the event it is about; 0 when there is none.
     pub(crate) id: i64,
     pub(crate) effect: Option<Effect>,
-    /// Told after the sync.
-    pub(crate) synced: Option<oneshot::Sender<()>>,
 }
 
 /// What a record means for a delivery.

@@ -1,0 +1,351 @@
+//! What records mean for the rows, several of them at once: most deliveries are accepted and
+//! finished inside one batch, and then cost one row and no update.
+//!
+//! A final state is final: after it only a STATE opens a delivery again. An attempt recorded
+//! behind it came from a worker that had lost its lease; it is listed and changes nothing else.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use bytes::Bytes;
+use outrider_webhook::event::{Audience, Origin, Target};
+use outrider_webhook::id::{DeliveryKey, EventId};
+use rusqlite::Connection;
+
+use super::IndexError;
+use super::mark::packed;
+use super::names::Names;
+use crate::codec::{
+    AcceptHead, Entry, IdemKey, Malformed, OutcomeHead, PayloadCheck, RawRecord, flag, kind,
+    targets_of,
+};
+use crate::event::Position;
+use crate::record::DeliveryStatus;
+use crate::scan::{FoundGroup, ScanError, for_each_member};
+use crate::writer::Mixed;
+
+/// A new row of `events`.
+#[derive(Debug)]
+pub(super) struct EventRow {
+    pub(super) id: EventId,
+    pub(super) project: i64,
+    pub(super) event_type: i64,
+    pub(super) source: Option<i64>,
+    pub(super) owner: Option<i64>,
+    /// Hash of project and key, and until when it is remembered.
+    pub(super) idempotency: Option<(i64, i64)>,
+    pub(super) first: Option<EventId>,
+    pub(super) place: i64,
+}
+
+/// What becomes of a row of `deliveries`.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// Project and route of a row that is new.
+    pub(super) made: Option<(i64, i64)>,
+    /// The new state; `None` while no record of the batch sets one.
+    pub(super) state: Option<StateChange>,
+    /// Whether a STATE of the batch opens it again, whatever it was before.
+    pub(super) is_reopened: bool,
+    /// Places of the batch's attempts, oldest first.
+    pub(super) attempts: Vec<i64>,
+}
+
+/// A state of a delivery.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StateChange {
+    pub(super) status: DeliveryStatus,
+    pub(super) attempts: u32,
+    pub(super) due_ms: Option<i64>,
+    pub(super) at_ms: i64,
+    /// Place of the STATE that set it; `None` for an attempt.
+    pub(super) state: Option<i64>,
+}
+
+impl Change {
+    fn outcome(&mut self, head: &OutcomeHead, place: i64) {
+        if head.is_attempt {
+            self.attempts.push(place);
+        }
+        let opens = !head.is_attempt && !head.status.is_final();
+        if !opens && self.state.is_some_and(|state| state.status.is_final()) {
+            return;
+        }
+        self.is_reopened |= opens;
+        self.state = Some(StateChange {
+            status: head.status,
+            attempts: head.attempts,
+            due_ms: head.next_due_ms,
+            at_ms: head.at_ms,
+            state: (!head.is_attempt).then_some(place),
+        });
+    }
+}
+
+/// Changes that go into the tables together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) events: Vec<EventRow>,
+    pub(super) deliveries: HashMap<DeliveryKey, Change, BuildHasherDefault<Mixed>>,
+    /// Events whose last target never came: they were not accepted.
+    pub(super) removed: Vec<EventId>,
+    /// Id and time of commands.
+    pub(super) commands: Vec<(u128, i64)>,
+    /// Records folded in.
+    pub(super) records: u64,
+    /// The newest event folded in.
+    pub(super) last_id: EventId,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        Self {
+            events: Vec::new(),
+            deliveries: HashMap::default(),
+            removed: Vec::new(),
+            commands: Vec::new(),
+            records: 0,
+            last_id: EventId::ZERO,
+        }
+    }
+
+    /// Rows that are waiting to be written.
+    pub(super) fn rows(&self) -> usize {
+        self.events.len() + self.deliveries.len() + self.commands.len()
+    }
+
+    fn remove(&mut self, event: EventId) {
+        self.events.retain(|row| row.id != event);
+        self.deliveries.retain(|key, _| key.event != event);
+        self.removed.push(event);
+    }
+}
+
+/// An event whose last TARGETS record has not come yet.
+#[derive(Debug)]
+struct Unfinished {
+    event: EventId,
+    project: i64,
+    next: u32,
+}
+
+/// Folds groups into batches.
+#[derive(Debug, Default)]
+pub(super) struct Fold {
+    unfinished: Option<Unfinished>,
+}
+
+impl Fold {
+    /// Whether what was folded so far may be committed: every event in it is whole.
+    pub(super) fn is_whole(&self) -> bool {
+        self.unfinished.is_none()
+    }
+
+    /// Folds a whole group in.
+    pub(super) fn group(
+        &mut self,
+        (connection, names): (&Connection, &mut Names),
+        group: &[u8],
+        found: &FoundGroup,
+        batch: &mut Batch,
+    ) -> Result<(), IndexError> {
+        for_each_member(group, |offset, bytes, _| {
+            let position = Position {
+                offset: found.start.offset + offset as u64,
+                ..found.start
+            };
+            let record = RawRecord::trust(bytes).map_err(corrupt(position))?;
+            batch.records += 1;
+            self.record((connection, &mut *names), &record, position, batch)
+        })
+    }
+
+    fn record(
+        &mut self,
+        names: (&Connection, &mut Names),
+        record: &RawRecord<'_>,
+        position: Position,
+        batch: &mut Batch,
+    ) -> Result<(), IndexError> {
+        if record.prefix.kind != kind::TARGETS
+            && let Some(unfinished) = self.unfinished.take()
+        {
+            batch.remove(unfinished.event);
+        }
+        match record.prefix.kind {
+            kind::ACCEPT => self.accept(names, record, position, batch),
+            kind::TARGETS => self.targets(names, record, position, batch),
+            kind::ATTEMPT | kind::STATE => {
+                let head = OutcomeHead::decode(record).map_err(corrupt(position))?;
+                let change = batch.deliveries.entry(head.key).or_default();
+                change.outcome(&head, packed(position));
+                Ok(())
+            }
+            kind::DUPLICATE | kind::COMMAND | kind::STARTED => {
+                let entry = Entry::decode(record, PayloadCheck::Intact, position, &Bytes::new());
+                small(names, entry.map_err(corrupt(position))?, position, batch)
+            }
+            _ => Ok(()), // what only recovery needs, or a later version
+        }
+    }
+
+    fn accept(
+        &mut self,
+        (connection, names): (&Connection, &mut Names),
+        record: &RawRecord<'_>,
+        position: Position,
+        batch: &mut Batch,
+    ) -> Result<(), IndexError> {
+        let head = AcceptHead::decode(record).map_err(corrupt(position))?;
+        let project = names.project(connection, head.project)?;
+        batch.last_id = batch.last_id.max(head.id);
+        let owner = match &head.audience {
+            Audience::Owner(owner) => Some(names.owner(connection, head.project, owner)?),
+            Audience::Source(_) | Audience::Endpoint(_) => None,
+        };
+        let expires_ms = head.id.unix_ms().saturating_add(head.window_ms);
+        batch.events.push(EventRow {
+            id: head.id,
+            project,
+            event_type: names.event_type(connection, head.project, head.event_type)?,
+            source: source(connection, names, head.origin)?,
+            owner,
+            idempotency: head
+                .idempotency
+                .map(|(key, _)| (first_word(key), expires_ms)),
+            first: None,
+            place: packed(position),
+        });
+        self.unfinished = (!head.is_end).then_some(Unfinished {
+            event: head.id,
+            project,
+            next: 0,
+        });
+        let key = |ordinal| DeliveryKey {
+            event: head.id,
+            ordinal,
+        };
+        for (ordinal, target) in (0_u32..).zip(&head.targets) {
+            let change = made(connection, names, project, key(ordinal), target)?;
+            batch.deliveries.insert(key(ordinal), change);
+        }
+        if let Some(unfinished) = &mut self.unfinished {
+            unfinished.next = u32::try_from(head.targets.len()).unwrap_or(u32::MAX);
+        }
+        Ok(())
+    }
+
+    fn targets(
+        &mut self,
+        (connection, names): (&Connection, &mut Names),
+        record: &RawRecord<'_>,
+        position: Position,
+        batch: &mut Batch,
+    ) -> Result<(), IndexError> {
+        let Some(unfinished) = &mut self.unfinished else {
+            return Ok(()); // of an event that was given up
+        };
+        let first = record.prefix.ordinal;
+        if record.prefix.id != unfinished.event.raw() || first != unfinished.next {
+            return Ok(());
+        }
+        let targets = targets_of(record).map_err(corrupt(position))?;
+        for (ordinal, target) in (first..).zip(&targets) {
+            let key = DeliveryKey {
+                event: unfinished.event,
+                ordinal,
+            };
+            let change = made(connection, names, unfinished.project, key, target)?;
+            batch.deliveries.insert(key, change);
+            unfinished.next = ordinal.saturating_add(1);
+        }
+        if record.prefix.has(flag::END) {
+            self.unfinished = None;
+        }
+        Ok(())
+    }
+}
+
+/// A row as it is when its event was accepted.
+fn made(
+    connection: &Connection,
+    names: &mut Names,
+    project: i64,
+    key: DeliveryKey,
+    target: &Target,
+) -> Result<Change, IndexError> {
+    let route = names.route(connection, target.endpoint, target.subscription)?;
+    let at_ms = key.event.unix_ms();
+    let state = StateChange {
+        status: DeliveryStatus::Scheduled,
+        attempts: 0,
+        due_ms: Some(at_ms),
+        at_ms,
+        state: None,
+    };
+    Ok(Change {
+        made: Some((project, route)),
+        state: Some(state),
+        ..Change::default()
+    })
+}
+
+/// The kinds that are rare.
+fn small(
+    (connection, names): (&Connection, &mut Names),
+    entry: Entry,
+    position: Position,
+    batch: &mut Batch,
+) -> Result<(), IndexError> {
+    match entry {
+        Entry::Duplicate(record) => batch.events.push(EventRow {
+            id: record.id,
+            project: names.project(connection, record.project)?,
+            event_type: names.event_type(connection, record.project, &record.event_type)?,
+            source: source(connection, names, record.origin)?,
+            owner: None,
+            idempotency: Some((
+                first_word(IdemKey::new(record.project, &record.idempotency_key)),
+                i64::MIN, // the first event remembers the key, its repeats do not
+            )),
+            first: Some(record.first),
+            place: packed(position),
+        }),
+        Entry::Command(record) => batch.commands.push((record.id, record.at_ms)),
+        Entry::Started(record) => {
+            let change = batch.deliveries.entry(record.key).or_default();
+            let is_final = change.state.is_some_and(|state| state.status.is_final());
+            if !is_final {
+                change.state = Some(StateChange {
+                    status: DeliveryStatus::Processing,
+                    attempts: record.number.saturating_sub(1),
+                    due_ms: None,
+                    at_ms: record.at_ms,
+                    state: None,
+                });
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn source(
+    connection: &Connection,
+    names: &mut Names,
+    origin: Origin,
+) -> Result<Option<i64>, IndexError> {
+    match origin {
+        Origin::Api => Ok(None),
+        Origin::Source(source) => names.source(connection, source).map(Some),
+    }
+}
+
+/// What the table keeps of a key's hash.
+pub(super) fn first_word(key: IdemKey) -> i64 {
+    key.0[0].cast_signed()
+}
+
+fn corrupt(position: Position) -> impl Fn(Malformed) -> IndexError {
+    move |what| ScanError::Corrupt { position, what }.into()
+}

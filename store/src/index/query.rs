@@ -1,0 +1,72 @@
+//! Lists: which rows, in which order, by which index.
+//!
+//! One condition picks the index that is walked, the others are looked at row by row. Where a
+//! condition has several values, one walk per value is merged, so a page costs a page whatever
+//! the order of the rows in the table. A walk looks at so many rows only, and then says where to
+//! go on: a rare combination cannot hold a reader.
+
+pub(super) mod deliveries;
+pub(super) mod events;
+mod search;
+mod walk;
+
+use outrider_webhook::id::{EndpointId, EventId, ProjectId, SourceId, SubscriptionId};
+
+pub use self::search::Search;
+use crate::record::DeliveryStatus;
+
+/// Work of one page at most: a row looked at counts 1, a record read for a search counts more.
+const WORK_MAX: u32 = 10_000;
+
+/// Which events. Empty lists and `None` mean all.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Of this project; required.
+    pub project: Option<ProjectId>,
+    /// That came from one of these.
+    pub sources: Vec<SourceId>,
+    /// That were routed to one of these.
+    pub endpoints: Vec<EndpointId>,
+    /// That were for an owner.
+    pub owner: Option<OwnerFilter>,
+    /// With this idempotency key, repeats too.
+    pub idempotency_key: Option<String>,
+    /// From this id on.
+    pub from: Option<EventId>,
+    /// Up to this id.
+    pub to: Option<EventId>,
+    /// That a search finds.
+    pub search: Option<Search>,
+}
+
+/// Events for an owner: fanned out to him, or routed to one of his endpoints.
+#[derive(Debug, Clone)]
+pub struct OwnerFilter {
+    /// The owner id.
+    pub owner: String,
+    /// His endpoints.
+    pub endpoints: Vec<EndpointId>,
+}
+
+/// Which deliveries. Empty lists and `None` mean all.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryFilter {
+    /// Of this project; required.
+    pub project: Option<ProjectId>,
+    /// To one of these.
+    pub endpoints: Vec<EndpointId>,
+    /// Of this subscription.
+    pub subscription: Option<SubscriptionId>,
+    /// Of this event.
+    pub event: Option<EventId>,
+    /// Of events with this idempotency key.
+    pub idempotency_key: Option<String>,
+    /// Of events of this type.
+    pub event_type: Option<String>,
+    /// In one of these states.
+    pub statuses: Vec<DeliveryStatus>,
+    /// Of events from this id on.
+    pub from: Option<EventId>,
+    /// Of events up to this id.
+    pub to: Option<EventId>,
+}

@@ -1,0 +1,519 @@
+//! The list of deliveries, one by its key, and the attempts of one.
+
+use outrider_webhook::id::{DeliveryKey, EventId, ProjectId};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::DeliveryFilter;
+use super::events;
+use super::walk::{Found, Walk, Walked, direction, page, walk};
+use crate::codec::IdemKey;
+use crate::event::Position;
+use crate::index::fold::first_word;
+use crate::index::mark::unpacked;
+use crate::index::names::{self, Kind};
+use crate::index::{DeliveryItem, Index, IndexError, LIST_WAIT, Page, PageRequest, items};
+use crate::record::{AttemptRecord, DeliveryStatus};
+
+/// Rows counted of each condition, to find out which is the narrowest.
+const COUNTED_MAX: i64 = 1_000;
+/// Events with one idempotency key that are looked at.
+const REPEATS_MAX: i64 = 1_000;
+
+/// A row of `deliveries`, with the place of its event.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::index) struct DeliveryRow {
+    pub(in crate::index) key: DeliveryKey,
+    project: i64,
+    route: i64,
+    pub(in crate::index) status: DeliveryStatus,
+    pub(in crate::index) attempts: u32,
+    pub(in crate::index) due_ms: Option<i64>,
+    pub(in crate::index) at_ms: i64,
+    /// Place of the newest ATTEMPT.
+    pub(in crate::index) attempt: Option<Position>,
+    /// Place of a STATE that came after it.
+    pub(in crate::index) state: Option<Position>,
+}
+
+const COLUMNS: &str =
+    "d.event, d.ordinal, d.project, d.route, d.status, d.attempts, d.due, d.at, d.attempt, d.state";
+
+impl Found for DeliveryRow {
+    type Key = DeliveryKey;
+
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            key: DeliveryKey {
+                event: EventId::from_raw(row.get(0)?).unwrap_or(EventId::ZERO),
+                ordinal: row.get(1)?,
+            },
+            project: row.get(2)?,
+            route: row.get(3)?,
+            status: DeliveryStatus::from_number(row.get(4)?).unwrap_or(DeliveryStatus::Scheduled),
+            attempts: row.get(5)?,
+            due_ms: row.get(6)?,
+            at_ms: row.get(7)?,
+            attempt: row.get::<_, Option<i64>>(8)?.map(unpacked),
+            state: row.get::<_, Option<i64>>(9)?.map(unpacked),
+        })
+    }
+
+    fn key(&self) -> DeliveryKey {
+        self.key
+    }
+}
+
+impl Index {
+    /// A page of deliveries, and how far the index was behind if it did not catch up in time,
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        request: PageRequest<DeliveryKey>,
+    ) -> Result<(Page<DeliveryItem, DeliveryKey>, Option<u64>), IndexError> {
+        let lag = self.catch_up(LIST_WAIT).await;
+        let page = self
+            .read(move |connection, log| {
+                let found = list(connection, &filter, &request)?;
+                items::deliveries(connection, log, found)
+            })
+            .await?;
+        Ok((page, lag))
+    }
+
+    /// A delivery; `None` when there is none in the project.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn delivery(
+        &self,
+        project: ProjectId,
+        key: DeliveryKey,
+    ) -> Result<Option<DeliveryItem>, IndexError> {
+        self.caught_up().await?;
+        self.read(
+            move |connection, log| match one(connection, project, key)? {
+                Some(row) => items::delivery(connection, log, &row),
+                None => Ok(None),
+            },
+        )
+        .await
+    }
+
+    /// All attempts of a delivery, oldest first; `None` when there is no such delivery in the
+    /// project.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn attempts(
+        &self,
+        project: ProjectId,
+        key: DeliveryKey,
+    ) -> Result<Option<Vec<AttemptRecord>>, IndexError> {
+        self.caught_up().await?;
+        self.read(
+            move |connection, log| match one(connection, project, key)? {
+                Some(row) => items::attempts(log, &attempt_places(connection, &row)?).map(Some),
+                None => Ok(None),
+            },
+        )
+        .await
+    }
+
+    /// Whether a command was carried out.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn has_command(&self, id: u128) -> Result<bool, IndexError> {
+        self.caught_up().await?;
+        self.read(move |connection, _| {
+            let found = connection
+                .prepare_cached("SELECT 1 FROM commands WHERE id = ?1")?
+                .exists([id.to_be_bytes()])?;
+            Ok(found)
+        })
+        .await
+    }
+}
+
+fn one(
+    connection: &Connection,
+    project: ProjectId,
+    key: DeliveryKey,
+) -> Result<Option<DeliveryRow>, IndexError> {
+    let Some(number) = names::find(connection, Kind::Project, project, "")? else {
+        return Ok(None);
+    };
+    let sql = format!("SELECT {COLUMNS} FROM deliveries d WHERE event = ?1 AND ordinal = ?2");
+    let row = connection
+        .prepare_cached(&sql)?
+        .query_row((key.event.raw(), key.ordinal), DeliveryRow::read)
+        .optional()?;
+    Ok(row.filter(|row| row.project == number))
+}
+
+fn attempt_places(connection: &Connection, row: &DeliveryRow) -> Result<Vec<Position>, IndexError> {
+    let sql = "SELECT place FROM attempts WHERE event = ?1 AND ordinal = ?2 ORDER BY place";
+    let mut statement = connection.prepare_cached(sql)?;
+    let older = statement.query_map((row.key.event.raw(), row.key.ordinal), |row| {
+        row.get::<_, i64>(0).map(unpacked)
+    })?;
+    let mut places = older.collect::<Result<Vec<_>, _>>()?;
+    places.extend(row.attempt);
+    Ok(places)
+}
+
+fn list(
+    connection: &Connection,
+    filter: &DeliveryFilter,
+    request: &PageRequest<DeliveryKey>,
+) -> Result<Page<DeliveryRow, DeliveryKey>, IndexError> {
+    let Some(plan) = Plan::make(connection, filter)? else {
+        return Ok(Page::default());
+    };
+    page(request, |from, is_backwards, limit| {
+        plan.walk(connection, from, is_backwards, limit)
+    })
+}
+
+/// The condition whose index is walked.
+enum Driver {
+    Events(Vec<i64>),
+    Routes(Vec<i64>),
+    Statuses(Vec<i64>),
+    EventType(i64),
+}
+
+/// A filter with its names as numbers.
+struct Plan {
+    project: i64,
+    driver: Driver,
+    events: Option<Vec<i64>>,
+    routes: Option<Vec<i64>>,
+    statuses: Vec<i64>,
+    event_type: Option<i64>,
+    from: EventId,
+    to: EventId,
+}
+
+impl Plan {
+    /// `None` when no delivery can match.
+    fn make(connection: &Connection, filter: &DeliveryFilter) -> Result<Option<Self>, IndexError> {
+        let Some(of) = filter.project else {
+            return Ok(None);
+        };
+        let Some(project) = names::find(connection, Kind::Project, of, "")? else {
+            return Ok(None);
+        };
+        let event_type = match &filter.event_type {
+            None => None,
+            Some(name) => match names::find(connection, Kind::EventType, of, name)? {
+                None => return Ok(None),
+                known => known,
+            },
+        };
+        let mut plan = Self {
+            project,
+            driver: Driver::Events(Vec::new()),
+            events: events_of(connection, of, filter)?,
+            routes: routes_of(connection, filter)?,
+            statuses: statuses(filter),
+            event_type,
+            from: filter.from.unwrap_or(EventId::ZERO),
+            to: filter.to.unwrap_or(EventId::MAX),
+        };
+        plan.driver = plan.narrowest(connection)?;
+        Ok(Some(plan))
+    }
+
+    /// Events are few. Of the others the one with the fewest rows, as far as they are counted.
+    fn narrowest(&self, connection: &Connection) -> Result<Driver, IndexError> {
+        if let Some(events) = &self.events {
+            return Ok(Driver::Events(events.clone()));
+        }
+        let mut candidates = Vec::new();
+        if let Some(routes) = &self.routes {
+            let sql = "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE route = ?1 LIMIT ?2)";
+            candidates.push((
+                count(connection, sql, routes)?,
+                Driver::Routes(routes.clone()),
+            ));
+        }
+        if let Some(name) = self.event_type {
+            let sql = "SELECT count(*) FROM (SELECT 1 FROM events WHERE type = ?1 LIMIT ?2)";
+            candidates.push((count(connection, sql, &[name])?, Driver::EventType(name)));
+        }
+        if candidates.is_empty() || self.statuses.len() < DeliveryStatus::ALL.len() {
+            let sql = "SELECT count(*) FROM
+                (SELECT 1 FROM deliveries WHERE project = ?3 AND status = ?1 LIMIT ?2)";
+            let rows = count_in(connection, sql, &self.statuses, self.project)?;
+            candidates.push((rows, Driver::Statuses(self.statuses.clone())));
+        }
+        let narrowest = candidates.into_iter().min_by_key(|(rows, _)| *rows);
+        Ok(narrowest.map_or(Driver::Events(Vec::new()), |(_, driver)| driver))
+    }
+
+    fn walk(
+        &self,
+        connection: &Connection,
+        from: Option<DeliveryKey>,
+        is_backwards: bool,
+        limit: usize,
+    ) -> Result<Walked<DeliveryRow>, IndexError> {
+        let mut walks = self.walks(connection, from, is_backwards)?;
+        walk(&mut walks, is_backwards, limit, |row: &DeliveryRow, _| {
+            self.matches(connection, row)
+        })
+    }
+
+    fn walks<'c>(
+        &self,
+        connection: &'c Connection,
+        cursor: Option<DeliveryKey>,
+        is_backwards: bool,
+    ) -> Result<Vec<Walk<'c>>, IndexError> {
+        let range = self.range(cursor, is_backwards);
+        let walk = |sql: &str, parameters: Vec<i64>| -> Result<Walk<'c>, IndexError> {
+            Ok(Walk {
+                statement: connection.prepare_cached(sql)?,
+                parameters,
+            })
+        };
+        let within = |event: &i64| {
+            let (low, high) = range.ordinals(*event);
+            walk(&by_event(is_backwards), vec![*event, low, high])
+        };
+        let each = |sql: String, values: &[i64]| -> Result<Vec<Walk<'c>>, IndexError> {
+            let one = |value: &i64| walk(&sql, range.parameters(*value));
+            values.iter().map(one).collect()
+        };
+        match &self.driver {
+            Driver::Events(events) => events.iter().map(within).collect(),
+            Driver::Routes(routes) => {
+                let index = "INDEXED BY deliveries_by_route";
+                each(by(index, "route = ?1", is_backwards), routes)
+            }
+            Driver::Statuses(statuses) => {
+                let index = "INDEXED BY deliveries_by_status";
+                let condition = format!("project = {} AND status = ?1", self.project);
+                each(by(index, &condition, is_backwards), statuses)
+            }
+            Driver::EventType(name) => {
+                // The event that the cursor is in the middle of is walked by itself.
+                let own = cursor.map(|cursor| cursor.event.raw());
+                let mut walks = match own {
+                    Some(event) if self.is_of_type(connection, event, *name)? => {
+                        vec![within(&event)?]
+                    }
+                    _ => Vec::new(),
+                };
+                let (low, high) = range.events_beside(own);
+                walks.push(walk(&by_type(is_backwards), vec![*name, low, high])?);
+                Ok(walks)
+            }
+        }
+    }
+
+    /// The keys that a walk may meet.
+    fn range(&self, cursor: Option<DeliveryKey>, is_backwards: bool) -> Range {
+        let low = DeliveryKey {
+            event: self.from,
+            ordinal: 0,
+        };
+        let high = DeliveryKey {
+            event: self.to,
+            ordinal: u32::MAX,
+        };
+        match (cursor, is_backwards) {
+            (None, _) => Range { low, high },
+            (Some(cursor), true) => Range {
+                low,
+                high: high.min(cursor),
+            },
+            (Some(cursor), false) => Range {
+                low: low.max(cursor),
+                high,
+            },
+        }
+    }
+
+    fn is_of_type(
+        &self,
+        connection: &Connection,
+        event: i64,
+        name: i64,
+    ) -> Result<bool, IndexError> {
+        let id = EventId::from_raw(event).unwrap_or(EventId::ZERO);
+        Ok(events::one(connection, id)?.is_some_and(|event| event.event_type == name))
+    }
+
+    fn matches(&self, connection: &Connection, row: &DeliveryRow) -> Result<bool, IndexError> {
+        let is_wanted = row.project == self.project
+            && (self.from..=self.to).contains(&row.key.event)
+            && self.statuses.contains(&i64::from(row.status.number()))
+            && self
+                .routes
+                .as_ref()
+                .is_none_or(|routes| routes.contains(&row.route));
+        if !is_wanted {
+            return Ok(false);
+        }
+        match (self.event_type, &self.driver) {
+            (None, _) | (_, Driver::EventType(_)) => Ok(true),
+            (Some(wanted), _) => self.is_of_type(connection, row.key.event.raw(), wanted),
+        }
+    }
+}
+
+/// Keys from one to another, both included.
+struct Range {
+    low: DeliveryKey,
+    high: DeliveryKey,
+}
+
+impl Range {
+    /// A value and the bounds, as the statements have them.
+    fn parameters(&self, value: i64) -> Vec<i64> {
+        let Self { low, high } = self;
+        vec![
+            value,
+            low.event.raw(),
+            low.ordinal.into(),
+            high.event.raw(),
+            high.ordinal.into(),
+        ]
+    }
+
+    /// The ordinals of one event; none when the event is outside.
+    fn ordinals(&self, event: i64) -> (i64, i64) {
+        let Self { low, high } = self;
+        let (first, last) = (low.event.raw(), high.event.raw());
+        if event < first || event > last {
+            return (1, 0);
+        }
+        let from = if event == first { low.ordinal } else { 0 };
+        let to = if event == last {
+            high.ordinal
+        } else {
+            u32::MAX
+        };
+        (from.into(), to.into())
+    }
+
+    /// The events, without the one at the end where the cursor is.
+    fn events_beside(&self, own: Option<i64>) -> (i64, i64) {
+        let (low, high) = (self.low.event.raw(), self.high.event.raw());
+        match own {
+            Some(own) if own == high => (low, high.saturating_sub(1)),
+            Some(own) if own == low => (low.saturating_add(1), high),
+            _ => (low, high),
+        }
+    }
+}
+
+/// Row values make one range of event and ordinal, so that a cursor in the middle of an event
+/// with a million deliveries costs no more than any other.
+fn by(index: &str, condition: &str, is_backwards: bool) -> String {
+    let direction = direction(is_backwards);
+    format!(
+        "SELECT {COLUMNS} FROM deliveries d {index} WHERE {condition}
+         AND (event, ordinal) >= (?2, ?3) AND (event, ordinal) <= (?4, ?5)
+         ORDER BY event {direction}, ordinal {direction}"
+    )
+}
+
+fn by_event(is_backwards: bool) -> String {
+    let direction = direction(is_backwards);
+    format!(
+        "SELECT {COLUMNS} FROM deliveries d WHERE event = ?1
+         AND ordinal >= ?2 AND ordinal <= ?3 ORDER BY ordinal {direction}"
+    )
+}
+
+fn by_type(is_backwards: bool) -> String {
+    let direction = direction(is_backwards);
+    format!(
+        "SELECT {COLUMNS} FROM events e INDEXED BY events_by_type
+         CROSS JOIN deliveries d ON d.event = e.id
+         WHERE e.type = ?1 AND e.id >= ?2 AND e.id <= ?3
+         ORDER BY e.id {direction}, d.ordinal {direction}"
+    )
+}
+
+/// The events that are named, by id or by key; `None` when the filter names none.
+fn events_of(
+    connection: &Connection,
+    project: ProjectId,
+    filter: &DeliveryFilter,
+) -> Result<Option<Vec<i64>>, IndexError> {
+    let by_key = match &filter.idempotency_key {
+        None => None,
+        Some(key) => {
+            let word = first_word(IdemKey::new(project, key));
+            let sql = "SELECT id FROM events WHERE idem = ?1 ORDER BY id DESC LIMIT ?2";
+            let mut statement = connection.prepare_cached(sql)?;
+            let ids = statement.query_map((word, REPEATS_MAX), |row| row.get(0))?;
+            Some(ids.collect::<Result<Vec<i64>, _>>()?)
+        }
+    };
+    Ok(match (filter.event.map(EventId::raw), by_key) {
+        (None, by_key) => by_key,
+        (Some(event), None) => Some(vec![event]),
+        (Some(event), Some(ids)) => Some(ids.into_iter().filter(|id| *id == event).collect()),
+    })
+}
+
+fn routes_of(
+    connection: &Connection,
+    filter: &DeliveryFilter,
+) -> Result<Option<Vec<i64>>, IndexError> {
+    let to = match filter.endpoints.is_empty() {
+        true => None,
+        false => Some(events::routes_to_any(connection, &filter.endpoints)?),
+    };
+    let Some(subscription) = filter.subscription else {
+        return Ok(to);
+    };
+    let mut of = names::routes_of(connection, subscription)?;
+    if let Some(to) = to {
+        of.retain(|route| to.contains(route));
+    }
+    Ok(Some(of))
+}
+
+fn statuses(filter: &DeliveryFilter) -> Vec<i64> {
+    let wanted = match filter.statuses.is_empty() {
+        true => DeliveryStatus::ALL.as_slice(),
+        false => &filter.statuses,
+    };
+    let mut numbers: Vec<i64> = wanted.iter().map(|one| i64::from(one.number())).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+fn count(connection: &Connection, sql: &str, values: &[i64]) -> Result<i64, IndexError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut sum = 0;
+    for value in values {
+        sum += statement.query_row((value, COUNTED_MAX), |row| row.get::<_, i64>(0))?;
+    }
+    Ok(sum)
+}
+
+fn count_in(
+    connection: &Connection,
+    sql: &str,
+    values: &[i64],
+    project: i64,
+) -> Result<i64, IndexError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut sum = 0;
+    for value in values {
+        sum += statement.query_row((value, COUNTED_MAX, project), |row| row.get::<_, i64>(0))?;
+    }
+    Ok(sum)
+}

@@ -1,0 +1,325 @@
+//! The list of events, and one by its id.
+
+use outrider_webhook::id::{EndpointId, EventId, ProjectId, SourceId};
+use rusqlite::{Connection, Row};
+
+use super::search::Prepared;
+use super::walk::{Found, Walk, Walked, Work, direction, page, walk};
+use super::{EventFilter, OwnerFilter};
+use crate::codec::IdemKey;
+use crate::event::Position;
+use crate::index::EventItem;
+use crate::index::fold::first_word;
+use crate::index::mark::unpacked;
+use crate::index::names::{self, Kind};
+use crate::index::{Index, IndexError, LIST_WAIT, Page, PageRequest, items};
+use crate::log::LocalLog;
+
+/// A row of `events`.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::index) struct EventRow {
+    pub(in crate::index) id: EventId,
+    project: i64,
+    pub(super) event_type: i64,
+    pub(super) source: Option<i64>,
+    owner: Option<i64>,
+    pub(super) idem: Option<i64>,
+    pub(in crate::index) place: Position,
+}
+
+const COLUMNS: &str = "e.id, e.project, e.type, e.source, e.owner, e.idem, e.place";
+
+impl Found for EventRow {
+    type Key = EventId;
+
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            id: EventId::from_raw(row.get(0)?).unwrap_or(EventId::ZERO),
+            project: row.get(1)?,
+            event_type: row.get(2)?,
+            source: row.get(3)?,
+            owner: row.get(4)?,
+            idem: row.get(5)?,
+            place: unpacked(row.get(6)?),
+        })
+    }
+
+    fn key(&self) -> EventId {
+        self.id
+    }
+}
+
+impl Index {
+    /// A page of events, and how far the index was behind if it did not catch up in time,
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn events(
+        &self,
+        filter: EventFilter,
+        request: PageRequest<EventId>,
+    ) -> Result<(Page<EventItem, EventId>, Option<u64>), IndexError> {
+        let lag = self.catch_up(LIST_WAIT).await;
+        let page = self
+            .read(move |connection, log| {
+                let found = list(connection, log, &filter, &request)?;
+                items::events(log, found)
+            })
+            .await?;
+        Ok((page, lag))
+    }
+
+    /// An event or a repeat of one; `None` when there is none in the project.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn event(
+        &self,
+        project: ProjectId,
+        id: EventId,
+    ) -> Result<Option<EventItem>, IndexError> {
+        self.caught_up().await?;
+        self.read(move |connection, log| {
+            let Some(number) = names::find(connection, Kind::Project, project, "")? else {
+                return Ok(None);
+            };
+            match one(connection, id)?.filter(|row| row.project == number) {
+                Some(row) => items::event(log, &row),
+                None => Ok(None),
+            }
+        })
+        .await
+    }
+}
+
+/// The row of an event.
+pub(in crate::index) fn one(
+    connection: &Connection,
+    id: EventId,
+) -> Result<Option<EventRow>, IndexError> {
+    let sql = format!("SELECT {COLUMNS} FROM events e WHERE e.id = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([id.raw()])?;
+    Ok(rows.next()?.map(EventRow::read).transpose()?)
+}
+
+fn list(
+    connection: &Connection,
+    log: &LocalLog,
+    filter: &EventFilter,
+    request: &PageRequest<EventId>,
+) -> Result<Page<EventRow, EventId>, IndexError> {
+    let Some(plan) = Plan::make(connection, filter)? else {
+        return Ok(Page::default());
+    };
+    page(request, |from, is_backwards, limit| {
+        plan.walk(connection, log, from, is_backwards, limit)
+    })
+}
+
+/// The condition whose index is walked.
+enum Driver {
+    Project(i64),
+    /// Column and values.
+    Column(&'static str, Vec<i64>),
+    Routes(Vec<i64>),
+    /// Fanned out to an owner, or routed to his endpoints.
+    Owner(Option<i64>, Vec<i64>),
+}
+
+/// A filter with its names as numbers.
+struct Plan {
+    project: i64,
+    driver: Driver,
+    sources: Option<Vec<i64>>,
+    routes: Option<Vec<i64>>,
+    owner: Option<(Option<i64>, Vec<i64>)>,
+    idem: Option<i64>,
+    from: EventId,
+    to: EventId,
+    search: Option<Prepared>,
+}
+
+impl Plan {
+    /// `None` when no event can match.
+    fn make(connection: &Connection, filter: &EventFilter) -> Result<Option<Self>, IndexError> {
+        let Some(of) = filter.project else {
+            return Ok(None);
+        };
+        let Some(project) = names::find(connection, Kind::Project, of, "")? else {
+            return Ok(None);
+        };
+        let sources = match filter.sources.is_empty() {
+            true => None,
+            false => Some(source_numbers(connection, &filter.sources)?),
+        };
+        let routes = match filter.endpoints.is_empty() {
+            true => None,
+            false => Some(routes_to_any(connection, &filter.endpoints)?),
+        };
+        let owner = match &filter.owner {
+            None => None,
+            Some(OwnerFilter { owner, endpoints }) => Some((
+                names::find(connection, Kind::Owner, of, owner)?,
+                routes_to_any(connection, endpoints)?,
+            )),
+        };
+        let idem = filter.idempotency_key.as_deref();
+        let idem = idem.map(|key| first_word(IdemKey::new(of, key)));
+        let driver = match (idem, &routes, &sources, &owner) {
+            (Some(idem), ..) => Driver::Column("idem", vec![idem]),
+            (_, Some(routes), ..) => Driver::Routes(routes.clone()),
+            (_, _, Some(sources), _) => Driver::Column("source", sources.clone()),
+            (_, _, _, Some((owner, routes))) => Driver::Owner(*owner, routes.clone()),
+            _ => Driver::Project(project),
+        };
+        let search = match &filter.search {
+            None => None,
+            Some(search) => Some(Prepared::new(connection, of, search)?),
+        };
+        Ok(Some(Self {
+            project,
+            driver,
+            sources,
+            routes,
+            owner,
+            idem,
+            from: filter.from.unwrap_or(EventId::ZERO),
+            to: filter.to.unwrap_or(EventId::MAX),
+            search,
+        }))
+    }
+
+    fn walk(
+        &self,
+        connection: &Connection,
+        log: &LocalLog,
+        from: Option<EventId>,
+        is_backwards: bool,
+        limit: usize,
+    ) -> Result<Walked<EventRow>, IndexError> {
+        let mut walks = self.walks(connection, from, is_backwards)?;
+        walk(&mut walks, is_backwards, limit, |row: &EventRow, work| {
+            Ok(self.matches(connection, row)? && self.finds(log, row, work)?)
+        })
+    }
+
+    fn walks<'c>(
+        &self,
+        connection: &'c Connection,
+        cursor: Option<EventId>,
+        is_backwards: bool,
+    ) -> Result<Vec<Walk<'c>>, IndexError> {
+        let (low, high) = match (cursor, is_backwards) {
+            (None, _) => (self.from, self.to),
+            (Some(cursor), true) => (self.from, self.to.min(cursor)),
+            (Some(cursor), false) => (self.from.max(cursor), self.to),
+        };
+        let walk = |sql: String, value: i64| -> Result<Walk<'c>, IndexError> {
+            Ok(Walk {
+                statement: connection.prepare_cached(&sql)?,
+                parameters: vec![value, low.raw(), high.raw()],
+            })
+        };
+        let column = |name: &str, value| walk(by_column(name, is_backwards), value);
+        let route = |value: &i64| walk(by_route(is_backwards), *value);
+        match &self.driver {
+            Driver::Project(project) => Ok(vec![column("project", *project)?]),
+            Driver::Column(name, values) => {
+                values.iter().map(|value| column(name, *value)).collect()
+            }
+            Driver::Routes(routes) => routes.iter().map(route).collect(),
+            Driver::Owner(owner, routes) => {
+                let fanned = owner.iter().map(|owner| column("owner", *owner));
+                fanned.chain(routes.iter().map(route)).collect()
+            }
+        }
+    }
+
+    fn matches(&self, connection: &Connection, row: &EventRow) -> Result<bool, IndexError> {
+        let has = |list: &Option<Vec<i64>>, value: Option<i64>| {
+            list.as_ref()
+                .is_none_or(|list| value.is_some_and(|value| list.contains(&value)))
+        };
+        if row.project != self.project
+            || !has(&self.sources, row.source)
+            || self.idem.is_some_and(|idem| row.idem != Some(idem))
+        {
+            return Ok(false);
+        }
+        // The driver itself needs no second look.
+        if let (Some(routes), false) = (&self.routes, matches!(self.driver, Driver::Routes(_)))
+            && !is_routed(connection, row.id, routes)?
+        {
+            return Ok(false);
+        }
+        match (&self.owner, &self.driver) {
+            (None, _) | (_, Driver::Owner(..)) => Ok(true),
+            (Some((owner, routes)), _) => {
+                Ok((owner.is_some() && row.owner == *owner)
+                    || is_routed(connection, row.id, routes)?)
+            }
+        }
+    }
+
+    fn finds(&self, log: &LocalLog, row: &EventRow, work: &mut Work) -> Result<bool, IndexError> {
+        match &self.search {
+            None => Ok(true),
+            Some(search) => search.finds(log, row, work),
+        }
+    }
+}
+
+fn by_column(name: &str, is_backwards: bool) -> String {
+    let direction = direction(is_backwards);
+    format!(
+        "SELECT {COLUMNS} FROM events e INDEXED BY events_by_{name}
+         WHERE e.{name} = ?1 AND e.id >= ?2 AND e.id <= ?3 ORDER BY e.id {direction}"
+    )
+}
+
+fn by_route(is_backwards: bool) -> String {
+    let direction = direction(is_backwards);
+    format!(
+        "SELECT {COLUMNS} FROM deliveries d INDEXED BY deliveries_by_route
+         CROSS JOIN events e ON e.id = d.event
+         WHERE d.route = ?1 AND d.event >= ?2 AND d.event <= ?3 ORDER BY d.event {direction}"
+    )
+}
+
+fn is_routed(connection: &Connection, event: EventId, routes: &[i64]) -> Result<bool, IndexError> {
+    let mut statement =
+        connection.prepare_cached("SELECT route FROM deliveries WHERE event = ?1")?;
+    let mut rows = statement.query([event.raw()])?;
+    while let Some(row) = rows.next()? {
+        if routes.contains(&row.get(0)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+pub(super) fn source_numbers(
+    connection: &Connection,
+    sources: &[SourceId],
+) -> Result<Vec<i64>, IndexError> {
+    let mut numbers = Vec::with_capacity(sources.len());
+    for source in sources {
+        let scope = ProjectId::new(source.uid());
+        numbers.extend(names::find(connection, Kind::Source, scope, "")?);
+    }
+    Ok(numbers)
+}
+
+/// The numbers of the routes to any of these endpoints.
+pub(super) fn routes_to_any(
+    connection: &Connection,
+    endpoints: &[EndpointId],
+) -> Result<Vec<i64>, IndexError> {
+    let mut numbers = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        numbers.extend(names::routes_to(connection, *endpoint)?);
+    }
+    Ok(numbers)
+}

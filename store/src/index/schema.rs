@@ -1,0 +1,185 @@
+//! The tables, and the settings of the connections.
+//!
+//! Rows are small: numbers, and names as numbers. An event's id is its row id, a delivery's key
+//! is (event, ordinal), so every secondary index is in the order of the lists for nothing.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{IndexError, file};
+use crate::dir::{self, FileError};
+
+/// Number of the tables below, kept in `user_version`. An index with another one is made again.
+pub(super) const SCHEMA: i64 = 1;
+
+/// SQLite before 3.51.3 loses committed pages when two connections write and checkpoint at once.
+const SQLITE_MIN: i32 = 3_051_003;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages of 4 KiB after which a commit copies the write-ahead log into the file.
+const CHECKPOINT_PAGES: i64 = 16_000;
+/// KiB of cache of the writing connection.
+const WRITER_CACHE_KIB: i64 = 64 << 10;
+/// KiB of cache of each reading connection.
+const READER_CACHE_KIB: i64 = 16 << 10;
+
+const TABLES: &str = "
+CREATE TABLE mark (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    log      INTEGER NOT NULL,  -- which log, so that another one's index is not taken for ours
+    segment  INTEGER NOT NULL,  -- everything before segment and offset is in the tables
+    place    INTEGER NOT NULL,
+    chain    BLOB NOT NULL,     -- hash chain up to there: a log that was cut and went on differs
+    at       INTEGER NOT NULL,  -- time of the newest group, Unix milliseconds
+    is_clean INTEGER NOT NULL   -- closed in good order
+) STRICT;
+
+CREATE TABLE names (
+    id   INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL,      -- 1 project, 2 source, 3 event type, 4 owner
+    key  BLOB NOT NULL,         -- uid; uid of the project and text
+    UNIQUE (kind, key)
+) STRICT;
+
+CREATE TABLE routes (
+    id           INTEGER PRIMARY KEY,
+    endpoint     BLOB NOT NULL,
+    subscription BLOB NOT NULL, -- empty for the implicit one
+    UNIQUE (endpoint, subscription)
+) STRICT;
+CREATE INDEX routes_by_subscription ON routes (subscription);
+
+CREATE TABLE events (
+    id      INTEGER PRIMARY KEY,
+    project INTEGER NOT NULL,
+    type    INTEGER NOT NULL,
+    source  INTEGER,
+    owner   INTEGER,
+    idem    INTEGER,            -- first 64 bits of the hash of project and idempotency key
+    expires INTEGER,            -- until when that key is remembered, Unix milliseconds
+    first   INTEGER,            -- of a repeat: the event it repeats
+    place   INTEGER NOT NULL    -- of its record: segment << 32 | offset
+) STRICT;
+CREATE INDEX events_by_project ON events (project);
+CREATE INDEX events_by_type ON events (type);
+CREATE INDEX events_by_source ON events (source) WHERE source IS NOT NULL;
+CREATE INDEX events_by_owner ON events (owner) WHERE owner IS NOT NULL;
+CREATE INDEX events_by_idem ON events (idem) WHERE idem IS NOT NULL;
+
+CREATE TABLE deliveries (
+    event    INTEGER NOT NULL,
+    ordinal  INTEGER NOT NULL,
+    project  INTEGER NOT NULL,
+    route    INTEGER NOT NULL,
+    status   INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    due      INTEGER,           -- Unix milliseconds
+    at       INTEGER NOT NULL,  -- of the newest change, Unix milliseconds
+    attempt  INTEGER,           -- place of the newest ATTEMPT
+    state    INTEGER,           -- place of a STATE that came after it
+    PRIMARY KEY (event, ordinal)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX deliveries_by_route ON deliveries (route);
+CREATE INDEX deliveries_by_status ON deliveries (project, status);
+
+-- All attempts but the newest of each delivery: most deliveries have one.
+CREATE TABLE attempts (
+    event   INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    place   INTEGER NOT NULL,
+    PRIMARY KEY (event, ordinal, place)
+) STRICT, WITHOUT ROWID;
+
+-- Commands that were carried out: a repeat of one has no further effect.
+CREATE TABLE commands (
+    id BLOB PRIMARY KEY,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX commands_by_time ON commands (at);
+";
+
+/// Opens the writing connection, and makes the tables if there are none. `None` when what is
+/// there is no index of this version.
+pub(super) fn writer(dir: &std::path::Path) -> Result<Option<Connection>, IndexError> {
+    dir::create(dir)?;
+    private(&file(dir))?;
+    let mut writer = Connection::open_with_flags(
+        file(dir),
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    writer.busy_timeout(BUSY_TIMEOUT)?;
+    writer.set_prepared_statement_cache_capacity(64);
+    writer.pragma_update(None, "journal_mode", "WAL")?;
+    // It can be made again, so a commit need not be synced.
+    writer.pragma_update(None, "synchronous", "NORMAL")?;
+    writer.pragma_update(None, "temp_store", "MEMORY")?;
+    writer.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    writer.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    let found: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables: i64 =
+        writer.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    match (found, tables) {
+        (SCHEMA, _) => Ok(Some(writer)),
+        (0, 0) => {
+            let transaction = writer.transaction()?;
+            transaction.execute_batch(TABLES)?;
+            transaction.pragma_update(None, "user_version", SCHEMA)?;
+            transaction.commit()?;
+            Ok(Some(writer))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Opens a reading connection.
+pub(super) fn reader(dir: &std::path::Path) -> Result<Connection, IndexError> {
+    let reader = Connection::open_with_flags(
+        file(dir),
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    reader.busy_timeout(BUSY_TIMEOUT)?;
+    reader.set_prepared_statement_cache_capacity(64);
+    reader.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    reader.pragma_update(None, "query_only", true)?;
+    Ok(reader)
+}
+
+/// Whether the file can be read through; slow, so only after an end in disorder.
+pub(super) fn is_sound(writer: &Connection) -> bool {
+    let answer = writer.query_row("PRAGMA quick_check(1)", (), |row| row.get::<_, String>(0));
+    matches!(answer.as_deref(), Ok("ok"))
+}
+
+/// Deletes the index.
+pub(super) fn delete(dir: &std::path::Path) -> Result<(), IndexError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut path = file(dir).into_os_string();
+        path.push(suffix);
+        let path = std::path::PathBuf::from(path);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(FileError::at("remove", &path)(error).into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the bundled SQLite is new enough to be trusted with two connections.
+pub(super) fn is_new_enough() -> bool {
+    rusqlite::version_number() >= SQLITE_MIN
+}
+
+/// SQLite gives its side files the mode of the database, so making this one first is enough.
+fn private(path: &std::path::Path) -> Result<(), FileError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(FileError::at("create", path))
+}
