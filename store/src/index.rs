@@ -90,11 +90,12 @@ impl IndexError {
 
     /// Whether the database file itself is bad, and making it again helps.
     fn is_damage(&self) -> bool {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        use rusqlite::ErrorCode::{ConstraintViolation, DatabaseCorrupt, NotADatabase};
         match self {
             Self::Database(error) => matches!(
                 error.sqlite_error_code(),
-                Some(DatabaseCorrupt | NotADatabase)
+                // No row comes twice, unless the tables are not what was written.
+                Some(DatabaseCorrupt | NotADatabase | ConstraintViolation)
             ),
             _ => false,
         }

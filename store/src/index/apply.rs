@@ -1,7 +1,7 @@
 //! Writing a batch into the tables.
 
 use outrider_webhook::id::{DeliveryKey, EventId};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Statement};
 
 use super::IndexError;
 use super::fold::{Batch, Change, EventRow, StateChange};
@@ -20,9 +20,17 @@ pub(super) fn batch(connection: &Connection, batch: &mut Batch) -> Result<(), In
     let mut deliveries: Vec<(DeliveryKey, Change)> = batch.deliveries.drain().collect();
     // In the order of the table: neighbours share pages.
     deliveries.sort_unstable_by_key(|(key, _)| *key);
+    let mut new = connection.prepare_cached(
+        "INSERT INTO deliveries
+         (event, ordinal, project, route, status, attempts, due, at, attempt, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?;
     for (key, change) in &deliveries {
         match (change.made, &change.state) {
-            (Some(made), Some(state)) => insert(connection, *key, made, change, state)?,
+            (Some(made), Some(state)) => {
+                let older = insert(&mut new, *key, made, change, state)?;
+                attempts(connection, *key, older)?;
+            }
             _ => update(connection, *key, change)?,
         }
     }
@@ -34,7 +42,7 @@ pub(super) fn batch(connection: &Connection, batch: &mut Batch) -> Result<(), In
 
 fn events(connection: &Connection, rows: &[EventRow]) -> Result<(), IndexError> {
     let mut insert = connection.prepare_cached(
-        "INSERT OR REPLACE INTO events (id, project, type, source, owner, idem, expires, first, place)
+        "INSERT INTO events (id, project, type, source, owner, idem, expires, first, place)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     for row in rows {
@@ -54,36 +62,31 @@ fn events(connection: &Connection, rows: &[EventRow]) -> Result<(), IndexError> 
     Ok(())
 }
 
-fn insert(
-    connection: &Connection,
+/// Answers the attempts that are not the newest.
+fn insert<'c>(
+    new: &mut Statement<'_>,
     key: DeliveryKey,
     (project, route): (i64, i64),
-    change: &Change,
+    change: &'c Change,
     state: &StateChange,
-) -> Result<(), IndexError> {
+) -> Result<&'c [i64], IndexError> {
     let (newest, older) = match change.attempts.split_last() {
         Some((newest, older)) => (Some(*newest), older),
         None => (None, [].as_slice()),
     };
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO deliveries
-             (event, ordinal, project, route, status, attempts, due, at, attempt, state)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute((
-            key.event.raw(),
-            key.ordinal,
-            project,
-            route,
-            state.status.number(),
-            state.attempts,
-            state.due_ms,
-            state.at_ms,
-            newest,
-            state.state,
-        ))?;
-    attempts(connection, key, older)
+    new.execute((
+        key.event.raw(),
+        key.ordinal,
+        project,
+        route,
+        state.status.number(),
+        state.attempts,
+        state.due_ms,
+        state.at_ms,
+        newest,
+        state.state,
+    ))?;
+    Ok(older)
 }
 
 fn update(connection: &Connection, key: DeliveryKey, change: &Change) -> Result<(), IndexError> {
