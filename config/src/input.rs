@@ -9,6 +9,6 @@ mod read;
 mod tree;
 mod words;
 
-pub(crate) use read::{Fault, read};
+pub(crate) use read::read;
 pub(crate) use tree::{Node, Value};
 pub(crate) use words::{closest, list};

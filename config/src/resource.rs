@@ -28,7 +28,8 @@ pub use project::{
     BODY_BYTES_CEILING, BODY_BYTES_DEFAULT, Project, ProjectKind, RETENTION_DEFAULT,
 };
 pub use project_spec::{
-    ConfigSpec, ProjectSpec, SignatureSpec, SignatureVersionSpec, SslSpec, StrategySpec,
+    ConfigSpec, ProjectSpec, RateLimitSpec, SignatureSpec, SignatureVersionSpec, SslSpec,
+    StrategySpec,
 };
 pub use source::{GITHUB_BODY_BYTES_DEFAULT, Source};
 pub use source_spec::{

@@ -179,7 +179,8 @@ impl Snapshot {
         dump::dump(self)
     }
 
-    fn quarantined(&self) -> impl Iterator<Item = Quarantined> + '_ {
+    /// Every resource in quarantine, and why.
+    pub fn quarantined(&self) -> impl Iterator<Item = Quarantined> + '_ {
         self.held.iter().map(|((_, kind, uid), held)| Quarantined {
             kind: *kind,
             uid: *uid,

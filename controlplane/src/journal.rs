@@ -1,15 +1,22 @@
 //! The revision journal: every change of the configuration is one revision, with who, when,
 //! what, before and after. History, diff, rollback and audit are views of it.
 //!
-//! SQLite in `<dir>/journal.sqlite`. One connection writes, behind a mutex; every read opens its
+//! SQLite in `<dir>/journal.sqlite`. One connection writes, behind a mutex; every read has its
 //! own, so that a slow data plane never holds up a change. The calls block.
 //!
-//! Documents are opaque here: a few columns beside them say what they are. Documents hold
+//! Documents are opaque here but for the few columns that lists are filtered by. Documents hold
 //! secrets, so directory and files are their owner's alone.
+//!
+//! The snapshot of the newest revision is kept in memory, so that a change is tried on it before
+//! it is written, and keys are looked up without the database.
 
 mod apply;
+mod change;
+mod columns;
 mod read;
+mod resource;
 mod schema;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -18,14 +25,18 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use outrider_config::{Document, Kind, Version};
+use arc_swap::ArcSwap;
+use outrider_config::{Document, Kind, Snapshot, Version};
 use outrider_webhook::id::{ProjectId, Uid};
 use rusqlite::{Connection, OpenFlags, Row};
 use tokio::sync::watch;
 
 pub use apply::ApplyError;
+pub use change::{ChangeError, Changed};
+pub use resource::{Author, Edit, Origin, Stored};
+pub use view::{Selection, View};
 
 /// Number of a revision, from 1.
 pub type Revision = u64;
@@ -35,11 +46,18 @@ pub(crate) const TAIL_REVISIONS: u64 = 10_000;
 
 const FILE_NAME: &str = "journal.sqlite";
 
+/// Reading connections that are kept while nobody reads.
+const IDLE_READERS_MAX: usize = 8;
+
 /// The journal of one installation.
 pub struct Journal {
     path: PathBuf,
     writer: Mutex<Connection>,
+    idle_readers: Mutex<Vec<Connection>>,
     head: watch::Sender<Version>,
+    /// The configuration of the head, as a data plane has it.
+    snapshot: ArcSwap<Snapshot>,
+    organisation: Uid,
 }
 
 /// The journal cannot be used.
@@ -147,18 +165,35 @@ impl Journal {
             &path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        let version = schema::prepare(&mut writer, now_ms)?;
-        Ok(Self {
+        let opened = schema::prepare(&mut writer, now_ms)?;
+        let journal = Self {
             path,
             writer: Mutex::new(writer),
-            head: watch::Sender::new(version),
-        })
+            idle_readers: Mutex::default(),
+            head: watch::Sender::new(opened.version),
+            snapshot: ArcSwap::from_pointee(Snapshot::empty()),
+            organisation: opened.organisation,
+        };
+        journal.snapshot.store(Arc::new(journal.compile()?));
+        Ok(journal)
     }
 
     /// The newest version.
     #[must_use]
     pub fn version(&self) -> Version {
         *self.head.borrow()
+    }
+
+    /// What is in force at the newest version.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The one organisation that owns all projects (RULINGS 37).
+    #[must_use]
+    pub fn organisation(&self) -> Uid {
+        self.organisation
     }
 
     /// The writing connection. A panic in a writer rolled its transaction back, so the

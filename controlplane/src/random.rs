@@ -1,12 +1,19 @@
-//! Everything random that the control plane makes up: ids and masks. The only file of this crate
-//! that asks for chance.
+//! Everything random that the control plane makes up: ids, masks, secrets and keys. The only file
+//! of this crate that asks for chance.
 
 use outrider_webhook::id::Uid;
+use outrider_webhook::secret::Secret;
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
 /// Characters of a made-up mask, as Convoy's.
 const MASK_CHARACTERS: usize = 16;
+/// Characters of a made-up endpoint secret, as Convoy's: 148 random bits.
+const SECRET_CHARACTERS: usize = 25;
+/// Characters of a made-up Standard Webhooks secret after its prefix.
+const STANDARD_SECRET_CHARACTERS: usize = 32;
+/// Characters of the two random parts of an API key, as Convoy's.
+const KEY_CHARACTERS: [usize; 2] = [16, 64];
 
 /// A new id: a ULID of this moment, Unix milliseconds, and 80 random bits.
 pub(crate) fn uid(now_ms: i64) -> Uid {
@@ -15,11 +22,62 @@ pub(crate) fn uid(now_ms: i64) -> Uid {
     Uid::from_bits((ms << 80) | random)
 }
 
+/// An id for a part of a resource that has none of its own: always the same one.
+pub(crate) fn part_of(whole: Uid, index: usize) -> Uid {
+    let index = u128::try_from(index).unwrap_or(0);
+    Uid::from_bits(whole.bits() ^ (index + 1))
+}
+
+/// A new id of a request: 26 characters as of a uid, all of it random.
+pub(crate) fn request_id() -> String {
+    Uid::from_bits(rand::random()).to_string()
+}
+
 /// A new mask: 16 letters and digits, 95 random bits.
 pub(crate) fn mask() -> String {
+    alphanumeric(MASK_CHARACTERS)
+}
+
+/// A new endpoint secret: 25 letters and digits.
+pub(crate) fn secret() -> Secret {
+    Secret::new(alphanumeric(SECRET_CHARACTERS))
+}
+
+/// A new endpoint secret of the form that Standard Webhooks demands. Letters and digits are base64
+/// as well: 32 of them are 24 bytes, the least that is allowed, of 190 random bits.
+pub(crate) fn standard_secret() -> Secret {
+    Secret::new(format!(
+        "whsec_{}",
+        alphanumeric(STANDARD_SECRET_CHARACTERS)
+    ))
+}
+
+/// A new API key: `CO.`, 16 letters and digits, a dot, and 64 more of them.
+pub(crate) fn api_key() -> Secret {
+    let [first, second] = KEY_CHARACTERS.map(alphanumeric);
+    Secret::new(format!("CO.{first}.{second}"))
+}
+
+/// Whether a text could be one that [`api_key`] made.
+pub(crate) fn is_api_key(text: &str) -> bool {
+    let mut parts = text.split('.');
+    let mut is_part = |characters: usize| {
+        parts.next().is_some_and(|part| {
+            part.len() == characters && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
+    };
+    let [first, second] = KEY_CHARACTERS;
+    text.starts_with("CO.")
+        && is_part(2)
+        && is_part(first)
+        && is_part(second)
+        && parts.next().is_none()
+}
+
+fn alphanumeric(characters: usize) -> String {
     rand::rng()
         .sample_iter(Alphanumeric)
-        .take(MASK_CHARACTERS)
+        .take(characters)
         .map(char::from)
         .collect()
 }
@@ -37,11 +95,28 @@ mod tests {
     }
 
     #[test]
-    fn masks_are_sixteen_letters_and_digits() {
-        let mask = mask();
-        assert!(
-            mask.len() == 16 && mask.bytes().all(|byte| byte.is_ascii_alphanumeric()),
-            "{mask}"
-        );
+    fn masks_and_secrets_are_letters_and_digits() {
+        for (text, characters) in [(mask(), 16), (secret().expose().to_owned(), 25)] {
+            assert_eq!(text.len(), characters);
+            assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        }
+    }
+
+    #[test]
+    fn keys_are_told_from_other_texts() {
+        let key = api_key();
+        let key = key.expose();
+        assert!(is_api_key(key) && key.len() == 84);
+        for other in [
+            "",
+            "CO..",
+            &key[1..],
+            &key[..83],
+            &format!("{key}.x"),
+            &format!("{key}\n"),
+            &key.replace("CO.", "XX."),
+        ] {
+            assert!(!is_api_key(other), "{other}");
+        }
     }
 }

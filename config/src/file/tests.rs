@@ -219,7 +219,6 @@ fn a_project_setting_out_of_bounds_is_refused() {
             "request_id_header",
         ),
         ("{disable_endpoint: true}", "disable_endpoint"),
-        ("{ratelimit: {count: 5, duration: 60}}", "ratelimit"),
         ("{circuit_breaker: {sample_rate: 31}}", "circuit_breaker"),
         ("{meta_event: {is_enabled: true}}", "meta_event"),
         ("{search_policy: 24h}", "search_policy"),
@@ -230,7 +229,7 @@ fn a_project_setting_out_of_bounds_is_refused() {
             &[(&format!("line 1: projects[0].config.{path}: "), "")],
         );
     }
-    let defaults = "{disable_endpoint: false, ratelimit: {count: 1000, duration: 60}, meta_event: {is_enabled: false, url: x}, \
+    let defaults = "{disable_endpoint: false, ratelimit: {count: 5, duration: 60}, meta_event: {is_enabled: false, url: x}, \
         search_policy: '', max_payload_read_size: 0, strategy: {duration: 0, retry_count: 0, type: ''}, circuit_breaker: {}}";
     assert_eq!(problems(&config(defaults)), [""; 0]);
 }

@@ -79,35 +79,6 @@ impl Node {
         }
     }
 
-    /// Takes over JSON, which has no lines.
-    pub(crate) fn from_json(json: serde_json::Value) -> Self {
-        let value = match json {
-            serde_json::Value::Null => Value::Null,
-            serde_json::Value::Bool(is) => Value::Bool(is),
-            serde_json::Value::Number(number) => {
-                let text = number.to_string();
-                match (number.as_u64(), number.as_i64()) {
-                    (Some(value), _) => Value::Unsigned(value, text),
-                    (None, Some(value)) => Value::Signed(value, text),
-                    (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN), text),
-                }
-            }
-            serde_json::Value::String(text) => Value::Text(text),
-            serde_json::Value::Array(items) => {
-                Value::List(items.into_iter().map(Self::from_json).collect())
-            }
-            serde_json::Value::Object(map) => Value::Map(
-                map.into_iter()
-                    .map(|(key, json)| Entry {
-                        key,
-                        node: Self::from_json(json),
-                    })
-                    .collect(),
-            ),
-        };
-        Self { line: None, value }
-    }
-
     fn of(spanned: Spanned<Raw>, text: &str) -> Self {
         let line = line_at(&spanned.referenced);
         let span = spanned.defined.span();

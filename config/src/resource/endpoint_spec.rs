@@ -48,10 +48,12 @@ pub struct EndpointSpec {
     pub http_timeout: Option<u64>,
     /// `application/json`.
     pub content_type: Option<String>,
-    support_email: Unsupported,
+    /// Shown to people only.
+    pub support_email: Option<String>,
     slack_webhook_url: Unsupported,
     teams_webhook_url: Unsupported,
     rate_limit: Unsupported,
+    // A duration without a limit limits nothing, and clients send it all the same.
     rate_limit_duration: Unsupported,
     authentication: Unsupported,
     mtls_client_cert: Unsupported,
@@ -66,6 +68,10 @@ pub struct EndpointSecretSpec {
     pub value: Option<Secret>,
     /// When it stops signing, RFC 3339; never when absent.
     pub expires_at: Option<String>,
+    /// What people call it by: kept, changes nothing.
+    pub uid: Option<String>,
+    /// When it was made: kept, changes nothing.
+    pub created_at: Option<String>,
 }
 
 impl EndpointSpec {
@@ -75,11 +81,9 @@ impl EndpointSpec {
             self,
             "",
             [
-                support_email,
                 slack_webhook_url,
                 teams_webhook_url,
                 rate_limit,
-                rate_limit_duration,
                 authentication,
                 mtls_client_cert,
             ]

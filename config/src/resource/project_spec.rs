@@ -73,13 +73,24 @@ pub struct ConfigSpec {
     pub signature: Option<SignatureSpec>,
     /// Header that carries an event's idempotency key; default `X-Convoy-Idempotency-Key`.
     pub request_id_header: Option<String>,
+    /// Convoy's: kept, changes nothing, there too.
+    pub ratelimit: Option<RateLimitSpec>,
     disable_endpoint: Unsupported,
     search_policy: Unsupported,
-    ratelimit: Unsupported,
     meta_event: Unsupported,
     verify_dynamic_events: Unsupported,
     allow_unmatched_dynamic_urls: Unsupported,
     circuit_breaker: Unsupported,
+}
+
+/// Convoy's `ratelimit` of a project.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimitSpec {
+    /// Events; default 1000.
+    pub count: Option<u64>,
+    /// In so many seconds; default 60.
+    pub duration: Option<u64>,
 }
 
 /// Convoy's `ssl`.
@@ -150,13 +161,11 @@ impl ConfigSpec {
         );
         // Convoy's defaults, which clients repeat. They name what this version does not do, at
         // a size that asks for nothing more than the default behaviour.
-        let ratelimit = json!({"count": 1000, "duration": 60});
         let breaker = json!({
             "sample_rate": 30, "error_timeout": 30, "failure_threshold": 70, "success_threshold": 5,
             "observability_window": 5, "minimum_request_count": 10, "consecutive_failure_threshold": 10,
         });
         for (field, is_fine) in [
-            ("config.ratelimit", self.ratelimit.is_blank_or(&ratelimit)),
             (
                 "config.circuit_breaker",
                 self.circuit_breaker.is_blank_or(&breaker),

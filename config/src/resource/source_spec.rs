@@ -42,11 +42,12 @@ pub struct SourceSpec {
     pub custom_response: Option<CustomResponseSpec>,
     /// Whether it refuses everything.
     pub is_disabled: Option<bool>,
+    /// Convoy's: kept, changes nothing, all headers are forwarded but those of `deny_headers`.
+    pub forward_headers: Option<Vec<String>>,
     pub_sub: Unsupported,
     idempotency_keys: Unsupported,
     body_function: Unsupported,
     header_function: Unsupported,
-    forward_headers: Unsupported,
 }
 
 /// The mask in the document of a source.
@@ -61,13 +62,7 @@ impl SourceSpec {
             checks,
             self,
             "",
-            [
-                pub_sub,
-                idempotency_keys,
-                body_function,
-                header_function,
-                forward_headers,
-            ]
+            [pub_sub, idempotency_keys, body_function, header_function,]
         );
     }
 }

@@ -7,11 +7,9 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
 
 use outrider_webhook::secret::Secret;
-
-use crate::input::{Fault, Node, read};
-use crate::problem::Problem;
 
 /// A field of the contract that this version does not act on. It may be absent, null, empty, or
 /// say what is the case anyway; anything else is an error, never ignored.
@@ -132,37 +130,78 @@ pub fn from_document<S: DeserializeOwned>(json: &[u8]) -> Result<S, SpecError> {
     Ok(spec)
 }
 
+/// Most misfits reported of one specification: beyond it somebody sends something else.
+const MISFITS_MAX: usize = 64;
+
 /// A specification out of JSON that a client sent, with every problem at once.
 pub struct Reading<S> {
     /// What fits of it; `None` when it is not even a map.
     pub spec: Option<S>,
     /// Paths of fields that do not exist. REST lists them and goes on (RULINGS 33).
     pub unknown: Vec<String>,
-    /// Values of the wrong type. They are not in `spec`.
-    pub problems: Vec<Problem>,
+    /// Paths of values of the wrong type, `.` for the whole. They are not in `spec`.
+    pub misfits: Vec<String>,
 }
 
-/// Reads a specification from JSON.
+/// Reads a specification from JSON. Types are strict, unlike in files: a number is no text.
 #[must_use]
-pub fn from_json<S: DeserializeOwned>(json: Value) -> Reading<S> {
-    let mut findings = Vec::new();
-    let spec = read(&mut Node::from_json(json), &[], &mut findings);
-    let (mut unknown, mut problems) = (Vec::new(), Vec::new());
-    for found in findings {
-        match found.fault {
-            Fault::UnknownField(..) => unknown.push(found.path),
-            fault => problems.push(Problem {
-                path: found.path,
-                line: None,
-                message: fault.to_string(),
-            }),
+pub fn from_json<S: DeserializeOwned>(mut json: Value) -> Reading<S> {
+    let mut reading = Reading {
+        spec: None,
+        unknown: Vec::new(),
+        misfits: Vec::new(),
+    };
+    // serde stops at the first error: what does not fit is taken out, until the rest fits.
+    for _ in 0..MISFITS_MAX {
+        let error = match serde_path_to_error::deserialize(&json) {
+            Ok(spec) => {
+                reading.spec = json.is_object().then_some(spec);
+                break;
+            }
+            Err(error) => error,
+        };
+        let path = error.path();
+        let list = match error.inner().to_string().starts_with("unknown field") {
+            true => &mut reading.unknown,
+            false => &mut reading.misfits,
+        };
+        list.push(path.to_string());
+        if !take_out(&mut json, path) {
+            break;
         }
     }
-    Reading {
-        spec,
-        unknown,
-        problems,
+    if reading.spec.is_none() && reading.misfits.is_empty() {
+        reading.misfits.push(".".to_owned());
     }
+    reading
+}
+
+/// Takes the value at a path out. `false` when it is the whole, or nothing is there.
+fn take_out(json: &mut Value, path: &Path) -> bool {
+    let mut at = json;
+    let mut segments = path.iter().peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        at = match (segment, at) {
+            (Segment::Map { key }, Value::Object(map)) if is_last => {
+                return map.remove(key).is_some();
+            }
+            (Segment::Seq { index }, Value::Array(items)) if is_last && *index < items.len() => {
+                items.remove(*index);
+                return true;
+            }
+            (Segment::Map { key }, Value::Object(map)) => match map.get_mut(key) {
+                Some(inner) => inner,
+                None => return false,
+            },
+            (Segment::Seq { index }, Value::Array(items)) => match items.get_mut(*index) {
+                Some(inner) => inner,
+                None => return false,
+            },
+            _ => return false,
+        };
+    }
+    false
 }
 
 /// serde's messages quote the value that did not fit, and any value may be a secret. Those that
@@ -245,8 +284,19 @@ mod tests {
         let reading = from_json::<Spec>(json!({"name": ["x"], "nmae": 1, "count": 7}));
         assert_eq!(reading.spec.unwrap().count, Some(7));
         assert_eq!(reading.unknown, ["nmae"]);
-        assert_eq!(reading.problems.len(), 1);
-        assert!(from_json::<Spec>(json!(["name"])).spec.is_none());
+        assert_eq!(reading.misfits, ["name"]);
+        for json in [json!(["name"]), json!([]), json!(null), json!(7)] {
+            let reading = from_json::<Spec>(json);
+            assert!(reading.spec.is_none());
+            assert_eq!(reading.misfits, ["."]);
+        }
+        for json in [
+            json!({"name": 5}),
+            json!({"name": true}),
+            json!({"count": -1}),
+        ] {
+            assert_eq!(from_json::<Spec>(json).misfits.len(), 1);
+        }
     }
 
     #[test]

@@ -125,6 +125,22 @@ fn named_preset(checks: &mut Checks, name: &str, spec: &SourceSpec) -> Option<Sc
     })
 }
 
+/// Header, hash, encoding and prefix of a provider's signature. Clients of Convoy repeat them, and
+/// who says what holds anyway asks for nothing else.
+fn provider_hmac(provider: &str) -> [&'static str; 4] {
+    match provider {
+        "github" => ["X-Hub-Signature-256", "SHA256", "hex", "sha256="],
+        "shopify" => ["X-Shopify-Hmac-SHA256", "SHA256", "base64", ""],
+        "twitter" => [
+            "X-Twitter-Webhooks-Signature",
+            "SHA256",
+            "base64",
+            "sha256=",
+        ],
+        _ => [""; 4],
+    }
+}
+
 fn provider_scheme(
     checks: &mut Checks,
     provider: &str,
@@ -146,13 +162,15 @@ fn provider_scheme(
     }
     let default = HmacSpec::default();
     let hmac = verifier.hmac.as_ref().unwrap_or(&default);
-    for (field, value) in [
-        ("verifier.hmac.header", &hmac.header),
-        ("verifier.hmac.hash", &hmac.hash),
-        ("verifier.hmac.encoding", &hmac.encoding),
-        ("verifier.hmac.prefix", &hmac.prefix),
+    let [header, hash, encoding, prefix] = provider_hmac(provider);
+    for (field, value, own) in [
+        ("verifier.hmac.header", &hmac.header, header),
+        ("verifier.hmac.hash", &hmac.hash, hash),
+        ("verifier.hmac.encoding", &hmac.encoding, encoding),
+        ("verifier.hmac.prefix", &hmac.prefix, prefix),
     ] {
-        if given(value.as_deref()).is_some() {
+        let value = given(value.as_deref());
+        if value.is_some_and(|value| !value.eq_ignore_ascii_case(own)) {
             checks.fail(field, Reason::Conflict("provider"));
         }
     }

@@ -2,14 +2,17 @@
 
 use std::ops::ControlFlow;
 
-use outrider_config::{Document, Transaction, Version};
+use std::sync::PoisonError;
+
+use outrider_config::{Document, Snapshot, Transaction, Version};
 use outrider_webhook::id::{ProjectId, Uid};
 use outrider_xds::{RevisionLog, RevisionLogError, Since};
 use rusqlite::{Connection, Row};
 use tokio::sync::watch;
 
 use super::{
-    Change, Journal, JournalError, Op, TAIL_REVISIONS, document, kind_of, number, raw, schema, uid,
+    Change, IDLE_READERS_MAX, Journal, JournalError, Op, TAIL_REVISIONS, View, document, kind_of,
+    number, raw, schema, uid,
 };
 
 /// Documents handed over at once.
@@ -32,6 +35,50 @@ const HISTORY: &str = "
     WHERE c.revision > ?1 ORDER BY c.revision, c.seq LIMIT ?2";
 
 impl Journal {
+    /// Looks things up in one state of the journal. Changes do not wait for it, nor it for them.
+    ///
+    /// # Errors
+    /// What `look` says, and [`JournalError`].
+    pub fn read<T, E: From<JournalError>>(
+        &self,
+        look: impl FnOnce(&View<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let lock = || {
+            self.idle_readers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let idle = lock().pop();
+        let mut reader = match idle {
+            Some(reader) => reader,
+            None => self.reader()?,
+        };
+        let transaction = reader.transaction().map_err(JournalError::from)?;
+        let looked = look(&View::new(&transaction, &self.snapshot()));
+        transaction.finish().map_err(JournalError::from)?;
+        let mut idle = lock();
+        if idle.len() < IDLE_READERS_MAX {
+            idle.push(reader);
+        }
+        looked
+    }
+
+    /// The snapshot of what is stored.
+    pub(super) fn compile(&self) -> Result<Snapshot, JournalError> {
+        let mut upserts = Vec::new();
+        let version = self.full(&mut |chunk| {
+            upserts.extend(chunk);
+            ControlFlow::Continue(())
+        })?;
+        let everything = Transaction {
+            version,
+            is_full: true,
+            upserts,
+            removals: Vec::new(),
+        };
+        Ok(Snapshot::empty().apply(&everything).0)
+    }
+
     /// The changes after a revision, oldest first, at most `limit`.
     ///
     /// # Errors

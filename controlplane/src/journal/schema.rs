@@ -1,5 +1,7 @@
 //! The tables, and the pragmas that make a committed revision durable.
 
+mod from_1;
+
 use std::time::Duration;
 
 use outrider_config::Version;
@@ -9,7 +11,7 @@ use super::{JournalError, number, uid};
 use crate::random;
 
 /// Number of the schema below, kept in `user_version`.
-pub(super) const SCHEMA: i64 = 1;
+pub(super) const SCHEMA: i64 = 2;
 
 /// How long a connection waits for another one's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,24 +41,47 @@ CREATE TABLE changes (
     PRIMARY KEY (revision, seq)
 ) STRICT;
 CREATE INDEX changes_by_uid ON changes (uid, revision);
-
-CREATE TABLE resources (
-    uid      TEXT PRIMARY KEY,
-    kind     TEXT NOT NULL,
-    project  TEXT NOT NULL,
-    name     TEXT NOT NULL,
-    owner    TEXT,
-    origin   TEXT NOT NULL,
-    revision INTEGER NOT NULL,
-    document BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX resources_by_name ON resources (project, kind, name);
-CREATE UNIQUE INDEX projects_by_name ON resources (name) WHERE kind = 'project';
-CREATE INDEX resources_by_owner ON resources (project, owner) WHERE owner IS NOT NULL;
 ";
 
-/// Makes the connection ready and the tables if there are none. Answers the newest version.
-pub(super) fn prepare(writer: &mut Connection, now_ms: i64) -> Result<Version, JournalError> {
+/// The present state. All names are unique where people tell things apart by them: projects, the
+/// endpoints of a project, and what one resource file says.
+const RESOURCES: &str = "
+CREATE TABLE resources (
+    uid         TEXT PRIMARY KEY,
+    kind        TEXT NOT NULL,
+    project     TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    folded      TEXT NOT NULL,     -- the name in lower case
+    owner       TEXT,              -- of an endpoint
+    endpoint    TEXT,              -- of a subscription
+    source      TEXT,              -- of a subscription
+    source_type TEXT,              -- of a source
+    provider    TEXT,              -- of a source
+    origin      TEXT NOT NULL,
+    revision    INTEGER NOT NULL,
+    created_ms  INTEGER NOT NULL,  -- Unix milliseconds
+    updated_ms  INTEGER NOT NULL,  -- Unix milliseconds
+    document    BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX projects_by_name ON resources (name) WHERE kind = 'project';
+CREATE UNIQUE INDEX endpoints_by_name ON resources (project, name) WHERE kind = 'endpoint';
+CREATE UNIQUE INDEX files_by_name ON resources (project, kind, name) WHERE origin = 'file';
+CREATE INDEX resources_by_page ON resources (project, kind, uid, folded);
+CREATE INDEX resources_by_owner ON resources (project, owner, uid) WHERE owner IS NOT NULL;
+CREATE INDEX resources_by_endpoint ON resources (endpoint, uid) WHERE endpoint IS NOT NULL;
+CREATE INDEX resources_by_source ON resources (source, uid) WHERE source IS NOT NULL;
+";
+
+/// What is known of a journal beside its revisions.
+pub(super) struct Opened {
+    /// The newest version.
+    pub(super) version: Version,
+    /// The one organisation that owns all projects.
+    pub(super) organisation: outrider_webhook::id::Uid,
+}
+
+/// Makes the connection ready, and the tables if there are none or old ones.
+pub(super) fn prepare(writer: &mut Connection, now_ms: i64) -> Result<Opened, JournalError> {
     writer.busy_timeout(BUSY_TIMEOUT)?;
     writer.pragma_update(None, "journal_mode", "WAL")?;
     // In WAL mode only FULL syncs the log on every commit.
@@ -67,12 +92,18 @@ pub(super) fn prepare(writer: &mut Connection, now_ms: i64) -> Result<Version, J
     match found {
         0 => {
             transaction.execute_batch(TABLES)?;
-            let journal = random::uid(now_ms).to_string();
+            transaction.execute_batch(RESOURCES)?;
             transaction.execute(
-                "INSERT INTO meta (key, value) VALUES ('journal', ?1), ('created_ms', ?2)",
-                (journal, now_ms.to_string()),
+                "INSERT INTO meta (key, value) VALUES ('journal', ?1), ('created_ms', ?2), ('organisation', ?3)",
+                (new_id(now_ms), now_ms.to_string(), new_id(now_ms)),
             )?;
-            transaction.pragma_update(None, "user_version", SCHEMA)?;
+        }
+        1 => {
+            transaction.execute(
+                "INSERT INTO meta (key, value) VALUES ('organisation', ?1)",
+                [new_id(now_ms)],
+            )?;
+            from_1::migrate(&transaction)?;
         }
         SCHEMA => {}
         found => {
@@ -82,26 +113,37 @@ pub(super) fn prepare(writer: &mut Connection, now_ms: i64) -> Result<Version, J
             });
         }
     }
-    let version = version(&transaction)?;
+    transaction.pragma_update(None, "user_version", SCHEMA)?;
+    let opened = Opened {
+        version: version(&transaction)?,
+        organisation: meta_uid(&transaction, "organisation")?,
+    };
     transaction.commit()?;
-    Ok(version)
+    Ok(opened)
+}
+
+fn new_id(now_ms: i64) -> String {
+    random::uid(now_ms).to_string()
+}
+
+fn meta_uid(connection: &Connection, key: &str) -> Result<outrider_webhook::id::Uid, JournalError> {
+    let text: Option<String> = connection
+        .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    uid(&text.ok_or_else(|| JournalError::Corrupt(format!("no {key} id")))?)
 }
 
 /// The newest version that this connection sees.
 pub(super) fn version(connection: &Connection) -> Result<Version, JournalError> {
-    let journal: Option<String> = connection
-        .query_row("SELECT value FROM meta WHERE key = 'journal'", (), |row| {
-            row.get(0)
-        })
-        .optional()?;
-    let journal = journal.ok_or_else(|| JournalError::Corrupt("no journal id".to_owned()))?;
     let revision: i64 = connection.query_row(
         "SELECT coalesce(max(number), 0) FROM revisions",
         (),
         |row| row.get(0),
     )?;
     Ok(Version {
-        journal: uid(&journal)?,
+        journal: meta_uid(connection, "journal")?,
         revision: number(revision)?,
     })
 }

@@ -11,6 +11,10 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod change;
+mod migrate;
+mod pages;
+
 const NOW: i64 = 1_767_225_600_000;
 
 fn open(dir: &TempDir) -> Journal {
@@ -269,15 +273,18 @@ fn what_did_not_come_from_a_file_is_neither_removed_nor_taken_over() {
     apply(&journal, ONE);
     journal
         .writer()
-        .execute("UPDATE resources SET origin = 'api' WHERE name = 'k'", ())
+        .execute(
+            "UPDATE resources SET origin = 'api' WHERE name IN ('e', 'b')",
+            (),
+        )
         .unwrap();
-    assert_eq!(
-        apply(
-            &journal,
-            &ONE.replace("{name: k, key: 0123456789abcdef0123456789abcdef}", "")
-        ),
-        None
-    );
+    let without = ONE
+        .replace(
+            "{name: e, url: 'https://a.example', secret: hunter2, owner_id: o}",
+            "",
+        )
+        .replace("{name: b, source_id: s, endpoint_id: e}", "");
+    assert_eq!(apply(&journal, &without), None);
     let file = file::parse(ONE).ok().unwrap();
     assert_eq!(
         journal.apply_file(&file, NOW, "test").unwrap_err().code(),

@@ -1,0 +1,216 @@
+//! Who asks for what: the caller's key and the project in the path, as handlers take them.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use outrider_config::{Kind, Snapshot};
+use outrider_webhook::id::{ApiKeyId, ProjectId, Uid};
+use outrider_webhook::verify::ApiKeyDigest;
+
+use super::Api;
+use super::error::ApiError;
+use super::query::Query;
+use super::version::ApiVersion;
+
+/// Whose key it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// The instance-admin key: everything.
+    Admin,
+    /// A key of a project: that project.
+    Key {
+        /// The key.
+        key: ApiKeyId,
+        /// Its project.
+        project: ProjectId,
+    },
+}
+
+impl Caller {
+    /// As the history calls it.
+    pub(super) fn actor(self) -> String {
+        match self {
+            Self::Admin => "admin key".to_owned(),
+            Self::Key { key, .. } => format!("api key {key}"),
+        }
+    }
+
+    fn may_see(self, project: ProjectId) -> bool {
+        match self {
+            Self::Admin => true,
+            Self::Key { project: own, .. } => own == project,
+        }
+    }
+}
+
+/// A call by somebody we know.
+pub(super) struct Call {
+    pub(super) api: Api,
+    pub(super) caller: Caller,
+}
+
+/// A call that only the instance admin may make.
+pub(super) struct AdminCall(pub(super) Call);
+
+/// A call about a project that is there and that the caller may see.
+pub(super) struct ProjectCall {
+    pub(super) api: Api,
+    pub(super) caller: Caller,
+    pub(super) project: ProjectId,
+    pub(super) query: Query,
+    pub(super) version: ApiVersion,
+    id: Option<String>,
+    attempt: Option<String>,
+}
+
+impl ProjectCall {
+    /// The id in the path, whatever it is.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The id of an attempt in the path.
+    pub(super) fn attempt(&self) -> Option<&str> {
+        self.attempt.as_deref()
+    }
+
+    /// The id of the resource in the path. One that is none belongs to nothing.
+    pub(super) fn uid(&self, kind: Kind) -> Result<Uid, ApiError> {
+        let uid = self.id.as_deref().and_then(|text| text.parse().ok());
+        uid.ok_or_else(|| missing(kind))
+    }
+
+    /// Refuses all but the instance admin.
+    pub(super) fn admin_only(&self) -> Result<(), ApiError> {
+        match self.caller {
+            Caller::Admin => Ok(()),
+            Caller::Key { .. } => Err(ApiError::Forbidden),
+        }
+    }
+}
+
+/// There is no such resource, in Convoy's words where clients know them.
+pub(super) fn missing(kind: Kind) -> ApiError {
+    match kind {
+        Kind::Endpoint => ApiError::NotFound("Resource not found".to_owned()),
+        Kind::ApiKey => ApiError::not_found("api key"),
+        Kind::Project | Kind::Source | Kind::Subscription => ApiError::not_found(kind),
+    }
+}
+
+impl FromRequestParts<Api> for Call {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let snapshot = api.control().journal().snapshot();
+        Ok(Self {
+            caller: caller(&parts.headers, api, &snapshot)?,
+            api: api.clone(),
+        })
+    }
+}
+
+impl FromRequestParts<Api> for AdminCall {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let call = Call::from_request_parts(parts, api).await?;
+        match call.caller {
+            Caller::Admin => Ok(Self(call)),
+            Caller::Key { .. } => Err(ApiError::Forbidden),
+        }
+    }
+}
+
+impl FromRequestParts<Api> for ProjectCall {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let snapshot = api.control().journal().snapshot();
+        let caller = caller(&parts.headers, api, &snapshot)?;
+        let params = RawPathParams::from_request_parts(parts, api).await;
+        let param = |name: &str| {
+            let params = params.as_ref().ok()?;
+            let (_, value) = params.iter().find(|(key, _)| *key == name)?;
+            Some(value.to_owned())
+        };
+        let project = param("project").and_then(|text| text.parse().ok());
+        let project = project.filter(|id| caller.may_see(*id) && exists(&snapshot, *id));
+        let version = parts.extensions.get::<ApiVersion>().copied();
+        Ok(Self {
+            caller,
+            project: project.ok_or_else(|| missing(Kind::Project))?,
+            query: Query::of(&parts.uri),
+            version: version.ok_or(ApiError::Version)?,
+            id: param("id"),
+            attempt: param("attempt"),
+            api: api.clone(),
+        })
+    }
+}
+
+fn exists(snapshot: &Snapshot, project: ProjectId) -> bool {
+    snapshot.project(project).is_some() || snapshot.is_held(Kind::Project, project.uid())
+}
+
+/// Whose key the request carries.
+fn caller(headers: &HeaderMap, api: &Api, snapshot: &Arc<Snapshot>) -> Result<Caller, ApiError> {
+    let token = bearer(headers).ok_or(ApiError::Unauthenticated)?;
+    let presented = ApiKeyDigest::of(token);
+    if api.inner.admin_key.is(&presented) {
+        return Ok(Caller::Admin);
+    }
+    let key = snapshot.api_key(&presented);
+    let key = key.filter(|key| {
+        let is_live = |end_s: i64| api.now_ms().div_euclid(1000) < end_s;
+        key.digest().prove(&presented).is_some() && key.expires_at_s().is_none_or(is_live)
+    });
+    let key = key.ok_or(ApiError::UnknownKey)?;
+    Ok(Caller::Key {
+        key: key.id(),
+        project: key.project(),
+    })
+}
+
+/// The token of the one `Authorization: Bearer <token>`: the scheme in either case, one space.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
+        return None;
+    }
+    let (scheme, token) = value.split_once(' ')?;
+    let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    (scheme.eq_ignore_ascii_case("bearer") && is_token).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bearer_token_after_one_space_counts() {
+        for (value, token) in [
+            ("Bearer x.y", Some("x.y")),
+            ("bEARER x", Some("x")),
+            ("Bearer  x", None),
+            ("Bearer x y", None),
+            ("Bearer ", None),
+            ("Bearer", None),
+            ("Basic eDp5", None),
+            ("x", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
+            assert_eq!(bearer(&headers), token, "{value}");
+        }
+        let mut two = HeaderMap::new();
+        two.append(AUTHORIZATION, "Bearer x".parse().unwrap());
+        two.append(AUTHORIZATION, "Bearer x".parse().unwrap());
+        assert_eq!(bearer(&two), None);
+        assert_eq!(bearer(&HeaderMap::new()), None);
+    }
+}

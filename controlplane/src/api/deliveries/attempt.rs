@@ -1,0 +1,61 @@
+//! `P/eventdeliveries/{id}/deliveryattempts`: every request that was made (contract 3.9).
+
+use outrider_store::{AttemptRecord, DeliveryItem};
+use serde_json::Value;
+
+use super::super::call::ProjectCall;
+use super::super::error::{Answer, ApiError};
+use super::super::reply::Reply;
+use super::shape;
+use super::{key, not_found};
+use crate::View;
+
+pub(super) async fn list(call: ProjectCall) -> Answer {
+    let shown = all(&call).await?;
+    Ok(Reply::ok(
+        "App event delivery attempts fetched successfully",
+        Value::Array(shown),
+    ))
+}
+
+pub(super) async fn show(call: ProjectCall) -> Answer {
+    let wanted = call.attempt().map(str::to_owned);
+    let mut shown = all(&call).await?.into_iter();
+    let found =
+        shown.find(|attempt| attempt.get("uid").and_then(Value::as_str) == wanted.as_deref());
+    match found.filter(|_| wanted.is_some()) {
+        Some(attempt) => Ok(Reply::ok(
+            "App event delivery attempt fetched successfully",
+            attempt,
+        )),
+        None => Err(ApiError::not_found("event delivery attempt")),
+    }
+}
+
+async fn all(call: &ProjectCall) -> Result<Vec<Value>, ApiError> {
+    let (key, index) = (key(call)?, call.api.index()?.clone());
+    let item = index
+        .delivery(call.project, key)
+        .await?
+        .ok_or_else(not_found)?;
+    let attempts = index
+        .attempts(call.project, key)
+        .await?
+        .ok_or_else(not_found)?;
+    let project = call.project;
+    let render = move |view: &View<'_>| -> Result<Vec<Value>, ApiError> {
+        let url = shape::target_url(view, project, item.target.endpoint)?;
+        Ok(shapes(&index, &item, &url, &attempts))
+    };
+    call.api.control().read(render).await
+}
+
+fn shapes(
+    index: &outrider_store::Index,
+    item: &DeliveryItem,
+    url: &str,
+    attempts: &[AttemptRecord],
+) -> Vec<Value> {
+    let one = |attempt: &AttemptRecord| shape::attempt(index.uids(), item, url, attempt);
+    attempts.iter().map(one).collect()
+}

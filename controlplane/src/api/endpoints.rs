@@ -1,0 +1,188 @@
+//! Endpoints (contract 3.2).
+
+mod change;
+mod secrets;
+mod shape;
+
+use axum::Router;
+use axum::routing::{get, post, put};
+use outrider_config::Kind;
+use outrider_config::resource::{Endpoint, EndpointSpec, EndpointStatus};
+use outrider_webhook::id::{EndpointId, Uid};
+use serde_json::Value;
+
+use super::body::JsonBody;
+use super::call::ProjectCall;
+use super::error::{Answer, ApiError};
+use super::reply::Reply;
+use super::write::Writing;
+use super::{Api, not_supported};
+use crate::{Edit, Selection, Stored, View};
+
+pub(super) use change::{keep, keep_text};
+use secrets::ExpireSpec;
+pub(super) use shape::{is_incoming, metadata};
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/endpoints", get(list).post(create))
+        .route("/endpoints/{id}", get(show).put(update).delete(remove))
+        .route("/endpoints/{id}/expire_secret", put(expire_secret))
+        .route("/endpoints/{id}/pause", put(pause))
+        .route("/endpoints/{id}/activate", post(activate))
+        .route("/endpoints/period-failure-rates", get(not_supported))
+        .route("/endpoints/oauth2/test", post(not_supported))
+}
+
+async fn list(call: ProjectCall) -> Answer {
+    let selection = Selection {
+        name_part: call.query.text("q"),
+        owner: call.query.text("ownerId"),
+        ..Selection::all(Kind::Endpoint, call.project)
+    };
+    let (now_ms, version) = (call.api.now_ms(), call.version);
+    call.list(
+        "Endpoints fetched successfully",
+        selection,
+        move |view, one| {
+            let is_incoming = is_incoming(view, one);
+            Ok(version.endpoint(shape::reply(one, is_incoming, now_ms)?))
+        },
+    )
+    .await
+}
+
+async fn show(call: ProjectCall) -> Answer {
+    let (now_ms, version) = (call.api.now_ms(), call.version);
+    let show =
+        move |view: &View<'_>, one: Stored| shape::reply(&one, is_incoming(view, &one), now_ms);
+    let shown = call.show(Kind::Endpoint, show).await?;
+    Ok(Reply::ok(
+        "Endpoint fetched successfully",
+        version.endpoint(shown),
+    ))
+}
+
+async fn create(call: ProjectCall, body: JsonBody) -> Answer {
+    let (given, ignored) = read(&call, body)?;
+    let is_advanced = call.version.has_advanced_signatures();
+    let create = move |writing: &Writing<'_>| {
+        let project = writing.rules()?;
+        let uid = writing.new_uid();
+        let spec = change::created(given, project, is_advanced, writing.by);
+        check(writing, uid, &spec)?;
+        refuse_duplicate(writing, spec.name.as_deref())?;
+        let created = writing.made(Kind::Endpoint, uid, &spec)?;
+        Ok((vec![Edit::create(created.clone())], created))
+    };
+    let done = call.change(create).await?;
+    let shown = shown(&call, &done.value)?;
+    Ok(Reply::created("Endpoint created successfully", shown)
+        .in_force(done.in_force)
+        .ignoring(ignored))
+}
+
+async fn update(call: ProjectCall, body: JsonBody) -> Answer {
+    let (given, ignored) = read(&call, body)?;
+    let update = move |old: EndpointSpec, writing: &Writing<'_>| {
+        Ok(change::merged(old, given, writing.rules()?, writing.by))
+    };
+    let reply = edit(&call, "Endpoint updated successfully", update).await?;
+    Ok(reply.ignoring(ignored))
+}
+
+async fn remove(call: ProjectCall) -> Answer {
+    let done = call.delete(Kind::Endpoint).await?;
+    Ok(Reply::ok("Endpoint deleted successfully", Value::Null).in_force(done.in_force))
+}
+
+async fn expire_secret(call: ProjectCall, body: JsonBody) -> Answer {
+    let (given, ignored) = body.read::<ExpireSpec>()?;
+    let expire =
+        move |old, writing: &Writing<'_>| secrets::expire(old, given, writing.rules()?, writing.by);
+    let (stored, in_force) = edited(&call, expire).await?;
+    let shown = shown(&call, &stored)?;
+    Ok(Reply::ok("endpoint secret expired successfully", shown)
+        .in_force(in_force)
+        .ignoring(ignored))
+}
+
+/// Active to paused and back.
+async fn pause(call: ProjectCall) -> Answer {
+    let toggle = |old: EndpointSpec, _: &Writing<'_>| match shape::status(&old) {
+        "active" => Ok(change::with_status(old, EndpointStatus::Paused)),
+        "paused" => Ok(change::with_status(old, EndpointStatus::Active)),
+        _ => Err(ApiError::State(
+            "the endpoint is inactive and can neither be paused nor resumed: activate it",
+        )),
+    };
+    edit(&call, "endpoint status updated successfully", toggle).await
+}
+
+async fn activate(call: ProjectCall) -> Answer {
+    let activate = |old: EndpointSpec, _: &Writing<'_>| match shape::status(&old) {
+        "active" => Err(ApiError::State("the endpoint is already active")),
+        _ => Ok(change::with_status(old, EndpointStatus::Active)),
+    };
+    edit(&call, "endpoint status successfully activated", activate).await
+}
+
+/// The body, as clients of today write it.
+fn read(
+    call: &ProjectCall,
+    mut body: JsonBody,
+) -> Result<(EndpointSpec, super::ignored::Ignored), ApiError> {
+    let json = call.version.modern(body.json.take())?;
+    body.with(json).read()
+}
+
+/// Changes an endpoint and shows it.
+async fn edit(
+    call: &ProjectCall,
+    message: &'static str,
+    change: impl FnOnce(EndpointSpec, &Writing<'_>) -> Result<EndpointSpec, ApiError> + Send + 'static,
+) -> Answer {
+    let (stored, in_force) = edited(call, change).await?;
+    Ok(Reply::accepted(message, shown(call, &stored)?).in_force(in_force))
+}
+
+async fn edited(
+    call: &ProjectCall,
+    change: impl FnOnce(EndpointSpec, &Writing<'_>) -> Result<EndpointSpec, ApiError> + Send + 'static,
+) -> Result<(Stored, super::write::InForce), ApiError> {
+    let uid = call.uid(Kind::Endpoint)?;
+    let edit = move |writing: &Writing<'_>| {
+        let before = writing.editable(Kind::Endpoint, uid)?;
+        let old = secrets::without_expired(before.spec()?, writing.now_ms());
+        let spec = change(old, writing)?;
+        check(writing, uid, &spec)?;
+        if spec.name.as_deref() != Some(&before.name) {
+            refuse_duplicate(writing, spec.name.as_deref())?;
+        }
+        let after = writing.changed(&before, &spec)?;
+        Ok((vec![Edit::update(before, after.clone())], after))
+    };
+    let done = call.change(edit).await?;
+    Ok((done.value, done.in_force))
+}
+
+fn check(writing: &Writing<'_>, uid: Uid, spec: &EndpointSpec) -> Result<(), ApiError> {
+    Endpoint::compile(EndpointId::new(uid), 0, writing.rules()?, spec)?;
+    Ok(())
+}
+
+fn refuse_duplicate(writing: &Writing<'_>, name: Option<&str>) -> Result<(), ApiError> {
+    let name = name.unwrap_or_default();
+    match writing.view.named(Kind::Endpoint, writing.project, name)? {
+        None => Ok(()),
+        Some(_) => Err(ApiError::Exists(
+            "an endpoint with that name already exists".to_owned(),
+        )),
+    }
+}
+
+/// An endpoint that the API made, whose specification says all that there is to say.
+fn shown(call: &ProjectCall, stored: &Stored) -> Result<Value, ApiError> {
+    let shown = shape::reply(stored, false, call.api.now_ms())?;
+    Ok(call.version.endpoint(shown))
+}

@@ -1,0 +1,94 @@
+//! An endpoint as replies show it.
+
+use outrider_config::resource::{EndpointSecretSpec, EndpointSpec};
+use outrider_config::snapshot::ProjectKind;
+use outrider_webhook::id::Uid;
+use serde_json::{Value, json};
+
+use super::super::error::ApiError;
+use super::super::time::{at, rfc3339};
+use super::secrets;
+use crate::{Stored, View, random};
+
+/// Seconds of an attempt when nothing is set.
+const TIMEOUT_DEFAULT_S: u64 = 10;
+
+/// The whole reply shape. Figures that this version does not keep are null.
+pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Value, ApiError> {
+    let mut spec: EndpointSpec = one.spec()?;
+    let secrets: Vec<Value> = secrets::all(&mut spec)
+        .into_iter()
+        .enumerate()
+        .filter(|(_, secret)| secrets::is_live(secret, now_ms))
+        .map(|(index, secret)| secret_reply(one, random::part_of(one.uid(), index), secret))
+        .collect();
+    let status = status(&spec);
+    Ok(json!({
+        "uid": one.uid(),
+        "project_id": one.document.project,
+        "owner_id": spec.owner_id.unwrap_or_default(),
+        "url": spec.url.unwrap_or_default(),
+        "name": one.name,
+        "secrets": secrets,
+        "advanced_signatures": spec.advanced_signatures.unwrap_or(true) || is_incoming,
+        "description": spec.description.unwrap_or_default(),
+        "slack_webhook_url": "",
+        "teams_webhook_url": "",
+        "support_email": spec.support_email.unwrap_or_default(),
+        "status": status,
+        "http_timeout": spec.http_timeout.filter(|s| *s != 0).unwrap_or(TIMEOUT_DEFAULT_S),
+        "authentication": null,
+        "rate_limit": 0,
+        "rate_limit_duration": 0,
+        "content_type": spec.content_type.filter(|text| !text.is_empty())
+            .unwrap_or_else(|| "application/json".to_owned()),
+        "failure_rate": null,
+        "cb_state": null,
+        "period_failure_rate": null,
+        "success_count": null,
+        "failure_count": null,
+        "retry_count": null,
+        "mtls_client_cert": null,
+        "created_at": at(one.created_ms),
+        "updated_at": at(one.updated_ms),
+        "deleted_at": null,
+    }))
+}
+
+/// An endpoint inside of another reply: without its secrets.
+pub(in crate::api) fn metadata(one: &Stored, is_incoming: bool) -> Result<Value, ApiError> {
+    let mut shown = reply(one, is_incoming, 0)?;
+    if let Value::Object(fields) = &mut shown {
+        fields.insert("secrets".to_owned(), json!([]));
+    }
+    Ok(shown)
+}
+
+/// Whether the project of a resource takes events in, which decides some settings.
+pub(in crate::api) fn is_incoming(view: &View<'_>, one: &Stored) -> bool {
+    let table = view.snapshot().project(one.document.project);
+    table.is_some_and(|table| table.project().kind() == ProjectKind::Incoming)
+}
+
+/// Convoy's word for the status.
+pub(super) fn status(spec: &EndpointSpec) -> &'static str {
+    match spec.status.as_deref() {
+        Some("paused") => "paused",
+        Some("inactive") => "inactive",
+        None | Some("") if spec.is_disabled == Some(true) => "inactive",
+        _ => "active",
+    }
+}
+
+fn secret_reply(one: &Stored, uid: Uid, secret: EndpointSecretSpec) -> Value {
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let created_at = given(secret.created_at).unwrap_or_else(|| rfc3339(one.created_ms));
+    json!({
+        "uid": given(secret.uid).unwrap_or_else(|| uid.to_string()),
+        "value": secret.value.as_ref().map(|value| value.expose()).unwrap_or_default(),
+        "expires_at": given(secret.expires_at),
+        "created_at": created_at,
+        "updated_at": created_at,
+        "deleted_at": null,
+    })
+}

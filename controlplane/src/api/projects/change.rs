@@ -1,0 +1,117 @@
+//! Changing a project: only what is given changes, down to the single setting (contract 3.1).
+
+use outrider_config::resource::{
+    ConfigSpec, ProjectSpec, RateLimitSpec, SignatureSpec, SslSpec, StrategySpec,
+};
+
+use super::super::endpoints::keep;
+
+/// The project with what is given of it. What this version does not act on is left in, to be
+/// refused by the check.
+pub(super) fn merged(old: ProjectSpec, mut given: ProjectSpec) -> ProjectSpec {
+    keep(&mut given.kind, old.kind);
+    keep(&mut given.logo_url, old.logo_url);
+    given.config = both(old.config, given.config, config);
+    given
+}
+
+/// What is given over what was there, if there are both.
+fn both<T>(old: Option<T>, given: Option<T>, merge: impl FnOnce(T, T) -> T) -> Option<T> {
+    match (old, given) {
+        (Some(old), Some(given)) => Some(merge(old, given)),
+        (old, given) => given.or(old),
+    }
+}
+
+fn config(old: ConfigSpec, mut given: ConfigSpec) -> ConfigSpec {
+    keep(&mut given.max_payload_read_size, old.max_payload_read_size);
+    keep(
+        &mut given.replay_attacks_prevention_enabled,
+        old.replay_attacks_prevention_enabled,
+    );
+    keep(
+        &mut given.add_event_id_trace_headers,
+        old.add_event_id_trace_headers,
+    );
+    keep(
+        &mut given.multiple_endpoint_subscriptions,
+        old.multiple_endpoint_subscriptions,
+    );
+    keep(&mut given.request_id_header, old.request_id_header);
+    given.ssl = both(old.ssl, given.ssl, ssl);
+    given.ratelimit = both(old.ratelimit, given.ratelimit, ratelimit);
+    given.strategy = both(old.strategy, given.strategy, strategy);
+    given.signature = both(old.signature, given.signature, signature);
+    given
+}
+
+fn ssl(old: SslSpec, mut given: SslSpec) -> SslSpec {
+    keep(
+        &mut given.enforce_secure_endpoints,
+        old.enforce_secure_endpoints,
+    );
+    given
+}
+
+fn ratelimit(old: RateLimitSpec, mut given: RateLimitSpec) -> RateLimitSpec {
+    keep(&mut given.count, old.count);
+    keep(&mut given.duration, old.duration);
+    given
+}
+
+fn strategy(old: StrategySpec, mut given: StrategySpec) -> StrategySpec {
+    keep(&mut given.kind, old.kind);
+    keep(&mut given.duration, old.duration);
+    keep(&mut given.retry_count, old.retry_count);
+    keep(&mut given.jitter, old.jitter);
+    given
+}
+
+fn signature(old: SignatureSpec, mut given: SignatureSpec) -> SignatureSpec {
+    keep(&mut given.header, old.header);
+    keep(&mut given.versions, old.versions);
+    keep(&mut given.format, old.format);
+    keep(&mut given.input, old.input);
+    given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outrider_config::resource::from_json;
+    use serde_json::{Value, json};
+
+    fn spec(json: Value) -> ProjectSpec {
+        from_json(json).spec.unwrap()
+    }
+
+    #[test]
+    fn only_what_is_given_changes() {
+        let old = json!({"name": "n", "type": "outgoing", "logo_url": "l", "config": {
+            "ssl": {"enforce_secure_endpoints": true},
+            "strategy": {"type": "linear", "duration": 7, "retry_count": 3},
+        }});
+        for (given, expected) in [
+            (json!({"name": "n"}), old.clone()),
+            (json!({"name": "n", "config": null}), old.clone()),
+            (
+                json!({"name": "n", "config": {"ssl": null, "strategy": {}}}),
+                old.clone(),
+            ),
+            (
+                json!({"name": "m", "logo_url": "", "config": {"strategy": {"retry_count": 9}, "signature": {"header": "X"}}}),
+                json!({"name": "m", "type": "outgoing", "logo_url": "", "config": {
+                    "ssl": {"enforce_secure_endpoints": true},
+                    "strategy": {"type": "linear", "duration": 7, "retry_count": 9},
+                    "signature": {"header": "X"},
+                }}),
+            ),
+        ] {
+            assert_eq!(
+                merged(spec(old.clone()), spec(given.clone())),
+                spec(expected),
+                "{given}"
+            );
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A project as replies show it.
+
+use outrider_config::Kind;
+use outrider_config::resource::{
+    BODY_BYTES_DEFAULT, ConfigSpec, ProjectSpec, SignatureSpec, SignatureVersionSpec, StrategySpec,
+};
+use serde_json::{Value, json};
+
+use super::super::Api;
+use super::super::error::ApiError;
+use super::super::time::{at, rfc3339};
+use crate::{Stored, View, random};
+
+/// The whole reply shape. What is not set shows its default.
+pub(super) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, ApiError> {
+    let spec: ProjectSpec = one.spec()?;
+    let project = one.document.project;
+    let has = |kind| view.has(kind, project);
+    Ok(json!({
+        "uid": one.uid(),
+        "name": spec.name,
+        "logo_url": spec.logo_url.unwrap_or_default(),
+        "organisation_id": api.control().journal().organisation(),
+        "type": spec.kind.unwrap_or_default(),
+        "config": config(spec.config.unwrap_or_default(), one),
+        "statistics": {
+            "endpoints_exist": has(Kind::Endpoint)?,
+            "sources_exist": has(Kind::Source)?,
+            "subscriptions_exist": has(Kind::Subscription)?,
+        },
+        "retained_events": 0,
+        "created_at": at(one.created_ms),
+        "updated_at": at(one.updated_ms),
+        "deleted_at": null,
+    }))
+}
+
+fn config(spec: ConfigSpec, one: &Stored) -> Value {
+    let ssl = spec.ssl.unwrap_or_default();
+    let ratelimit = spec.ratelimit.unwrap_or_default();
+    let text =
+        |text: Option<String>, default: &str| given(text).unwrap_or_else(|| default.to_owned());
+    json!({
+        "max_payload_read_size": number(spec.max_payload_read_size, BODY_BYTES_DEFAULT as u64),
+        "replay_attacks_prevention_enabled": spec.replay_attacks_prevention_enabled.unwrap_or(false),
+        "add_event_id_trace_headers": spec.add_event_id_trace_headers.unwrap_or(false),
+        "disable_endpoint": false,
+        "multiple_endpoint_subscriptions": spec.multiple_endpoint_subscriptions.unwrap_or(false),
+        "search_policy": "",
+        "ssl": {"enforce_secure_endpoints": ssl.enforce_secure_endpoints.unwrap_or(false)},
+        "ratelimit": {"count": number(ratelimit.count, 1000), "duration": number(ratelimit.duration, 60)},
+        "strategy": strategy(spec.strategy.unwrap_or_default()),
+        "signature": signature(spec.signature.unwrap_or_default(), one),
+        "request_id_header": text(spec.request_id_header, "X-Convoy-Idempotency-Key"),
+        "meta_event": {"is_enabled": false, "type": "http", "event_type": [], "url": "", "secret": ""},
+        "verify_dynamic_events": false,
+        "allow_unmatched_dynamic_urls": false,
+        "circuit_breaker": {
+            "sample_rate": 30, "error_timeout": 30, "failure_threshold": 70, "success_threshold": 5,
+            "observability_window": 5, "minimum_request_count": 10, "consecutive_failure_threshold": 10,
+        },
+    })
+}
+
+fn strategy(spec: StrategySpec) -> Value {
+    let mut strategy = json!({
+        "type": given(spec.kind).unwrap_or_else(|| "linear".to_owned()),
+        "duration": number(spec.duration, 100),
+        "retry_count": number(spec.retry_count, 10),
+    });
+    // Ours, and only where it was set: clients of Convoy do not know it.
+    if let (Some(jitter), Value::Object(fields)) = (given(spec.jitter), &mut strategy) {
+        fields.insert("jitter".to_owned(), jitter.into());
+    }
+    strategy
+}
+
+fn signature(spec: SignatureSpec, one: &Stored) -> Value {
+    let mut versions = spec.versions.unwrap_or_default();
+    if versions.is_empty() {
+        versions.push(SignatureVersionSpec {
+            hash: Some("SHA256".to_owned()),
+            encoding: Some("hex".to_owned()),
+            ..SignatureVersionSpec::default()
+        });
+    }
+    let version = |(index, version): (usize, SignatureVersionSpec)| {
+        json!({
+            "uid": given(version.uid).unwrap_or_else(|| random::part_of(one.uid(), index).to_string()),
+            "hash": version.hash.unwrap_or_default(),
+            "encoding": version.encoding.unwrap_or_default(),
+            "created_at": given(version.created_at).unwrap_or_else(|| rfc3339(one.created_ms)),
+        })
+    };
+    let versions: Vec<Value> = versions.into_iter().enumerate().map(version).collect();
+    let mut signature = json!({
+        "header": given(spec.header).unwrap_or_else(|| "X-Convoy-Signature".to_owned()),
+        "versions": versions,
+    });
+    if let Value::Object(fields) = &mut signature {
+        for (name, value) in [("format", spec.format), ("input", spec.input)] {
+            if let Some(value) = given(value) {
+                fields.insert(name.to_owned(), value.into());
+            }
+        }
+    }
+    signature
+}
+
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// 0 stands for the default, as in requests.
+fn number(value: Option<u64>, default: u64) -> u64 {
+    value.filter(|value| *value != 0).unwrap_or(default)
+}

@@ -1,0 +1,274 @@
+//! Section 3.2.
+
+use super::*;
+
+const ALL: &str = "/api/v1/projects/{out}/endpoints";
+const ONE: &str = "/api/v1/projects/{out}/endpoints/{e}";
+
+#[tokio::test]
+async fn section_3_2_endpoints() {
+    let mut fixture = Fixture::with_projects().await;
+    let body = |more: Value| {
+        let mut body = json!({"name": "e", "url": "https://a.example/hook"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        body
+    };
+    let unsupported = |field: &str, value: Value| {
+        row("POST", ALL, body(json!({field: value})), 400)
+            .code("invalid_fields")
+            .says("..is not supported by this version")
+    };
+    fixture
+        .run(vec![
+            get(ALL, 200).shows(json!({"content": [], "pagination": {
+                "per_page": 20, "has_next_page": false, "has_prev_page": false, "prev_page_cursor": "", "next_page_cursor": "",
+            }})),
+            // Everything that old and new clients send although it asks for nothing.
+            row("POST", ALL, body(json!({
+                "description": "d", "owner_id": "o", "support_email": "a@b", "secret": "", "is_disabled": false,
+                "slack_webhook_url": "", "teams_webhook_url": null, "http_timeout": 0, "rate_limit": 0, "rate_limit_duration": 60,
+                "content_type": "application/json", "authentication": null, "mtls_client_cert": {"client_cert": "", "client_key": ""},
+                "app_id": "", "advanced_signatures": null,
+            })), 201)
+                .says("Endpoint created successfully")
+                .shows(json!({
+                    "uid": "*", "project_id": "{out}", "name": "e", "url": "https://a.example/hook", "description": "d",
+                    "owner_id": "o", "support_email": "a@b", "slack_webhook_url": "", "status": "active", "http_timeout": 10,
+                    "advanced_signatures": true, "content_type": "application/json", "authentication": null,
+                    "rate_limit": 0, "rate_limit_duration": 0,
+                    "secrets": [{"uid": "*", "value": "*", "expires_at": null, "created_at": "2026-01-01T00:00:00Z",
+                        "updated_at": "2026-01-01T00:00:00Z", "deleted_at": null}],
+                    "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "deleted_at": null,
+                }))
+                .answers("x-outrider-ignored-fields", Some("app_id"))
+                .answers("x-outrider-config-revision", Some("3"))
+                .saves("e", "/uid"),
+            get(ONE, 200).says("Endpoint fetched successfully").shows(json!({"uid": "{e}", "secrets": [{"value": "*"}]})),
+            get("/api/v1/projects/{out}/endpoints/nonsense", 404).says("Resource not found"),
+            get("/api/v1/projects/{out}/endpoints/{out}", 404).says("Resource not found").code("not_found"),
+            get("/api/v1/projects/{in}/endpoints/{e}", 404).says("Resource not found"),
+            // What cannot be created.
+            row("POST", ALL, body(json!({})), 400).says("an endpoint with that name already exists").code("already_exists"),
+            row("POST", ALL, json!({"name": "x"}), 400).says("`url`: is missing"),
+            row("POST", ALL, json!({"name": "x", "url": "nope"}), 400).says("..`url`: "),
+            unsupported("rate_limit", json!(5)),
+            unsupported("authentication", json!({"type": "api_key", "api_key": {"header_name": "x", "header_value": "y"}})),
+            unsupported("mtls_client_cert", json!({"client_cert": "x", "client_key": "y"})),
+            unsupported("slack_webhook_url", json!("https://s")),
+            unsupported("content_type", json!("application/x-www-form-urlencoded")),
+            row("POST", ALL, body(json!({"content_type": "text/plain"})), 400).says("`content_type`: must be `application/json`"),
+            row("POST", ALL, body(json!({"secret": "a", "secrets": [{"value": "b"}]})), 400).says("`secret`: cannot be given together with `secrets`"),
+            // An incoming project signs the advanced way always.
+            row("POST", "/api/v1/projects/{in}/endpoints", body(json!({"advanced_signatures": false, "secret": "given", "is_disabled": true})), 201)
+                .shows(json!({"advanced_signatures": true, "secrets": [{"value": "given"}], "status": "inactive"})),
+            row("POST", ALL, body(json!({"name": "simple", "advanced_signatures": false})), 201).shows(json!({"advanced_signatures": false})),
+            // Changes.
+            row("PUT", ONE, json!({"name": "e"}), 400).says("`url`: is missing"),
+            row("PUT", ONE, json!({"url": "https://b.example"}), 400).says("`name`: is missing"),
+            row("PUT", ONE, json!({"name": "e", "url": "https://b.example", "http_timeout": 30}), 202)
+                .says("Endpoint updated successfully")
+                .shows(json!({"url": "https://b.example", "http_timeout": 30, "owner_id": "o", "description": "d", "support_email": "a@b", "advanced_signatures": true})),
+            row("PUT", ONE, json!({"name": "f", "url": "https://b.example", "owner_id": "", "description": "", "advanced_signatures": false}), 202)
+                .shows(json!({"name": "f", "http_timeout": 30, "owner_id": "o", "description": "", "advanced_signatures": false})),
+            row("PUT", ONE, json!({"name": "f", "url": "https://b.example"}), 202).shows(json!({"advanced_signatures": false})),
+            row("PUT", ONE, json!({"name": "simple", "url": "https://b.example"}), 400).says("an endpoint with that name already exists"),
+            row("PUT", ONE, json!({"name": "f", "url": "https://b.example", "rate_limit": 1}), 400).says("..is not supported by this version"),
+            row("PUT", "/api/v1/projects/{out}/endpoints/{out}", json!({"name": "f", "url": "https://b.example"}), 404),
+            // States.
+            row("PUT", "/api/v1/projects/{out}/endpoints/{e}/pause", Value::Null, 202).says("endpoint status updated successfully").shows(json!({"status": "paused"})),
+            row("PUT", ONE, json!({"name": "f", "url": "https://b.example", "is_disabled": false}), 202).shows(json!({"status": "paused"})),
+            row("PUT", "/api/v1/projects/{out}/endpoints/{e}/pause", Value::Null, 202).shows(json!({"status": "active"})),
+            row("POST", "/api/v1/projects/{out}/endpoints/{e}/activate", Value::Null, 400).says("the endpoint is already active").code("wrong_state"),
+            row("PUT", ONE, json!({"name": "f", "url": "https://b.example", "is_disabled": true}), 202).shows(json!({"status": "inactive"})),
+            row("PUT", "/api/v1/projects/{out}/endpoints/{e}/pause", Value::Null, 400).code("wrong_state").says("the endpoint is inactive.."),
+            row("POST", "/api/v1/projects/{out}/endpoints/{e}/activate", Value::Null, 202).says("endpoint status successfully activated").shows(json!({"status": "active"})),
+            row("PUT", "/api/v1/projects/{out}/endpoints/{e}/pause", json!({}), 202).shows(json!({"status": "paused"})),
+            row("POST", "/api/v1/projects/{out}/endpoints/{e}/activate", json!({}), 202).shows(json!({"status": "active"})),
+            row("PUT", "/api/v1/projects/{out}/endpoints/{out}/pause", Value::Null, 404).says("Resource not found"),
+            row("POST", "/api/v1/projects/{out}/endpoints/{out}/activate", Value::Null, 404).says("Resource not found"),
+            row("PUT", "/api/v1/projects/{out}/endpoints/{out}/expire_secret", json!({}), 404).says("Resource not found"),
+            // What this version does not do.
+            get("/api/v1/projects/{out}/endpoints/period-failure-rates", 501).says("not supported by this version").code("not_supported"),
+            row("POST", "/api/v1/projects/{out}/endpoints/oauth2/test", json!({"oauth2": {}}), 501).code("not_supported"),
+            get("/api/v1/projects/{out}/endpoints/period-failure-rates", 401).by(""),
+            row("POST", ONE, json!({}), 405).answers("allow", Some("GET,HEAD,PUT,DELETE")),
+            // And gone, with its subscriptions.
+            row("POST", "/api/v1/projects/{out}/subscriptions", json!({"name": "b", "endpoint_id": "{e}"}), 201).saves("b", "/uid"),
+            row("DELETE", ONE, Value::Null, 200).says("Endpoint deleted successfully").shows(Value::Null),
+            row("DELETE", ONE, Value::Null, 404).says("Resource not found"),
+            get(ONE, 404).says("Resource not found"),
+            get("/api/v1/projects/{out}/subscriptions/{b}", 404).says("subscription not found"),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn secrets_are_rotated_and_old_ones_end() {
+    let mut fixture = Fixture::with_projects().await;
+    let expire = "/api/v1/projects/{out}/endpoints/{e}/expire_secret";
+    fixture
+        .run(vec![
+            row("POST", ALL, json!({"name": "e", "url": "https://a.example", "secret": "first"}), 201).saves("e", "/uid").saves("first", "/secrets/0/uid"),
+            row("PUT", expire, json!({"secret": "second", "expiration": 2}), 200)
+                .says("endpoint secret expired successfully")
+                .shows(json!({"secrets": [
+                    {"uid": "{first}", "value": "first", "expires_at": "2026-01-01T02:00:00Z", "created_at": "2026-01-01T00:00:00Z"},
+                    {"uid": "*", "value": "second", "expires_at": null},
+                ]})),
+            row("PUT", expire, json!({"expiration": "x"}), 400).says("body contains incorrect JSON type for field \"expiration\""),
+            row("PUT", expire, json!({"expiration": -1}), 400).code("bad_json"),
+            row("PUT", expire, json!({"expiration": 1_000_000}), 400).says("`expiration`: must be from 0 to 87600 hours"),
+            row("PUT", expire, Value::Null, 400).says("body must not be empty"),
+            // The end of the first one stays; the new one is made up.
+            row("PUT", expire, json!({"secret": null, "expiration": 24}), 200).shows(json!({"secrets": [
+                {"value": "first", "expires_at": "2026-01-01T02:00:00Z"},
+                {"value": "second", "expires_at": "2026-01-02T00:00:00Z"},
+                {"value": "*", "expires_at": null},
+            ]})),
+        ])
+        .await;
+    fixture.advance(3 * 3600);
+    let stored = |fixture: &Fixture| {
+        let history = fixture.control.journal().history(0, 100).unwrap();
+        String::from_utf8(history.last().unwrap().after.clone().unwrap()).unwrap()
+    };
+    fixture
+        .run(vec![get(ONE, 200).shows(
+            json!({"secrets": [{"value": "second"}, {"value": "*"}]}),
+        )])
+        .await;
+    assert!(
+        stored(&fixture).contains("first"),
+        "nothing was written yet"
+    );
+    fixture
+        .run(vec![row(
+            "PUT",
+            "/api/v1/projects/{out}/endpoints/{e}/pause",
+            Value::Null,
+            202,
+        )])
+        .await;
+    assert!(!stored(&fixture).contains("first"));
+    fixture
+        .run(vec![
+            row(
+                "PUT",
+                expire,
+                json!({"secret": "last", "expiration": 0}),
+                200,
+            )
+            .shows(json!({"secrets": [{"value": "last", "expires_at": null}]})),
+            row(
+                "PUT",
+                ONE,
+                json!({"name": "e", "url": "https://a.example", "secret": "last"}),
+                202,
+            )
+            .shows(json!({"secrets": [{"value": "last"}]})),
+            row(
+                "PUT",
+                ONE,
+                json!({"name": "e", "url": "https://a.example", "secret": "other"}),
+                202,
+            )
+            .shows(json!({"secrets": [{"value": "other", "uid": "*"}]})),
+        ])
+        .await;
+    for _ in 0..15 {
+        fixture
+            .run(vec![row("PUT", expire, json!({"expiration": 9}), 200)])
+            .await;
+    }
+    fixture
+        .run(vec![
+            row("PUT", expire, json!({"expiration": 9}), 400)
+                .says("`secrets`: must be from 1 to 16 secrets"),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn a_made_up_secret_is_25_letters_and_digits() {
+    let mut fixture = Fixture::with_projects().await;
+    let create = row(
+        "POST",
+        ALL,
+        json!({"name": "e", "url": "https://a.example"}),
+        201,
+    );
+    fixture
+        .run(vec![create.saves("secret", "/secrets/0/value")])
+        .await;
+    let secret = &fixture.names["secret"];
+    assert!(secret.len() == 25 && secret.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+}
+
+#[tokio::test]
+async fn a_made_up_secret_has_the_form_that_the_project_signs_with() {
+    let mut fixture = Fixture::with_projects().await;
+    fixture
+        .run(vec![
+            row(
+                "PUT",
+                "/api/v1/projects/{out}",
+                json!({"name": "out", "config": {"signature": {"format": "standard_webhooks"}}}),
+                202,
+            ),
+            row(
+                "POST",
+                ALL,
+                json!({"name": "e", "url": "https://a.example"}),
+                201,
+            )
+            .saves("e", "/uid")
+            .saves("first", "/secrets/0/value"),
+            row(
+                "PUT",
+                "/api/v1/projects/{out}/endpoints/{e}/expire_secret",
+                json!({}),
+                200,
+            )
+            .saves("second", "/secrets/0/value"),
+            row(
+                "PUT",
+                "/api/v1/projects/{out}/endpoints/{e}/expire_secret",
+                json!({"secret": "x"}),
+                400,
+            )
+            .says("..secret"),
+            row(
+                "POST",
+                ALL,
+                json!({"name": "f", "url": "https://a.example", "secret": "x"}),
+                400,
+            )
+            .code("invalid_fields"),
+        ])
+        .await;
+    for name in ["first", "second"] {
+        assert!(fixture.names[name].starts_with("whsec_"));
+    }
+}
+
+#[tokio::test]
+async fn the_reply_can_be_sent_back() {
+    let mut fixture = Fixture::with_projects().await;
+    fixture
+        .run(vec![
+            row(
+                "POST",
+                ALL,
+                json!({"name": "e", "url": "https://a.example", "owner_id": "o"}),
+                201,
+            )
+            .saves("e", "/uid"),
+        ])
+        .await;
+    let shown = fixture.send(get(ONE, 200).request(&fixture)).await.json["data"].clone();
+    fixture.run(vec![row("PUT", ONE, shown.clone(), 202)]).await;
+    let again = fixture.send(get(ONE, 200).request(&fixture)).await.json["data"].clone();
+    assert_eq!(again, shown);
+}

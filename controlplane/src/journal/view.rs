@@ -1,0 +1,125 @@
+//! One state of the journal, to look things up in: the state of a read, or the one that a change
+//! is decided on.
+
+mod list;
+
+use outrider_config::{Kind, Snapshot};
+use outrider_webhook::id::{EndpointId, ProjectId, Uid};
+use rusqlite::{Connection, OptionalExtension, Params};
+
+use super::resource::STORED;
+use super::{JournalError, Stored};
+
+pub use list::Selection;
+
+/// One state of the journal.
+pub struct View<'v> {
+    connection: &'v Connection,
+    snapshot: &'v Snapshot,
+}
+
+impl<'v> View<'v> {
+    pub(super) fn new(connection: &'v Connection, snapshot: &'v Snapshot) -> Self {
+        Self {
+            connection,
+            snapshot,
+        }
+    }
+
+    /// What is in force. In a change, exactly the state that is changed; in a read, that state or
+    /// the one right before it.
+    #[must_use]
+    pub fn snapshot(&self) -> &'v Snapshot {
+        self.snapshot
+    }
+
+    /// A resource of a project; a project is its own.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn get(
+        &self,
+        kind: Kind,
+        project: ProjectId,
+        uid: Uid,
+    ) -> Result<Option<Stored>, JournalError> {
+        let found = self.by_uid(uid)?;
+        let is_it = |one: &Stored| (one.document.kind, one.document.project) == (kind, project);
+        Ok(found.filter(is_it))
+    }
+
+    /// The resource with this id, whatever it is.
+    pub(super) fn by_uid(&self, uid: Uid) -> Result<Option<Stored>, JournalError> {
+        self.one("uid = ?1", [uid.to_string()])
+    }
+
+    /// The project, or the endpoint of a project, that has this name. `None` for other kinds,
+    /// whose names are not unique.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn named(
+        &self,
+        kind: Kind,
+        project: ProjectId,
+        name: &str,
+    ) -> Result<Option<Stored>, JournalError> {
+        match kind {
+            Kind::Project => self.one("kind = 'project' AND name = ?1", [name]),
+            Kind::Endpoint => self.one(
+                "kind = 'endpoint' AND project = ?1 AND name = ?2",
+                (project.to_string(), name),
+            ),
+            Kind::Source | Kind::Subscription | Kind::ApiKey => Ok(None),
+        }
+    }
+
+    /// All projects, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn projects(&self) -> Result<Vec<Stored>, JournalError> {
+        self.all("kind = 'project' ORDER BY uid", ())
+    }
+
+    /// The subscriptions of an endpoint, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn subscriptions_of(&self, endpoint: EndpointId) -> Result<Vec<Stored>, JournalError> {
+        self.all("endpoint = ?1 ORDER BY uid", [endpoint.to_string()])
+    }
+
+    /// Whether a project has any resource of this kind.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn has(&self, kind: Kind, project: ProjectId) -> Result<bool, JournalError> {
+        let sql = "SELECT 1 FROM resources WHERE project = ?1 AND kind = ?2 LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.exists((project.to_string(), kind.as_str()))?)
+    }
+
+    /// Everything that resource files made.
+    pub(super) fn made_by_files(&self) -> Result<Vec<Stored>, JournalError> {
+        self.all("origin = 'file'", ())
+    }
+
+    fn one(&self, which: &str, params: impl Params) -> Result<Option<Stored>, JournalError> {
+        let sql = format!("SELECT {STORED} FROM resources WHERE {which}");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let row = statement.query_row(params, |row| Ok(Stored::of(row)));
+        row.optional()?.transpose()
+    }
+
+    fn all(&self, which: &str, params: impl Params) -> Result<Vec<Stored>, JournalError> {
+        let sql = format!("SELECT {STORED} FROM resources WHERE {which}");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params)?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(Stored::of(row)?);
+        }
+        Ok(all)
+    }
+}
