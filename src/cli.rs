@@ -42,6 +42,9 @@ pub(crate) struct ServeArgs {
     /// Address for events [default: 127.0.0.1:5005]
     #[arg(long, value_name = "ADDR")]
     pub(crate) public_listen: Option<SocketAddr>,
+    /// Address of the control plane's API [default: 127.0.0.1:5010]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) api_listen: Option<SocketAddr>,
     /// Address for administration [default: 127.0.0.1:9901]
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin_listen: Option<SocketAddr>,

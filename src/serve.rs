@@ -1,6 +1,8 @@
 //! `outrider serve`: both planes in one process. They still talk xDS, over an in-process
 //! connection, so there is one path of configuration and not two.
 
+mod control;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +15,12 @@ use outrider_dataplane::ingest::Limits;
 use outrider_dataplane::{DataPlane, Serving, Settings, StartError, egress};
 use outrider_store::{Clock, FatalError, OpenError, SystemClock};
 use outrider_webhook::address;
-use outrider_xds::{Client, Node, Server};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
+use self::control::Control;
 use crate::cli::{ServeArgs, UnsafeArgs};
 use crate::exit::Failure;
 use crate::logging;
@@ -58,6 +58,8 @@ async fn serve(
     };
     let settings = settings(&bootstrap, &args.testing)?;
     let mut signals = Signals::new()?;
+    let listener = control::listen(&bootstrap).await?;
+    let admin_key = control::admin_key(&bootstrap)?;
 
     let plane = DataPlane::open(settings, Arc::clone(&clock))
         .await
@@ -71,21 +73,21 @@ async fn serve(
     if let Some(resources) = resources.or(seeded) {
         load(&control, resources, clock.now_ms()).await?;
     }
-    let stream = ConfigurationStream::start(&control, &plane, &bootstrap);
+    let control = Control::start(control, &plane, &bootstrap, clock, listener, admin_key);
     let mut fatal = plane.fatal();
     // Waiting for the first configuration may take as long as it likes; stopping may not.
     let serving = tokio::select! {
         serving = plane.serve() => serving.map_err(start_failure)?,
-        end = signals.wait(&mut fatal) => return not_begun(stream, end).await,
+        end = signals.wait(&mut fatal) => return not_begun(control, end).await,
     };
-    tracing::info!(public = %bootstrap.public_listen, admin = %bootstrap.admin_listen, "serving");
+    tracing::info!(public = %bootstrap.public_listen, api = %bootstrap.api_listen, admin = %bootstrap.admin_listen, "serving");
 
     let story = quickstart.map(|quickstart| tokio::spawn(quickstart.tell(bootstrap.clone())));
     let end = signals.wait(&mut fatal).await;
     if let Some(story) = story {
         story.abort();
     }
-    finish(serving, stream, end).await
+    finish(serving, control, end).await
 }
 
 fn bootstrap(args: &ServeArgs) -> Result<Bootstrap, Failure> {
@@ -108,7 +110,10 @@ fn bootstrap(args: &ServeArgs) -> Result<Bootstrap, Failure> {
     if let Some(dir) = &args.data_dir {
         bootstrap.data_dir.clone_from(dir);
     }
-    bootstrap.public_listen = args.public_listen.unwrap_or(bootstrap.public_listen);
+    if let Some(address) = args.public_listen {
+        bootstrap.listen_publicly_at(address);
+    }
+    bootstrap.api_listen = args.api_listen.unwrap_or(bootstrap.api_listen);
     bootstrap.admin_listen = args.admin_listen.unwrap_or(bootstrap.admin_listen);
     let in_use = args.testing.in_use();
     if !in_use.is_empty() && !bootstrap.public_listen.ip().is_loopback() {
@@ -180,6 +185,7 @@ fn settings(bootstrap: &Bootstrap, testing: &UnsafeArgs) -> Result<Settings, Fai
     Ok(Settings {
         public_listen: bootstrap.public_listen,
         admin_listen: bootstrap.admin_listen,
+        control_plane: bootstrap.api_listen,
         threads,
         intake: Limits {
             head_timeout: bootstrap.intake.head_timeout,
@@ -218,9 +224,12 @@ fn egress_settings(
     bootstrap: &Bootstrap,
     testing: &UnsafeArgs,
 ) -> Result<egress::Settings, Failure> {
-    let mut policy: address::Policy = bootstrap
-        .egress
-        .policy(&[bootstrap.public_listen, bootstrap.admin_listen]);
+    let listeners = [
+        bootstrap.public_listen,
+        bootstrap.api_listen,
+        bootstrap.admin_listen,
+    ];
+    let mut policy: address::Policy = bootstrap.egress.policy(&listeners);
     for range in &testing.unsafe_egress_allow {
         policy.unsafe_allow(*range);
     }
@@ -257,52 +266,6 @@ async fn load(control: &ControlPlane, resources: file::File, now_ms: i64) -> Res
         None => tracing::info!("resource file holds nothing new"),
     }
     Ok(())
-}
-
-/// The stream between the planes: server and client, with a task each.
-struct ConfigurationStream {
-    stop: CancellationToken,
-    server: JoinHandle<()>,
-    client: JoinHandle<()>,
-    status: JoinHandle<()>,
-}
-
-impl ConfigurationStream {
-    fn start(control: &ControlPlane, plane: &DataPlane, bootstrap: &Bootstrap) -> Self {
-        let stop = CancellationToken::new();
-        let server = Server::new(control.revision_log());
-        let (server, channel) = outrider_xds::serve_in_process(server, stop.clone());
-        let node = Node {
-            id: format!("node-{}", bootstrap.store.node.get()),
-            cluster: "default".into(),
-        };
-        let client = Client::new(channel, node, Arc::new(plane.table()));
-        let (mut status, metrics) = (client.status(), plane.metrics());
-        let client = tokio::spawn(client.run(stop.clone()));
-        let status = tokio::spawn(async move {
-            // Ends with the client, whose half of the channel then goes.
-            while status.changed().await.is_ok() {
-                metrics
-                    .xds_connected
-                    .set(i64::from(status.borrow().connected));
-            }
-        });
-        Self {
-            stop,
-            server,
-            client,
-            status,
-        }
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        for task in [self.client, self.server, self.status] {
-            if task.await.is_err() {
-                tracing::error!("a task of the configuration stream ended with a panic");
-            }
-        }
-    }
 }
 
 /// Why the process ends.
@@ -349,8 +312,8 @@ impl Signals {
 }
 
 /// The end came before anything was served: there is nothing to drain.
-async fn not_begun(stream: ConfigurationStream, end: End) -> Result<(), Failure> {
-    stream.stop().await;
+async fn not_begun(control: Control, end: End) -> Result<(), Failure> {
+    control.stop().await;
     match end {
         End::Asked => Ok(()),
         End::Fatal(error) => Err(log_failed(error)),
@@ -362,7 +325,7 @@ fn log_failed(error: Arc<FatalError>) -> Failure {
     Failure::io(anyhow!(error).context("the event log failed"))
 }
 
-async fn finish(serving: Serving, stream: ConfigurationStream, end: End) -> Result<(), Failure> {
+async fn finish(serving: Serving, control: Control, end: End) -> Result<(), Failure> {
     if let End::Fatal(error) = end {
         return Err(log_failed(error));
     }
@@ -370,7 +333,7 @@ async fn finish(serving: Serving, stream: ConfigurationStream, end: End) -> Resu
     tracing::info!(in_flight = depth.leased, "draining");
     eprintln!("outrider: draining, {} attempt(s) in flight", depth.leased);
     let closed = serving.drain().await;
-    stream.stop().await;
+    control.stop().await;
     closed
         .context("the event log was not closed cleanly")
         .map_err(Failure::io)
@@ -383,7 +346,9 @@ fn start_failure(error: StartError) -> Failure {
             source: OpenError::Locked { .. },
             ..
         } => Failure::unavailable(error),
-        StartError::Log { .. } | StartError::Mark { .. } => Failure::io(error),
+        StartError::Log { .. } | StartError::Index { .. } | StartError::Mark { .. } => {
+            Failure::io(error)
+        }
         StartError::Egress(_) | StartError::Metrics(_) => Failure::configuration(error),
     }
 }

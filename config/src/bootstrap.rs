@@ -29,6 +29,11 @@ pub struct Bootstrap {
     pub data_dir: PathBuf,
     /// The public listener. Default 127.0.0.1:5005.
     pub public_listen: SocketAddr,
+    /// How clients reach the public listener: an absolute http(s) URL without query, fragment
+    /// or trailing slash. Default `http://` and the listener's address.
+    pub public_url: String,
+    /// The control plane's API listener. Default 127.0.0.1:5010.
+    pub api_listen: SocketAddr,
     /// The administration listener. Default 127.0.0.1:9901.
     pub admin_listen: SocketAddr,
     /// The xDS listener of a control plane of its own. Default 127.0.0.1:18000.
@@ -161,7 +166,19 @@ pub struct DeliverySettings {
     pub excerpt_bytes_max: usize,
 }
 
+fn default_public_url(listen: SocketAddr) -> String {
+    format!("http://{listen}")
+}
+
 impl Bootstrap {
+    /// Moves the public listener, and its URL with it unless that was set.
+    pub fn listen_publicly_at(&mut self, address: SocketAddr) {
+        if self.public_url == default_public_url(self.public_listen) {
+            self.public_url = default_public_url(address);
+        }
+        self.public_listen = address;
+    }
+
     /// Reads the file, if there is one, and the environment.
     ///
     /// # Errors
@@ -352,6 +369,64 @@ log: {level: loud}
         );
         let found = texts(load("public: {listen: 127.0.0.1:0}", &[]));
         assert!(found[0].contains("port"), "{found:?}");
+        let found = texts(load("api: {listen: 127.0.0.1:5005}", &[]));
+        assert_eq!(
+            found,
+            ["line 1: api.listen: 127.0.0.1:5005 is also `public.listen`"]
+        );
+        let text =
+            "api: {listen: 127.0.0.1:1}\nadmin: {listen: 127.0.0.1:1}\nxds: {listen: 127.0.0.1:1}";
+        let found = texts(load(text, &[]));
+        assert!(
+            found.len() == 2 && found.iter().all(|text| text.contains("`api.listen`")),
+            "{found:?}"
+        );
+        let found = texts(load("api: {listen: 5010, url: x}", &[]));
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+
+    #[test]
+    fn a_public_url_that_paths_cannot_be_put_behind_is_refused() {
+        for url in [
+            "hooks.example.com",
+            "/hooks",
+            "ftp://hooks.example.com",
+            "http://",
+            "https://hooks.example.com/",
+            "https://hooks.example.com/a/",
+            "https://hooks.example.com?a=b",
+            "https://hooks.example.com#a",
+            "https://user:word@hooks.example.com",
+            "https:hooks.example.com",
+            "https://hooks.example.com/a b",
+            "https:\\\\hooks.example.com",
+        ] {
+            let found = texts(load(&format!("public: {{url: '{url}'}}"), &[]));
+            assert!(
+                found.len() == 1 && found[0].starts_with("line 1: public.url: must be"),
+                "{url} {found:?}"
+            );
+        }
+        for url in ["https://hooks.example.com", "http://[::1]:80/a/b"] {
+            let bootstrap = load(&format!("public: {{url: '{url}'}}"), &[]).unwrap();
+            assert_eq!(bootstrap.public_url, url);
+        }
+    }
+
+    #[test]
+    fn the_public_url_follows_the_listener_unless_it_was_set() {
+        let moved = "127.0.0.1:80".parse().unwrap();
+        let mut bootstrap = load("public: {listen: '[::1]:8080'}", &[]).unwrap();
+        assert_eq!(bootstrap.public_url, "http://[::1]:8080");
+        bootstrap.listen_publicly_at(moved);
+        assert_eq!(bootstrap.public_url, "http://127.0.0.1:80");
+        let env = [("OUTRIDER__PUBLIC__URL", "https://hooks.example.com")];
+        let mut bootstrap = load("", &env).unwrap();
+        bootstrap.listen_publicly_at(moved);
+        assert_eq!(
+            (bootstrap.public_url.as_str(), bootstrap.public_listen),
+            ("https://hooks.example.com", moved)
+        );
     }
 
     #[test]
@@ -380,6 +455,8 @@ log: {level: loud}
     fn nothing_at_all_gives_the_documented_defaults() {
         let bootstrap = Bootstrap::load(None, std::iter::empty()).unwrap();
         assert_eq!(bootstrap.public_listen.to_string(), "127.0.0.1:5005");
+        assert_eq!(bootstrap.public_url, "http://127.0.0.1:5005");
+        assert_eq!(bootstrap.api_listen.to_string(), "127.0.0.1:5010");
         assert_eq!(bootstrap.admin_listen.to_string(), "127.0.0.1:9901");
         assert_eq!(bootstrap.xds_listen.to_string(), "127.0.0.1:18000");
         assert_eq!(

@@ -2,14 +2,22 @@
 //!
 //! Reads a request within its limits, has it verified, routed and made durable, and only then
 //! answers. The only module that knows Pingora's server side (RULINGS 36); what the request
-//! means is decided in `source` and `events_api`.
+//! means is decided in `source` and `events_api`; what is not ours goes through `proxy` to the
+//! control plane.
 
+mod destination;
 mod events_api;
+mod hop_by_hop;
 mod listener;
+mod proxy;
 mod reply;
 mod request;
+mod request_id;
 mod source;
+#[cfg(test)]
+mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,10 +34,13 @@ use pingora::server::ShutdownWatch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::destination::{Destination, collapse_slashes, passed_on};
 pub use self::listener::{ListenError, PublicListener};
+use self::proxy::{Call, ControlPlane, Written};
 use self::reply::Reply;
 pub use self::request::Limits;
 use self::request::{Budget, Head, Reserved};
+use self::request_id::{REQUEST_ID, RequestIds};
 use crate::metrics::Metrics;
 use crate::route::route;
 use crate::table::RoutingTable;
@@ -39,6 +50,17 @@ use outrider_config::snapshot::ProjectTable;
 const API_VERSION_HEADER: HeaderName = HeaderName::from_static("x-convoy-version");
 const API_VERSION: HeaderValue = HeaderValue::from_static("2025-11-24");
 
+/// How requests are taken.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bounds of a request.
+    pub limits: Limits,
+    /// HTTP address of the control plane, which answers what the data plane does not.
+    pub control_plane: SocketAddr,
+    /// Random bits of this process, in the ids it gives to requests.
+    pub process: u64,
+}
+
 /// What a request needs on its way from the socket to the log.
 pub struct Intake {
     table: RoutingTable,
@@ -46,17 +68,20 @@ pub struct Intake {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     limits: Limits,
+    control_plane: ControlPlane,
+    request_ids: RequestIds,
     budget: Budget,
     /// Requests whose head was read and whose reply is not written yet.
     under_way: TaskTracker,
     stopping: CancellationToken,
 }
 
-/// Where a request wants to go.
-enum Destination<'a> {
-    Source { mask: &'a str },
-    Events { project: &'a str, is_fanout: bool },
-    Health,
+/// What came of a request.
+enum Answer {
+    /// To be written.
+    Reply(Reply),
+    /// Written by the proxy as it came.
+    Written(Written),
 }
 
 impl Intake {
@@ -67,16 +92,17 @@ impl Intake {
         log: LocalLog,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-        limits: Limits,
+        settings: Settings,
     ) -> Self {
-        let budget = Budget::new(limits.in_flight_bytes_max);
         Self {
             table,
             log,
             clock,
             metrics,
-            limits,
-            budget,
+            control_plane: ControlPlane::new(settings.control_plane),
+            request_ids: RequestIds::new(settings.process),
+            budget: Budget::new(settings.limits.in_flight_bytes_max),
+            limits: settings.limits,
             under_way: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }
@@ -92,9 +118,15 @@ impl Intake {
     }
 
     /// Answers one request whose head has been read.
-    async fn answer(&self, http: &mut ServerSession) -> Reply {
-        let path = collapse_slashes(http.req_header().uri.path());
-        let (kind, reply) = match destination(&path) {
+    async fn answer(&self, http: &mut ServerSession, request_id: &HeaderValue) -> Answer {
+        let head = http.req_header();
+        let path = collapse_slashes(head.uri.path());
+        let (kind, reply) = match Destination::of(&head.method, &path) {
+            Some(Destination::ControlPlane) => {
+                let path = passed_on(head.uri.path(), path);
+                return self.pass_on(http, &path, request_id).await;
+            }
+            Some(Destination::Health) => return Answer::Reply(health(http)),
             Some(Destination::Source { mask }) => {
                 ("source", source::answer(self, http, mask).await)
             }
@@ -102,25 +134,46 @@ impl Intake {
                 "api",
                 events_api::answer(self, http, project, is_fanout).await,
             ),
-            Some(Destination::Health) => return health(http),
-            None => (
-                "none",
-                Err(Reply::refuse(
-                    StatusCode::NOT_FOUND,
-                    "no_route",
-                    "no such path",
-                )),
-            ),
+            Some(Destination::NotSupported) => ("api", Err(not_supported())),
+            None => ("none", Err(no_route())),
         };
         let (result, reply) = match reply {
             Ok((result, reply)) => (result, reply),
             Err(reply) => (reply.code.unwrap_or("error"), reply),
         };
+        self.count(kind, result);
+        Answer::Reply(reply)
+    }
+
+    /// Lets the control plane answer.
+    async fn pass_on(
+        &self,
+        http: &mut ServerSession,
+        path: &str,
+        request_id: &HeaderValue,
+    ) -> Answer {
+        let call = Call {
+            path,
+            request_id,
+            limits: &self.limits,
+        };
+        match self.control_plane.forward(http, &call).await {
+            Ok(written) => {
+                self.count("control", written.result);
+                Answer::Written(written)
+            }
+            Err(reply) => {
+                self.count("control", reply.code.unwrap_or("error"));
+                Answer::Reply(reply)
+            }
+        }
+    }
+
+    fn count(&self, kind: &str, result: &str) {
         self.metrics
             .ingest_requests
             .with_label_values(&[kind, result])
             .inc();
-        reply
     }
 
     /// Reads the body. It counts against the budget until the answer drops [`Reserved`].
@@ -190,26 +243,20 @@ impl HttpServerApp for Intake {
         mut http: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let refused = |reply: &Reply| {
-            let labels = ["none", reply.code.unwrap_or("error")];
-            self.metrics
-                .ingest_requests
-                .with_label_values(&labels)
-                .inc();
-        };
         match request::read_head(&mut http, &self.limits).await {
             Head::Gone => None,
             Head::Unreadable(reply) => {
-                refused(&reply);
+                self.count("none", reply.code.unwrap_or("error"));
                 http.set_keepalive(None);
                 // Whether it arrives is up to a client that does not speak HTTP.
-                let _ = write(&mut http, reply).await;
+                let _ = write(&mut http, reply, self.request_ids.fresh()).await;
                 http.shutdown().await;
                 None
             }
             Head::Refused(reply) => {
-                refused(&reply);
-                send(http, reply).await
+                self.count("none", reply.code.unwrap_or("error"));
+                let request_id = self.request_ids.of(&http.req_header().headers);
+                send(http, reply, request_id).await
             }
             Head::Read => {
                 let _under_way = self.under_way.token();
@@ -217,24 +264,33 @@ impl HttpServerApp for Intake {
                 // A client that did not ask for another request does not get to make one.
                 let is_kept = http.get_keepalive().is_some() && !self.is_stopping(shutdown);
                 http.set_keepalive(is_kept.then_some(self.limits.keepalive.as_secs().max(1)));
-                let reply = self.answer(&mut http).await;
-                self.metrics
-                    .ingest_duration
-                    .observe(started.elapsed().as_secs_f64());
-                send(http, reply).await
+                let request_id = self.request_ids.of(&http.req_header().headers);
+                match self.answer(&mut http, &request_id).await {
+                    Answer::Reply(reply) => {
+                        self.metrics
+                            .ingest_duration
+                            .observe(started.elapsed().as_secs_f64());
+                        send(http, reply, request_id).await
+                    }
+                    Answer::Written(written) => finish(http, !written.is_complete).await,
+                }
             }
         }
     }
 }
 
 /// Writes the reply, and gives the connection back when another request may follow.
-async fn send(mut http: ServerSession, reply: Reply) -> Option<ReusedHttpStream> {
+async fn send(
+    mut http: ServerSession,
+    reply: Reply,
+    request_id: HeaderValue,
+) -> Option<ReusedHttpStream> {
     // A body that is still coming would be taken for the next request.
     let is_last = reply.is_last || !http.is_body_done();
     if is_last {
         http.set_keepalive(None);
     }
-    if let Err(error) = write(&mut http, reply).await {
+    if let Err(error) = write(&mut http, reply, request_id).await {
         // The event, if there was one, is durable; a sender that missed the reply sends again.
         tracing::debug!(
             class = error.etype().as_str(),
@@ -247,14 +303,35 @@ async fn send(mut http: ServerSession, reply: Reply) -> Option<ReusedHttpStream>
         http.shutdown().await;
         return None;
     }
+    reuse(http).await
+}
+
+/// After an answer that was passed through: as for a reply, but one that was cut gets no end.
+async fn finish(mut http: ServerSession, is_cut: bool) -> Option<ReusedHttpStream> {
+    if is_cut || !http.is_body_done() {
+        if !is_cut {
+            request::linger(&mut http).await;
+        }
+        http.shutdown().await;
+        return None;
+    }
+    reuse(http).await
+}
+
+async fn reuse(http: ServerSession) -> Option<ReusedHttpStream> {
     let mut settings = HttpPersistentSettings::for_session(&http);
     settings.set_user_context(Box::new(())); // marks the connection as one that had a request
     let reusable = http.finish().await.ok()??;
     Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
 }
 
-async fn write(http: &mut ServerSession, reply: Reply) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(8))?;
+async fn write(
+    http: &mut ServerSession,
+    reply: Reply,
+    request_id: HeaderValue,
+) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build(reply.status, Some(9))?;
+    head.insert_header(REQUEST_ID, request_id)?;
     head.insert_header(API_VERSION_HEADER, API_VERSION)?;
     head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
     if !reply.body.is_empty() {
@@ -276,35 +353,13 @@ async fn write(http: &mut ServerSession, reply: Reply) -> pingora::Result<()> {
     http.write_response_body(reply.body, true).await
 }
 
-fn destination(path: &str) -> Option<Destination<'_>> {
-    if let Some(mask) = path.strip_prefix("/ingest/") {
-        return (!mask.is_empty() && !mask.contains('/')).then_some(Destination::Source { mask });
-    }
-    if path == "/healthz" {
-        return Some(Destination::Health);
-    }
-    let (project, rest) = path.strip_prefix("/api/v1/projects/")?.split_once('/')?;
-    match rest {
-        "events" => Some(Destination::Events {
-            project,
-            is_fanout: false,
-        }),
-        "events/fanout" => Some(Destination::Events {
-            project,
-            is_fanout: true,
-        }),
-        _ => None,
-    }
+fn no_route() -> Reply {
+    Reply::refuse(StatusCode::NOT_FOUND, "no_route", "no such path")
 }
 
-/// Convoy's oldest client builds paths with doubled and trailing slashes (contract section 1).
-fn collapse_slashes(path: &str) -> String {
-    let mut collapsed = String::with_capacity(path.len());
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        collapsed.push('/');
-        collapsed.push_str(part);
-    }
-    collapsed
+fn not_supported() -> Reply {
+    let message = "this version takes single events and fan-outs only";
+    Reply::refuse(StatusCode::NOT_IMPLEMENTED, "not_supported", message)
 }
 
 fn health(http: &ServerSession) -> Reply {

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod chance;
+mod command;
 pub mod deliver;
 pub mod egress;
 pub mod ingest;
@@ -21,13 +22,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outrider_store::{Clock, FatalError, LocalLog, OpenError, Recovered};
+use outrider_store::{Clock, FatalError, Index, IndexError, LocalLog, OpenError, Recovered};
+use outrider_xds::CommandHandler;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::admin::State;
 use self::chance::Chance;
+use self::command::Executor;
 use self::deliver::Deliverer;
 use self::egress::{Egress, EgressError};
 use self::ingest::{Intake, Limits, ListenError, PublicListener};
@@ -47,6 +50,8 @@ pub struct Settings {
     pub public_listen: SocketAddr,
     /// Address of the administration listener.
     pub admin_listen: SocketAddr,
+    /// HTTP address of the control plane; it answers what the data plane does not.
+    pub control_plane: SocketAddr,
     /// Threads of the public listener.
     pub threads: usize,
     /// Bounds of intake requests.
@@ -63,7 +68,7 @@ pub struct Settings {
     pub excerpt_bytes_max: usize,
     /// How long a drain waits for attempts under way.
     pub drain_grace: Duration,
-    /// Seed of the jitter.
+    /// Seed of the jitter and of the ids given to requests.
     pub seed: u64,
     /// Test switches in use, to be shown as metrics.
     pub unsafe_flags: Vec<&'static str>,
@@ -91,6 +96,14 @@ pub enum StartError {
         /// Why.
         source: OpenError,
     },
+    /// The index of the log cannot be opened.
+    #[error("cannot open the index in {}: {source}", dir.display())]
+    Index {
+        /// Its directory.
+        dir: PathBuf,
+        /// Why.
+        source: IndexError,
+    },
     /// The note of the followed journal cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Mark {
@@ -111,6 +124,8 @@ pub enum StartError {
 pub struct DataPlane {
     table: RoutingTable,
     log: LocalLog,
+    index: Index,
+    executor: Arc<Executor>,
     queue: Queue,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -126,7 +141,7 @@ pub struct DataPlane {
 struct Running {
     public_listen: SocketAddr,
     threads: usize,
-    intake: Limits,
+    intake: ingest::Settings,
     in_flight_max: usize,
     drain_grace: Duration,
 }
@@ -188,8 +203,10 @@ impl DataPlane {
             LEASE_LIMIT,
         );
         let mark = settings.log.dir.with_file_name("journal.json");
+        let index_dir = settings.log.dir.with_file_name("index");
         let (log, recovered) = open_log(settings.log, Arc::clone(&clock), &queue).await?;
         let recovered = restore(&queue, recovered);
+        let index = open_index(index_dir, &log).await?;
         let table = RoutingTable::new(
             mark.clone(),
             queue.clone(),
@@ -207,10 +224,18 @@ impl DataPlane {
             metrics: Arc::clone(&metrics),
             excerpt_bytes_max: settings.excerpt_bytes_max,
         });
+        let executor = Arc::new(Executor::new(
+            queue.clone(),
+            table.clone(),
+            log.clone(),
+            index.clone(),
+            Arc::clone(&clock),
+        ));
         stats.send_replace(Some(Arc::new(Stats {
             table: table.clone(),
             queue: queue.clone(),
             log: log.clone(),
+            index: index.clone(),
             egress,
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
@@ -219,13 +244,20 @@ impl DataPlane {
         let settings = Running {
             public_listen: settings.public_listen,
             threads: settings.threads,
-            intake: settings.intake,
+            intake: ingest::Settings {
+                limits: settings.intake,
+                control_plane: settings.control_plane,
+                // Not the jitter's own sequence: clients see these bits.
+                process: Chance::seeded(!settings.seed).next(),
+            },
             in_flight_max: settings.in_flight_max,
             drain_grace: settings.drain_grace,
         };
         Ok(Self {
             table,
             log,
+            index,
+            executor,
             queue,
             clock,
             metrics,
@@ -242,6 +274,18 @@ impl DataPlane {
     #[must_use]
     pub fn table(&self) -> RoutingTable {
         self.table.clone()
+    }
+
+    /// What happened to events: for who shows it.
+    #[must_use]
+    pub fn index(&self) -> Index {
+        self.index.clone()
+    }
+
+    /// Carries out what the control plane asks for.
+    #[must_use]
+    pub fn command_handler(&self) -> Arc<dyn CommandHandler> {
+        Arc::clone(&self.executor) as Arc<dyn CommandHandler>
     }
 
     /// The metrics.
@@ -334,6 +378,7 @@ impl Serving {
         }
         plane.deliverer.egress.shutdown().await;
         drop(plane.deliverer);
+        plane.index.close().await;
         let closed = plane.log.close().await;
         plane.stop_admin.cancel();
         if plane.admin.await.is_err() {
@@ -353,6 +398,14 @@ async fn open_log(
     match opened {
         Ok(opened) => opened.map_err(|source| StartError::Log { dir, source }),
         // A panic in recovery is a bug; it ends the start as loudly as any other failure.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+async fn open_index(dir: PathBuf, log: &LocalLog) -> Result<Index, StartError> {
+    let (of, at) = (log.clone(), dir.clone());
+    match tokio::task::spawn_blocking(move || Index::open(&at, &of)).await {
+        Ok(opened) => opened.map_err(|source| StartError::Index { dir, source }),
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }

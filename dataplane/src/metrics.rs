@@ -46,6 +46,8 @@ pub struct Metrics {
     pub leases_expired: IntGauge,
     /// Figures of the log; set when read.
     pub log: IntGaugeVec,
+    /// Figures of the index; set when read.
+    pub index: IntGaugeVec,
     /// Figures of the egress; set when read.
     pub egress: IntGaugeVec,
     /// Refused egress by rule; set when read.
@@ -128,6 +130,7 @@ impl Metrics {
                 "Leases taken back at their deadline since the start",
             )?,
             log: gauges(r, "wal", "Figures of the event log", &["figure"])?,
+            index: gauges(r, "index", "Figures of the index of the log", &["figure"])?,
             egress: gauges(r, "egress", "Figures of the egress", &["figure"])?,
             egress_denied: gauges(
                 r,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outrider_store::{Clock, LocalLog};
+use outrider_store::{Clock, Index, LocalLog};
 use serde_json::Value;
 
 use crate::egress::Egress;
@@ -15,6 +15,7 @@ pub struct Stats {
     pub(crate) table: RoutingTable,
     pub(crate) queue: Queue,
     pub(crate) log: LocalLog,
+    pub(crate) index: Index,
     pub(crate) egress: Egress,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -73,6 +74,12 @@ impl Stats {
         for (figure, value) in self.log.stats().figures() {
             self.metrics
                 .log
+                .with_label_values(&[figure])
+                .set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        for (figure, value) in self.index.stats().figures() {
+            self.metrics
+                .index
                 .with_label_values(&[figure])
                 .set(i64::try_from(value).unwrap_or(i64::MAX));
         }

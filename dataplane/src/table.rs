@@ -3,6 +3,7 @@
 //! A transaction of the control plane becomes a new snapshot and one store, so a request sees
 //! all of a revision or none. A request loads the table once and keeps it to its end.
 
+mod catch_up;
 mod mark;
 
 use std::io;
@@ -16,6 +17,8 @@ use outrider_store::Clock;
 use outrider_xds::Table;
 use tokio::sync::watch;
 
+use self::catch_up::CatchUp;
+pub use self::catch_up::{HeadSource, Missing};
 use self::mark::MarkFile;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -25,6 +28,7 @@ use crate::queue::Queue;
 pub struct RoutingTable {
     current: Arc<ArcSwap<Snapshot>>,
     version: watch::Sender<Option<Version>>,
+    catch_up: Arc<CatchUp>,
     mark: Arc<Mutex<MarkFile>>,
     queue: Queue,
     clock: Arc<dyn Clock>,
@@ -44,9 +48,11 @@ impl RoutingTable {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
+        let version = watch::Sender::new(None);
         Ok(Self {
             current: Arc::new(ArcSwap::from_pointee(Snapshot::empty())),
-            version: watch::Sender::new(None),
+            catch_up: Arc::new(CatchUp::new(version.subscribe())),
+            version,
             mark: Arc::new(Mutex::new(MarkFile::open(mark)?)),
             queue,
             clock,
@@ -76,6 +82,19 @@ impl RoutingTable {
     #[must_use]
     pub fn load(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// Sets whom to ask for the control plane's head. Until then, and without a source, what is
+    /// unknown is refused at once. False when a source was set before, which stays.
+    pub fn set_head_source(&self, source: Arc<dyn HeadSource>) -> bool {
+        self.catch_up.set_source(source)
+    }
+
+    /// A newer snapshot than `known`, in which `missing` was not found: the control plane may
+    /// have it already (RULINGS 14). Waits up to 250 ms; `None` when there is nothing newer.
+    pub async fn catch_up(&self, known: &Snapshot, missing: Missing<'_>) -> Option<Arc<Snapshot>> {
+        let is_newer = self.catch_up.wait(missing, known.version()).await;
+        is_newer.then(|| self.load())
     }
 
     /// Follows the version in force; `None` until the first one.

@@ -39,7 +39,10 @@ pub(super) async fn tell(quickstart: Quickstart, bootstrap: Bootstrap) {
     };
     let public = bootstrap.public_listen;
     println!("Outrider {} is up.\n", env!("CARGO_PKG_VERSION"));
-    println!("  events in     http://{public}");
+    println!(
+        "  events, API   http://{public}   (the API alone: http://{})",
+        bootstrap.api_listen
+    );
     println!(
         "  admin         http://{}/ready   /config_dump   /stats/prometheus",
         bootstrap.admin_listen
@@ -48,6 +51,10 @@ pub(super) async fn tell(quickstart: Quickstart, bootstrap: Bootstrap) {
         "  receiver      http://{receiver_address}   (opened to the two projects of this example, nobody else)"
     );
     println!("  data          {}", bootstrap.data_dir.display());
+    println!(
+        "  admin key     {}   (opens the whole API)",
+        bootstrap.data_dir.join("admin-key").display()
+    );
     println!("  resources     {}\n", resource_file.display());
     let story = async {
         if let Err(error) = act(&seed, public, &mut deliveries).await {
@@ -147,6 +154,12 @@ fn go_on(seed: &Seed, public: SocketAddr) {
         seed.api_key()
     );
     println!("    -d '{}'\n", invoice(seed));
+    println!("  what became of it:");
+    println!(
+        "  curl 'http://{public}/api/v1/projects/{}/eventdeliveries?perPage=1' \\",
+        seed.project()
+    );
+    println!("    -H 'Authorization: Bearer {}'\n", seed.api_key());
     println!("  curl -i http://{public}/ingest/{} \\", seed.mask());
     println!("    -H 'X-GitHub-Event: ping' -H 'Content-Type: application/json' \\");
     println!(

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use outrider_webhook::id::NodeId;
 use serde::Deserialize;
+use url::Url;
 
 use super::egress_spec::EgressSpec;
 use super::{
     Bootstrap, DeliverySettings, IntakeSettings, LogFormat, LogSettings, StoreSettings, SyncMode,
+    default_public_url,
 };
 
 const KIB: u64 = 1024;
@@ -20,7 +22,8 @@ const MIB: u64 = 1024 * KIB;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct BootstrapSpec {
     data_dir: Option<String>,
-    public: Option<ListenerSpec>,
+    public: Option<PublicSpec>,
+    api: Option<ListenerSpec>,
     admin: Option<ListenerSpec>,
     xds: Option<ListenerSpec>,
     log: Option<LogSpec>,
@@ -34,6 +37,13 @@ pub(super) struct BootstrapSpec {
 #[serde(default, deny_unknown_fields)]
 struct ListenerSpec {
     listen: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PublicSpec {
+    listen: Option<String>,
+    url: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -102,13 +112,8 @@ impl Checks {
         Duration::from_millis(self.number(path, ms, default_ms, (1, 3_600_000)))
     }
 
-    fn listener(
-        &mut self,
-        path: &str,
-        spec: Option<ListenerSpec>,
-        default: SocketAddr,
-    ) -> SocketAddr {
-        let Some(text) = spec.and_then(|spec| spec.listen) else {
+    fn listener(&mut self, path: &str, listen: Option<String>, default: SocketAddr) -> SocketAddr {
+        let Some(text) = listen else {
             return default;
         };
         match text.parse::<SocketAddr>() {
@@ -129,32 +134,70 @@ impl Checks {
             }
         }
     }
+
+    /// No address may be listed twice; the later one is at fault.
+    fn distinct(&mut self, listeners: &[(&str, SocketAddr)]) {
+        for (index, (path, address)) in listeners.iter().enumerate() {
+            let mut before = listeners.iter().take(index);
+            if let Some((other, _)) = before.find(|(_, taken)| taken == address) {
+                self.fail(*path, format!("{address} is also `{other}`"));
+            }
+        }
+    }
+
+    /// A base that paths are put behind, kept as it was written.
+    fn public_url(&mut self, path: &str, url: Option<String>, listen: SocketAddr) -> String {
+        let Some(text) = url else {
+            return default_public_url(listen);
+        };
+        let is_base = Url::parse(&text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
+        });
+        // On the text: the parser gives every URL a path, and forgives spaces and backslashes.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic())
+            && !text.contains(['?', '#', '\\'])
+            && !text.ends_with('/')
+            && text.contains("://");
+        if !is_base || !is_plain {
+            let say = "must be an absolute http or https URL without credentials, query, fragment or trailing slash, like https://hooks.example.com";
+            self.fail(path, say);
+        }
+        text
+    }
 }
 
 impl BootstrapSpec {
     pub(super) fn check(self) -> Result<Bootstrap, Vec<(String, String)>> {
         let mut checks = Checks::default();
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let listen = |spec: Option<ListenerSpec>| spec.and_then(|spec| spec.listen);
+        let public = self.public.unwrap_or_default();
+        let public_listen = checks.listener("public.listen", public.listen, local(5005));
         let bootstrap = Bootstrap {
             data_dir: self
                 .data_dir
                 .filter(|dir| !dir.is_empty())
                 .map_or("./outrider-data".into(), PathBuf::from),
-            public_listen: checks.listener("public.listen", self.public, local(5005)),
-            admin_listen: checks.listener("admin.listen", self.admin, local(9901)),
-            xds_listen: checks.listener("xds.listen", self.xds, local(18000)),
+            public_listen,
+            public_url: checks.public_url("public.url", public.url, public_listen),
+            api_listen: checks.listener("api.listen", listen(self.api), local(5010)),
+            admin_listen: checks.listener("admin.listen", listen(self.admin), local(9901)),
+            xds_listen: checks.listener("xds.listen", listen(self.xds), local(18000)),
             log: self.log.unwrap_or_default().check(&mut checks),
             store: self.store.unwrap_or_default().check(&mut checks),
             intake: self.intake.unwrap_or_default().check(&mut checks),
             egress: self.egress.unwrap_or_default().check(&mut checks),
             delivery: self.delivery.unwrap_or_default().check(&mut checks),
         };
-        if bootstrap.admin_listen == bootstrap.public_listen {
-            checks.fail(
-                "admin.listen",
-                format!("{} is also `public.listen`", bootstrap.admin_listen),
-            );
-        }
+        checks.distinct(&[
+            ("public.listen", bootstrap.public_listen),
+            ("api.listen", bootstrap.api_listen),
+            ("admin.listen", bootstrap.admin_listen),
+            ("xds.listen", bootstrap.xds_listen),
+        ]);
         if checks.errors.is_empty() {
             Ok(bootstrap)
         } else {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use outrider_config::snapshot::{ApiKey, ProjectTable};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use outrider_config::snapshot::{ApiKey, ProjectTable, Snapshot};
 use outrider_store::Accepted;
 use outrider_webhook::event::{Audience, EventFacts, HeaderList, Origin, Proof, VerifiedEvent};
 use outrider_webhook::id::{EndpointId, ProjectId};
@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::Intake;
 use super::reply::Reply;
+use crate::table::Missing;
 
 /// Longest idempotency key and owner id, bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -59,27 +60,77 @@ pub(super) async fn answer(
     project: &str,
     is_fanout: bool,
 ) -> Result<(&'static str, Reply), Reply> {
-    if http.req_header().method != Method::POST {
-        return Err(Reply::wrong_method("POST"));
-    }
-    let snapshot = intake.table.load();
-    let now_s = intake.clock.now_ms() / 1000;
-    let presented = presented_key(http)?;
-    let key = snapshot
-        .api_key(&presented)
-        .filter(|key| key.expires_at_s().is_none_or(|at| now_s < at));
-    let (key, proof) = key
-        .and_then(|key| Some((key, key.digest().prove(&presented)?)))
-        .ok_or_else(unknown_key)?;
-    let table = project_of(&snapshot, key, project)?;
+    let call = Call {
+        presented: presented_key(http)?,
+        project,
+        now_s: intake.clock.now_ms() / 1000,
+    };
+    let known = intake.table.load();
+    let late_key;
+    let mut decided = match Admitted::of(&known, &call) {
+        Ok(admitted) => admitted,
+        // A key that is known is refused for what it is, and not because it is late.
+        Err(refused) if known.api_key(&call.presented).is_some() => return Err(refused),
+        Err(refused) => {
+            let missing = Missing::Key(&call.presented);
+            late_key = intake.table.catch_up(&known, missing).await;
+            Admitted::of(late_key.as_deref().ok_or(refused)?, &call)?
+        }
+    };
     check_content_type(http)?;
     let received_ms = intake.clock.now_ms();
-    let limit = table.project().body_bytes_max();
-    let (body, _reserved) = intake.read_body(http, key.project(), limit).await?;
-    let event = verified(proof, table, &body, received_ms, is_fanout)?;
-    let revision = snapshot.version().map_or(0, |version| version.revision);
-    let accepted = intake.accept(event, table, revision).await?;
+    let project = decided.table.project();
+    let (project, limit) = (project.id(), project.body_bytes_max());
+    let (body, _reserved) = intake.read_body(http, project, limit).await?;
+    let mut facts = facts(project, &body, received_ms, is_fanout)?;
+    let late_audience;
+    if let Some(missing) = missing(decided.table, &facts) {
+        late_audience = intake.table.catch_up(decided.snapshot, missing).await;
+        if let Some(later) = late_audience.as_deref() {
+            // One snapshot decides: what was found in the one before does not count.
+            decided = Admitted::of(later, &call)?;
+        }
+        check_audience(decided.table, &facts)?;
+    }
+    facts.idempotency_window_ms = decided.table.project().idempotency_window_ms();
+    let revision = decided
+        .snapshot
+        .version()
+        .map_or(0, |version| version.revision);
+    let event = VerifiedEvent::new(decided.proof, facts);
+    let accepted = intake.accept(event, decided.table, revision).await?;
     Ok(reply(intake, accepted, is_fanout))
+}
+
+/// What the head of the request says.
+struct Call<'a> {
+    presented: ApiKeyDigest,
+    project: &'a str,
+    now_s: i64,
+}
+
+/// Who may publish in a project, in one snapshot.
+struct Admitted<'a> {
+    snapshot: &'a Snapshot,
+    proof: Proof,
+    table: &'a ProjectTable,
+}
+
+impl<'a> Admitted<'a> {
+    fn of(snapshot: &'a Snapshot, call: &Call<'_>) -> Result<Self, Reply> {
+        let key = snapshot
+            .api_key(&call.presented)
+            .filter(|key| key.expires_at_s().is_none_or(|at| call.now_s < at));
+        let (key, proof) = key
+            .and_then(|key| Some((key, key.digest().prove(&call.presented)?)))
+            .ok_or_else(unknown_key)?;
+        let table = project_of(snapshot, key, call.project)?;
+        Ok(Self {
+            snapshot,
+            proof,
+            table,
+        })
+    }
 }
 
 /// The digest of the bearer token, exactly one space after the scheme (contract 2.1).
@@ -119,7 +170,7 @@ fn unknown_key() -> Reply {
 
 /// The key decides the project; a path that names another one does not exist for it (RULINGS 23).
 fn project_of<'a>(
-    snapshot: &'a outrider_config::snapshot::Snapshot,
+    snapshot: &'a Snapshot,
     key: &ApiKey,
     path: &str,
 ) -> Result<&'a ProjectTable, Reply> {
@@ -156,13 +207,13 @@ fn check_content_type(http: &ServerSession) -> Result<(), Reply> {
     .last())
 }
 
-fn verified(
-    proof: Proof,
-    table: &ProjectTable,
+/// What the body says, complete but for what the project's table decides.
+fn facts(
+    project: ProjectId,
     body: &Bytes,
     received_ms: i64,
     is_fanout: bool,
-) -> Result<VerifiedEvent, Reply> {
+) -> Result<EventFacts, Reply> {
     let spec = parse(body)?;
     let data = spec
         .data
@@ -173,11 +224,10 @@ fn verified(
     let audience = if is_fanout {
         owner(spec.owner_id)?
     } else {
-        endpoint(table, spec.endpoint_id.or(spec.app_id))?
+        endpoint(spec.endpoint_id.or(spec.app_id))?
     };
-    let project = table.project();
-    let facts = EventFacts {
-        project: project.id(),
+    Ok(EventFacts {
+        project,
         origin: Origin::Api,
         audience,
         event_type: event_type.into(),
@@ -186,10 +236,33 @@ fn verified(
         path: Box::default(),
         body: compact(body, data)?,
         idempotency_key: idempotency_key(spec.idempotency_key)?,
-        idempotency_window_ms: project.idempotency_window_ms(),
+        idempotency_window_ms: 0,
         received_ms,
-    };
-    Ok(VerifiedEvent::new(proof, facts))
+    })
+}
+
+/// What the event is for and the table does not have.
+fn missing<'a>(table: &ProjectTable, facts: &'a EventFacts) -> Option<Missing<'a>> {
+    match &facts.audience {
+        Audience::Endpoint(id) => table
+            .endpoint(*id)
+            .is_none()
+            .then_some(Missing::Endpoint(facts.project, *id)),
+        Audience::Owner(owner) => table
+            .endpoints_of_owner(owner)
+            .next()
+            .is_none()
+            .then_some(Missing::Owner(facts.project, owner)),
+        Audience::Source(_) => None,
+    }
+}
+
+/// An owner without endpoints is a result, an endpoint that is not there is an error.
+fn check_audience(table: &ProjectTable, facts: &EventFacts) -> Result<(), Reply> {
+    match missing(table, facts) {
+        Some(Missing::Endpoint(..)) => Err(unknown_endpoint()),
+        _ => Ok(()),
+    }
 }
 
 /// The delivered bytes: whitespace removed once, here; stored, signed and sent as they are (RULINGS 20).
@@ -205,21 +278,20 @@ fn compact(body: &Bytes, data: &RawValue) -> Result<Bytes, Reply> {
     })
 }
 
-fn endpoint(table: &ProjectTable, id: Option<String>) -> Result<Audience, Reply> {
+fn endpoint(id: Option<String>) -> Result<Audience, Reply> {
     let id = id
         .filter(|id| !id.is_empty())
         .ok_or_else(|| invalid("please provide an endpoint ID"))?;
-    let known = id
-        .parse::<EndpointId>()
-        .ok()
-        .filter(|id| table.endpoint(*id).is_some());
-    known.map(Audience::Endpoint).ok_or_else(|| {
-        Reply::refuse(
-            StatusCode::NOT_FOUND,
-            "unknown_endpoint",
-            "endpoint not found",
-        )
-    })
+    let id = id.parse::<EndpointId>();
+    id.map(Audience::Endpoint).map_err(|_| unknown_endpoint())
+}
+
+fn unknown_endpoint() -> Reply {
+    Reply::refuse(
+        StatusCode::NOT_FOUND,
+        "unknown_endpoint",
+        "endpoint not found",
+    )
 }
 
 fn owner(id: Option<String>) -> Result<Audience, Reply> {

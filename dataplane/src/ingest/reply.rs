@@ -88,6 +88,14 @@ impl Reply {
         }
     }
 
+    /// As before, and when to come again.
+    pub(super) fn retry_after(self, seconds: u32) -> Self {
+        Self {
+            retry_after_s: Some(seconds),
+            ..self
+        }
+    }
+
     /// Wrong method; `allow` names the right ones.
     pub(super) fn wrong_method(allow: &'static str) -> Self {
         let message = format!("method not allowed here, use {allow}");

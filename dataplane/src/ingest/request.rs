@@ -16,7 +16,7 @@ use pingora::protocols::http::ServerSession;
 use super::reply::Reply;
 
 /// A body that does not move for this long has lost its place.
-const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bodies up to this are not counted per project.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
 /// One project may hold this part of the budget with large bodies.
@@ -170,13 +170,14 @@ pub(super) async fn read_body(
     .await
     {
         Ok(body) => Ok((body?, reserved)),
-        Err(_) => Err(Reply::refuse(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_timeout",
-            "the request body took too long",
-        )
-        .last()),
+        Err(_) => Err(body_too_slow()),
     }
+}
+
+/// The body took longer than its whole time.
+pub(super) fn body_too_slow() -> Reply {
+    let message = "the request body took too long";
+    Reply::refuse(StatusCode::REQUEST_TIMEOUT, "body_timeout", message).last()
 }
 
 async fn read_chunks(
@@ -204,11 +205,7 @@ async fn read_chunks(
                 "overloaded",
                 "too much is being received at once",
             );
-            return Err(Reply {
-                retry_after_s: Some(1),
-                ..busy
-            }
-            .last());
+            return Err(busy.retry_after(1).last());
         }
         if first.is_empty() && more.is_empty() {
             first = chunk; // nearly every body comes as one chunk: no copy
@@ -234,7 +231,7 @@ async fn read_chunks(
     })
 }
 
-fn declared_length(http: &ServerSession) -> Result<Option<usize>, Reply> {
+pub(super) fn declared_length(http: &ServerSession) -> Result<Option<usize>, Reply> {
     let Some(value) = http.get_header(header::CONTENT_LENGTH) else {
         return Ok(None);
     };
@@ -248,7 +245,7 @@ fn declared_length(http: &ServerSession) -> Result<Option<usize>, Reply> {
 }
 
 /// The body did not come as announced. Only the class of the error is logged.
-fn broken_body(error: &pingora::Error) -> Reply {
+pub(super) fn broken_body(error: &pingora::Error) -> Reply {
     tracing::debug!(class = error.etype().as_str(), "request body refused");
     if matches!(error.etype(), pingora::ErrorType::ReadTimedout) {
         let message = "the request body stopped coming";
@@ -261,7 +258,7 @@ fn broken_body(error: &pingora::Error) -> Reply {
 }
 
 /// `Expect: 100-continue` must be answered before the body comes.
-async fn answer_expectation(http: &mut ServerSession) -> Result<(), Reply> {
+pub(super) async fn answer_expectation(http: &mut ServerSession) -> Result<(), Reply> {
     let Some(expect) = http.get_header(header::EXPECT) else {
         return Ok(());
     };
@@ -301,7 +298,7 @@ pub(super) async fn linger(http: &mut ServerSession) {
     let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
-fn bad_request(code: &'static str, message: &str) -> Reply {
+pub(super) fn bad_request(code: &'static str, message: &str) -> Reply {
     Reply::refuse(StatusCode::BAD_REQUEST, code, message).last()
 }
 

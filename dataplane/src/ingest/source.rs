@@ -10,21 +10,12 @@ use outrider_webhook::verify::VerifyError;
 use pingora::protocols::http::ServerSession;
 
 use super::Intake;
+use super::hop_by_hop::HopByHop;
 use super::reply::Reply;
+use crate::table::Missing;
 
 /// Names the source an event came through, as Convoy does.
 const SOURCE_ID: HeaderName = HeaderName::from_static("x-convoy-source-id");
-
-/// Headers that belong to one connection, not to the event (RFC 9110 section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// Headers that are about this request alone, or about who may send it (RULINGS 22).
 const NOT_STORED: [HeaderName; 6] = [
@@ -42,13 +33,17 @@ pub(super) async fn answer(
     http: &mut ServerSession,
     mask: &str,
 ) -> Result<(&'static str, Reply), Reply> {
-    let snapshot = intake.table.load();
-    let Some((table, source)) = snapshot.source_by_mask(mask) else {
-        return Err(Reply::refuse(
-            StatusCode::NOT_FOUND,
-            "unknown_source",
-            "Resource not found",
-        ));
+    let known = intake.table.load();
+    let later;
+    let (snapshot, (table, source)) = match known.source_by_mask(mask) {
+        Some(found) => (&known, found),
+        None => {
+            later = intake.table.catch_up(&known, Missing::Source(mask)).await;
+            let found = later
+                .as_ref()
+                .and_then(|snapshot| Some((snapshot, snapshot.source_by_mask(mask)?)));
+            found.ok_or_else(unknown_source)?
+        }
     };
     if http.req_header().method != Method::POST {
         return Err(Reply::wrong_method("POST"));
@@ -75,6 +70,14 @@ pub(super) async fn answer(
     let revision = snapshot.version().map_or(0, |version| version.revision);
     let accepted = intake.accept(event, table, revision).await?;
     Ok(reply(intake, source, accepted))
+}
+
+fn unknown_source() -> Reply {
+    Reply::refuse(
+        StatusCode::NOT_FOUND,
+        "unknown_source",
+        "Resource not found",
+    )
 }
 
 /// The body says nothing about which check failed; metric and log do (RULINGS 23).
@@ -130,17 +133,10 @@ fn event_type_of(source: &Source, raw: &RawEvent) -> Result<Box<str>, Reply> {
 
 fn stored_headers(source: &Source, headers: &HeaderMap) -> HeaderList {
     let credential = source.verifier().credential_header();
-    let listed: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
+    let hop_by_hop = HopByHop::of(headers);
     let is_dropped = |name: &HeaderName| {
-        HOP_BY_HOP.contains(name)
+        hop_by_hop.contains(name)
             || NOT_STORED.contains(name)
-            || listed.contains(name)
             || credential == Some(name)
             || *name == SOURCE_ID
             || source.deny_headers().contains(name)
