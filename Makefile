@@ -1,7 +1,7 @@
 # Every command does its own set-up: on a machine with rustup's toolchain, gcc, make and python3
 # nothing needs to be installed before it.
 .DEFAULT_GOAL := help
-.PHONY: help setup payloads run test check advisories fmt bench fuzz
+.PHONY: help setup payloads clients run test check advisories fmt bench bench-reads fuzz
 
 # What the set-up fetches for this checkout alone lies under target/tools.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 FUZZ_CASES ?= 100000
 
 help: ## what can be done here
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:
 	@scripts/setup.sh
@@ -18,11 +18,14 @@ setup:
 payloads: setup
 	@scripts/github-payloads.sh
 
+clients: setup
+	@scripts/convoy-clients.sh
+
 # A debug build: on a fresh machine the time to the first delivered webhook is the time to compile.
 run: setup ## the gateway with a seeded example, delivering one event of each direction
 	cargo run -- serve --quickstart
 
-test: payloads ## all tests, also those of the whole system
+test: payloads clients ## all tests, also those of the whole system
 	cargo test --workspace
 
 check: setup ## format, lints, documentation, dependencies, vectors
@@ -41,6 +44,10 @@ fmt: ## format the code
 bench: setup ## a release build under load, next to the limits of the machine
 	cargo build --release -p outrider -p outrider-bench
 	target/release/outrider-bench run --outrider target/release/outrider
+
+bench-reads: setup ## a million events, and how every list and look-up of the API reads them back
+	cargo build --release -p outrider -p outrider-bench
+	target/release/outrider-bench reads --outrider target/release/outrider --out target/bench-reads.json
 
 fuzz: setup ## every property of every rule and codec with FUZZ_CASES random inputs
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release --workspace --lib

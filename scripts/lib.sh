@@ -27,20 +27,39 @@ apt_install() {
         as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1" >/dev/null
 }
 
-# pip_install REQUIREMENT DIR: unpacks a Python package under DIR, nothing outside it.
-# Works with a pip of the system, also one that is "externally managed", or with venv alone.
-pip_install() {
+# find_pip: sets `pip_python` to a Python with a working pip. Takes the system's own, also when it is "externally
+# managed", else that of a venv, else what apt-get brings: Debian's python3 comes with neither pip nor venv.
+find_pip() {
     have python3 || return 1
-    say "setup: fetching $1 with pip into ${2#"$top"/}"
-    rm -rf "$2"
+    for pip_python in python3 "$tools/venv/bin/python"; do
+        "$pip_python" -m pip --version >/dev/null 2>&1 && return 0
+    done
+    rm -rf "$tools/venv"
+    python3 -m venv "$tools/venv" >/dev/null 2>&1 && return 0
+    rm -rf "$tools/venv"
+    pip_python=python3
+    apt_install python3-pip && python3 -m pip --version >/dev/null 2>&1
+}
+
+# run_pip_install ARGUMENT...: what every installation through pip has in common.
+run_pip_install() {
     # Read by every pip, unlike the flag: into a folder of its own even root may install.
     PIP_ROOT_USER_ACTION=ignore
     export PIP_ROOT_USER_ACTION
-    if python3 -m pip --version >/dev/null 2>&1; then
-        python3 -m pip install --quiet --disable-pip-version-check --target "$2" "$1" >&2
-    else
-        rm -rf "$tools/venv"
-        python3 -m venv "$tools/venv" >/dev/null 2>&1 &&
-            "$tools/venv/bin/python" -m pip install --quiet --disable-pip-version-check --target "$2" "$1" >&2
-    fi
+    "$pip_python" -m pip install --quiet --disable-pip-version-check "$@" >&2
+}
+
+# pip_install REQUIREMENT DIR: unpacks a Python package under DIR, nothing outside it.
+pip_install() {
+    find_pip || return 1
+    say "setup: fetching $1 with pip into ${2#"$top"/}"
+    rm -rf "$2"
+    run_pip_install --target "$2" "$1"
+}
+
+# pip_install_locked FILE DIR VERSION: unpacks exactly the wheels listed in FILE, each with its hash, under DIR.
+# They are chosen for that VERSION of Python, which need not be the one that has pip.
+pip_install_locked() {
+    run_pip_install --no-deps --no-compile --only-binary=:all: --python-version "$3" \
+        --require-hashes --requirement "$1" --target "$2"
 }

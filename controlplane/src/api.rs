@@ -14,6 +14,8 @@ mod error;
 mod events;
 mod front;
 mod ignored;
+mod later;
+mod linger;
 mod list;
 mod misdirected;
 pub mod page;
@@ -143,7 +145,8 @@ pub fn router(api: Api) -> Router {
         .merge(api_keys::routes())
         .merge(events::routes())
         .merge(deliveries::routes())
-        .merge(misdirected::routes());
+        .merge(misdirected::routes())
+        .merge(later::routes());
     let routes = Router::new()
         .route("/healthz", get(healthz))
         .merge(projects::routes_of_all())

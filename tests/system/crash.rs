@@ -114,6 +114,7 @@ async fn every_acknowledged_event_is_delivered_after_five_kills_under_load() {
     let mut rng = faults.rng();
     let receiver = Receiver::with(move |request| faults.of(request)).await;
     let mut outrider = Setup::new(&Resources::outgoing_to(&receiver, SECRET))
+        .small_segments()
         .start()
         .await;
     let (next, mut acknowledged) = (Arc::new(AtomicU64::new(0)), BTreeMap::new());

@@ -171,7 +171,7 @@ async fn a_body_that_is_not_json_by_its_content_type_is_415() {
 async fn unknown_paths_and_methods_are_answered_in_json() {
     let receiver = Receiver::start().await;
     let outrider = start(&receiver).await;
-    for path in ["/", "/ingest", "/api/v1/projects", "/nothing/here"] {
+    for path in ["/", "/ingest", "/apis/v1/projects", "/nothing/here"] {
         let reply = get(outrider.public(), path).await.unwrap();
         assert!(reply.status.is_client_error(), "{path}: {}", reply.status);
         assert_eq!(reply.json()["status"], false, "{path}");

@@ -3,11 +3,18 @@
 mod harness;
 
 mod addresses;
+mod admin_key;
+mod clients;
 mod command_line;
 mod crash;
 mod incoming;
+mod index;
 mod intake_limits;
+mod one_base_url;
 mod outgoing;
 mod quarantine;
+mod read_your_write;
+mod reads;
 mod receivers;
+mod resend;
 mod secrets;

@@ -193,7 +193,10 @@ impl UidCodec {
         mac.update(&started_ms.to_be_bytes());
         let ms = u128::try_from(started_ms.clamp(0, (1 << 48) - 1)).unwrap_or(0);
         let digest = mac.finalize().into_bytes();
-        let rest = digest.iter().take(10).fold(0_u128, |rest, byte| (rest << 8) | u128::from(*byte));
+        let rest = digest
+            .iter()
+            .take(10)
+            .fold(0_u128, |rest, byte| (rest << 8) | u128::from(*byte));
         Uid(Ulid((ms << 80) | rest))
     }
 

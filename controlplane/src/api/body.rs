@@ -91,7 +91,7 @@ impl FromRequest<Api> for JsonBody {
     }
 }
 
-/// A body that says beforehand that it is too large need not be read.
+/// A body that says beforehand that it is too large need not be kept.
 fn refuse_announced(headers: &HeaderMap) -> Result<(), ApiError> {
     let length = headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::linger;
 use super::version::{self, ApiVersion};
 use crate::random;
 
@@ -17,10 +18,13 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Wraps all routes.
 pub(super) async fn front(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    let mut response = match admit(&mut request) {
+    let admitted = admit(&mut request);
+    let (request, rest) = linger::lend(request);
+    let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     };
+    rest.discard().await;
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID_HEADER, id);
     headers.insert(version::HEADER, HeaderValue::from_static(version::CURRENT));

@@ -3,6 +3,7 @@
 //! Knows the product from outside only. Nothing here uses its crates, so that a mistake in a
 //! rule cannot hide behind the same mistake in its test.
 
+mod api;
 mod faults;
 mod github;
 mod http_client;
@@ -13,6 +14,7 @@ mod resources;
 mod signature;
 mod wait;
 
+pub(crate) use self::api::{Api, uid_of};
 pub(crate) use self::faults::Faults;
 pub(crate) use self::github::{Payload, payloads};
 pub(crate) use self::http_client::{Client, Framing, RawClient, Reply, get};

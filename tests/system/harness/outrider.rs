@@ -10,6 +10,7 @@ use http::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::api::Api;
 use super::http_client::{Client, get};
 use super::ports::free_port;
 use super::resources::Resources;
@@ -21,6 +22,7 @@ const RESOURCES: &str = "resources.yaml";
 pub(crate) struct Setup {
     dir: TempDir,
     public: SocketAddr,
+    api: SocketAddr,
     admin: SocketAddr,
     flags: Vec<String>,
     env: Vec<(String, String)>,
@@ -35,15 +37,31 @@ impl Setup {
 
     /// The same with the address policy as it is in production.
     pub(crate) fn guarded(resources: &Resources) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(RESOURCES), resources.text()).unwrap();
+        let setup = Self {
+            has_resources: true,
+            ..Self::empty()
+        };
+        fs::write(setup.dir.path().join(RESOURCES), resources.text()).unwrap();
+        setup
+    }
+
+    /// No resource file: everything is made through the API. Deliveries to loopback allowed, and
+    /// segments as [`Setup::small_segments`].
+    pub(crate) fn through_api() -> Self {
+        Self::empty()
+            .flag("--unsafe-egress-allow", "127.0.0.0/8")
+            .small_segments()
+    }
+
+    fn empty() -> Self {
         Self {
-            dir,
+            dir: tempfile::tempdir().unwrap(),
             public: free_port(),
+            api: free_port(),
             admin: free_port(),
             flags: Vec::new(),
             env: Vec::new(),
-            has_resources: true,
+            has_resources: false,
         }
     }
 
@@ -59,9 +77,21 @@ impl Setup {
         self
     }
 
+    /// Segments of 8 MiB: a restart reads the newest one to its end, which takes a debug build
+    /// seconds where it has 256 MiB.
+    pub(crate) fn small_segments(self) -> Self {
+        self.env("OUTRIDER__STORE__SEGMENT_BYTES", "8388608")
+    }
+
     /// Listens for events at this address instead.
     pub(crate) fn public(mut self, address: SocketAddr) -> Self {
         self.public = address;
+        self
+    }
+
+    /// Serves the API at this address instead.
+    pub(crate) fn api(mut self, address: SocketAddr) -> Self {
+        self.api = address;
         self
     }
 
@@ -87,7 +117,7 @@ impl Setup {
     }
 
     /// Runs what is not expected to serve, on the data directory given, to its end.
-    pub(crate) async fn run_to_end_on(self, data_dir: &Path) -> Ended {
+    pub(crate) async fn run_to_end_on(&self, data_dir: &Path) -> Ended {
         let mut child = self.spawn(data_dir);
         let status = wait(&mut child).await;
         Ended {
@@ -97,9 +127,8 @@ impl Setup {
     }
 
     /// Runs what is not expected to serve, to its end.
-    pub(crate) async fn run_to_end(self) -> Ended {
-        let data_dir = self.data_dir();
-        self.run_to_end_on(&data_dir).await
+    pub(crate) async fn run_to_end(&self) -> Ended {
+        self.run_to_end_on(&self.data_dir()).await
     }
 
     fn spawn(&self, data_dir: &Path) -> Child {
@@ -121,6 +150,8 @@ impl Setup {
             .args([
                 "--public-listen",
                 &self.public.to_string(),
+                "--api-listen",
+                &self.api.to_string(),
                 "--admin-listen",
                 &self.admin.to_string(),
             ])
@@ -229,6 +260,22 @@ impl Outrider {
     /// Where events go.
     pub(crate) fn public(&self) -> SocketAddr {
         self.setup.public
+    }
+
+    /// Where the API is served without the public listener in between.
+    pub(crate) fn api(&self) -> SocketAddr {
+        self.setup.api
+    }
+
+    /// The instance-admin key.
+    pub(crate) fn admin_key(&self) -> String {
+        let text = fs::read_to_string(self.data_dir().join("admin-key")).unwrap();
+        text.trim_end().to_owned()
+    }
+
+    /// The instance admin, through the public listener.
+    pub(crate) fn admin_api(&self) -> Api {
+        Api::new(self.setup.public, &self.admin_key())
     }
 
     /// Where operators look.

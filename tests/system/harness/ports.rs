@@ -7,13 +7,17 @@ use std::sync::atomic::{AtomicU16, Ordering};
 /// else takes a port between our look and the listener's bind.
 const FIRST: u16 = 12_000;
 const COUNT: u16 = 16_000;
+/// A prime near half of them.
+const SPREAD: u64 = 7_919;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// A loopback address nobody listens on, handed out once per run.
 pub(crate) fn free_port() -> SocketAddr {
-    // Runs of the same suite side by side start at different places.
-    let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
+    // Runs of the same suite side by side start at different places, and far apart: their
+    // process ids may follow each other.
+    let spread = u64::from(std::process::id()) * SPREAD;
+    let start = u16::try_from(spread % u64::from(COUNT)).unwrap();
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         assert!(step < COUNT, "no free port on loopback");

@@ -214,11 +214,22 @@ fn source_id(origin: Origin) -> String {
     }
 }
 
-/// Headers by name, each with all its values.
+/// Headers whose values are for the receiver alone.
+const CREDENTIALS: [&str; 4] = [
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "set-cookie",
+];
+
+/// Headers by name, each with all its values. Credentials are there and not shown.
 pub(in crate::api) fn headers_of(headers: &HeaderList) -> BTreeMap<&str, Vec<Cow<'_, str>>> {
     let mut map: BTreeMap<&str, Vec<Cow<'_, str>>> = BTreeMap::new();
     for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
+        let value = match CREDENTIALS.contains(&name.as_str()) {
+            true => Cow::Borrowed("***"),
+            false => String::from_utf8_lossy(value.as_bytes()),
+        };
         map.entry(name.as_str()).or_default().push(value);
     }
     map

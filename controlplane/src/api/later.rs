@@ -1,0 +1,26 @@
+//! Routes of the contract that this version does not have (decision 0007): told apart from paths
+//! that nobody knows.
+
+use axum::Router;
+use axum::routing::any;
+
+use super::{Api, not_supported};
+
+const PATHS: [&str; 10] = [
+    "/event-types",
+    "/event-types/{*rest}",
+    "/portal-links",
+    "/portal-links/{*rest}",
+    "/meta-events",
+    "/meta-events/{*rest}",
+    "/onboard",
+    "/subscriptions/{id}/filters",
+    "/subscriptions/{id}/filters/{*rest}",
+    "/eventdeliveries/statustotals",
+];
+
+pub(super) fn routes() -> Router<Api> {
+    PATHS.into_iter().fold(Router::new(), |routes, path| {
+        routes.route(path, any(not_supported))
+    })
+}
