@@ -346,7 +346,10 @@ fn start_failure(error: StartError) -> Failure {
             source: OpenError::Locked { .. },
             ..
         } => Failure::unavailable(error),
-        StartError::Log { .. } | StartError::Index { .. } | StartError::Mark { .. } => {
+        StartError::Log { .. }
+        | StartError::LogClosed(_)
+        | StartError::Index { .. }
+        | StartError::Mark { .. } => {
             Failure::io(error)
         }
         StartError::Egress(_) | StartError::Metrics(_) => Failure::configuration(error),

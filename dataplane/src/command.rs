@@ -6,6 +6,7 @@
 //! stays so until its effect is in the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use outrider_config::snapshot::EndpointStatus;
@@ -19,6 +20,9 @@ use tokio::sync::Mutex;
 
 use crate::queue::Queue;
 use crate::table::RoutingTable;
+
+/// How long a command waits for the ones before it.
+const TURN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Carries commands out.
 pub(crate) struct Executor {
@@ -49,6 +53,8 @@ enum Refusal {
     PayloadGone,
     #[error("the event cannot be read just now, try again")]
     Unreadable,
+    #[error("other commands take too long, try again")]
+    Busy,
     #[error("the event log is not available")]
     LogUnavailable,
 }
@@ -65,6 +71,7 @@ impl Refusal {
             Self::EndpointDeleted => "endpoint_deleted",
             Self::PayloadGone => "payload_gone",
             Self::Unreadable => "index_unavailable",
+            Self::Busy => "commands_busy",
             Self::LogUnavailable => "log_unavailable",
         }
     }
@@ -85,6 +92,17 @@ impl Executor {
             index,
             clock,
             turn: Mutex::new(()),
+        }
+    }
+
+    /// When it is its turn. Its sender waits for seconds, so it is not begun much later.
+    async fn carry_out(&self, command: Command) -> Result<(), Refusal> {
+        let turn = tokio::time::timeout(TURN_LIMIT, self.turn.lock()).await;
+        let _turn = turn.map_err(|_| Refusal::Busy)?;
+        match command.action {
+            Action::Resend { project, delivery } => {
+                self.resend(command.id, project, delivery).await
+            }
         }
     }
 
@@ -125,7 +143,7 @@ impl Executor {
         });
         let recorded = self
             .log
-            .record_together(resend_record(command, now_ms), &[effect])
+            .record_together(&resend_record(command, now_ms), &[effect])
             .await;
         recorded.map_err(|_| Refusal::LogUnavailable)?;
         // A crash before this line finds the delivery open in the log.
@@ -159,13 +177,7 @@ impl Executor {
 #[async_trait]
 impl CommandHandler for Executor {
     async fn run(&self, command: Command) -> Outcome {
-        let _turn = self.turn.lock().await;
-        let done = match command.action {
-            Action::Resend { project, delivery } => {
-                self.resend(command.id, project, delivery).await
-            }
-        };
-        match done {
+        match self.carry_out(command).await {
             Ok(()) => {
                 tracing::info!(command_id = %command.id, "command carried out");
                 Outcome::Done

@@ -22,7 +22,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outrider_store::{Clock, FatalError, Index, IndexError, LocalLog, OpenError, Recovered};
+use outrider_store::{
+    Clock, DeliveryStatus, FatalError, Index, IndexError, LocalLog, LogClosed, Lost, OpenError,
+    Record, Recovered, StateRecord,
+};
 use outrider_xds::CommandHandler;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -96,6 +99,9 @@ pub enum StartError {
         /// Why.
         source: OpenError,
     },
+    /// The log failed as soon as it was open.
+    #[error(transparent)]
+    LogClosed(LogClosed),
     /// The index of the log cannot be opened.
     #[error("cannot open the index in {}: {source}", dir.display())]
     Index {
@@ -205,6 +211,7 @@ impl DataPlane {
         let mark = settings.log.dir.with_file_name("journal.json");
         let index_dir = settings.log.dir.with_file_name("index");
         let (log, recovered) = open_log(settings.log, Arc::clone(&clock), &queue).await?;
+        end_lost(&log, &recovered.lost, clock.now_ms()).await?;
         let recovered = restore(&queue, recovered);
         let index = open_index(index_dir, &log).await?;
         let table = RoutingTable::new(
@@ -408,6 +415,23 @@ async fn open_index(dir: PathBuf, log: &LocalLog) -> Result<Index, StartError> {
         Ok(opened) => opened.map_err(|source| StartError::Index { dir, source }),
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
+}
+
+/// Deliveries that nobody can drive get their end, so that none is open for ever.
+async fn end_lost(log: &LocalLog, lost: &[Lost], now_ms: i64) -> Result<(), StartError> {
+    for one in lost {
+        let end = Record::State(StateRecord {
+            key: one.key,
+            position: one.position,
+            at_ms: now_ms,
+            status: DeliveryStatus::Failure,
+            next_due_ms: None,
+            attempts: one.attempts,
+            reason: Some("payload_gone".into()),
+        });
+        log.record(end).await.map_err(StartError::LogClosed)?;
+    }
+    Ok(())
 }
 
 fn restore(queue: &Queue, recovered: Recovered) -> Summary {

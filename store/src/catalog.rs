@@ -23,7 +23,7 @@ pub(crate) struct Catalog {
     pub(crate) segments: BTreeMap<u32, SegmentFacts>,
     /// Nothing may be deleted any more: the lock is given up.
     pub(crate) is_closed: bool,
-    /// The segment the index reads, which with all later ones has to stay.
+    /// The segment the index reads, which has to stay with all later ones.
     pub(crate) kept_from: Option<u32>,
 }
 

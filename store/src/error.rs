@@ -104,6 +104,22 @@ impl AcceptError {
 #[error("the event log is closed")]
 pub struct LogClosed;
 
+/// Records were not recorded together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TogetherError {
+    /// The log was closed or has failed; they may be durable or not, but all or none of them.
+    #[error(transparent)]
+    Closed(#[from] LogClosed),
+    /// They do not fit in one group. None was recorded.
+    #[error("{records} records of {bytes} bytes cannot be recorded together")]
+    TooMuch {
+        /// How many.
+        records: usize,
+        /// How large, in all.
+        bytes: usize,
+    },
+}
+
 /// The log cannot make anything durable any more. The process is expected to end and to start
 /// again through recovery: after a failed sync nothing can be proven by reading (RULINGS 1).
 #[derive(Debug, thiserror::Error)]

@@ -21,15 +21,18 @@ mod readers;
 mod schema;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use outrider_webhook::id::{EventId, UidCodec};
+use rusqlite::Connection;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
 
 pub use self::items::{DeliveryItem, EventContent, EventItem};
+use self::mark::Mark;
 pub use self::page::{Direction, Page, PageRequest, Sort};
 pub use self::query::{DeliveryFilter, EventFilter, OwnerFilter, Search};
 use self::readers::Readers;
@@ -43,6 +46,14 @@ use crate::scan::ScanError;
 pub const LIST_WAIT: Duration = Duration::from_millis(200);
 /// How long a look-up by id waits for the same: it has to be consistent.
 const GET_WAIT: Duration = Duration::from_secs(5);
+/// Wait before a read is tried again that met an index in the making.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// Before everything.
+const START: Position = Position {
+    segment: 0,
+    offset: 0,
+};
 
 /// The index cannot answer.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +67,9 @@ pub enum IndexError {
     /// The segments cannot be read any further.
     #[error(transparent)]
     Scan(#[from] ScanError),
+    /// The log ends before what is durable.
+    #[error("the log ends at {0}, before what was synced")]
+    Lost(Position),
     /// A record cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -65,7 +79,7 @@ pub enum IndexError {
     /// It is too far behind the log to answer for certain.
     #[error("the index is {lag_ms} ms behind the log, try again")]
     Behind {
-        /// Age of the oldest record it has not seen, milliseconds.
+        /// For how long, milliseconds.
         lag_ms: u64,
     },
     /// The process is stopping.
@@ -80,7 +94,7 @@ impl IndexError {
         match self {
             Self::Database(_) => "index_database",
             Self::File(_) => "index_file",
-            Self::Scan(_) => "index_scan",
+            Self::Scan(_) | Self::Lost(_) => "index_scan",
             Self::Read(error) => error.code(),
             Self::Thread(_) => "index_thread",
             Self::Behind { .. } => "index_behind",
@@ -102,23 +116,12 @@ impl IndexError {
     }
 }
 
-/// How far the index is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Everything in the log before it is in the index.
-    pub position: Position,
-    /// Every event up to this one is in it.
-    pub events: EventId,
-    /// When the newest record it has seen was written, Unix milliseconds; 0 before the first.
-    pub at_ms: i64,
-}
-
 /// Figures of the index.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IndexStats {
     /// Bytes of the log it has not seen, about: whole segments in between count by their size.
     pub lag_bytes: u64,
-    /// Age of the oldest record it has not seen, milliseconds; 0 when there is none.
+    /// For how long something has been missing, milliseconds; 0 when nothing is.
     pub lag_ms: u64,
     /// Records folded in since the start.
     pub records: u64,
@@ -126,18 +129,21 @@ pub struct IndexStats {
     pub batches: u64,
     /// How often it was made again from the segments since the start.
     pub rebuilds: u64,
+    /// How often it could not follow the log since the start, and began again.
+    pub failures: u64,
 }
 
 impl IndexStats {
     /// Name and value of every figure. The names are a closed list.
     #[must_use]
-    pub fn figures(&self) -> [(&'static str, u64); 5] {
+    pub fn figures(&self) -> [(&'static str, u64); 6] {
         [
             ("lag_bytes", self.lag_bytes),
             ("lag_ms", self.lag_ms),
             ("records", self.records),
             ("batches", self.batches),
             ("rebuilds", self.rebuilds),
+            ("failures", self.failures),
         ]
     }
 }
@@ -163,24 +169,75 @@ struct Inner {
     log: LocalLog,
     readers: Readers,
     /// Whose turn it is to read.
-    turns: Arc<Semaphore>,
-    shared: Arc<Shared>,
+    reads: Arc<Semaphore>,
+    /// Whose turn it is to look up an idempotency key.
+    keys: Arc<Semaphore>,
+    shared: Shared,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the thread and the handles share.
 #[derive(Debug)]
 struct Shared {
-    progress: watch::Sender<Progress>,
+    /// Everything in the log before it is in the index.
+    progress: watch::Sender<Position>,
+    /// Since when something is missing, Unix milliseconds; 0 when nothing is.
+    behind_since_ms: AtomicI64,
     /// Somebody waits: the batch ends now.
     wake: Notify,
     stop: Notify,
     is_stopping: AtomicBool,
-    /// A reader found the file damaged.
-    is_damaged: AtomicBool,
+    /// One more than the generation of the file that a reader found damaged; 0 for none.
+    damaged: AtomicU64,
     records: AtomicU64,
     batches: AtomicU64,
     rebuilds: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Shared {
+    /// Notes that something is missing, unless that is known.
+    fn behind_since(&self, now_ms: i64) {
+        let known = self.behind_since_ms.load(Ordering::Relaxed);
+        if known == 0 {
+            self.behind_since_ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How far a connection's index has to be for a read.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    /// Anywhere.
+    Nothing,
+    /// Everything before this place is in it.
+    Everything(Position),
+    /// Every event up to this one is in it.
+    Events(EventId),
+}
+
+impl Need {
+    fn is_met(self, connection: &Connection, mark: &Mark) -> Result<bool, IndexError> {
+        match self {
+            Self::Nothing => Ok(true),
+            Self::Everything(position) => Ok(mark.position >= position),
+            Self::Events(through) => {
+                let sql = "SELECT max(id) FROM events";
+                let newest: Option<i64> = connection
+                    .prepare_cached(sql)?
+                    .query_row((), |row| row.get(0))?;
+                Ok(newest.is_some_and(|newest| newest >= through.raw()))
+            }
+        }
+    }
+}
+
+/// One state of the index, in one transaction.
+struct View<'v> {
+    connection: &'v Connection,
+    log: &'v LocalLog,
+    /// An event that is not whole yet: not accepted, and not to be shown.
+    open: Option<EventId>,
 }
 
 impl Index {
@@ -209,7 +266,6 @@ impl Index {
         if !joined.is_ok_and(|ended| ended.is_ok()) {
             tracing::error!("the index's thread ended with a panic");
         }
-        self.inner.readers.close();
     }
 
     /// Makes and checks the public ids of this installation.
@@ -218,33 +274,13 @@ impl Index {
         self.inner.log.uids()
     }
 
-    /// How far it is; changes with every batch.
-    #[must_use]
-    pub fn progress(&self) -> watch::Receiver<Progress> {
-        self.inner.shared.progress.subscribe()
-    }
-
     /// Waits until everything that is durable now is in the index, at most `limit`. `None` when
-    /// it is; else the age of what is missing, milliseconds.
+    /// it is; else for how long something has been missing, milliseconds.
     pub async fn catch_up(&self, limit: Duration) -> Option<u64> {
-        let durable = *self.inner.log.durable().borrow();
-        let mut progress = self.progress();
-        if progress.borrow().position >= durable {
-            return None;
-        }
-        self.inner.shared.wake.notify_one();
-        let reached = progress.wait_for(|progress| progress.position >= durable);
-        match tokio::time::timeout(limit, reached).await {
-            Ok(Ok(_)) => None,
-            _ => Some(self.stats().lag_ms.max(1)),
-        }
-    }
-
-    /// As [`Index::catch_up`], for who needs all of it.
-    async fn caught_up(&self) -> Result<(), IndexError> {
-        match self.catch_up(GET_WAIT).await {
-            None => Ok(()),
-            Some(lag_ms) => Err(IndexError::Behind { lag_ms }),
+        let durable = self.durable();
+        match self.reach(durable, Instant::now() + limit).await {
+            true => None,
+            false => Some(self.lag_ms(durable)),
         }
     }
 
@@ -252,50 +288,148 @@ impl Index {
     #[must_use]
     pub fn stats(&self) -> IndexStats {
         let shared = &self.inner.shared;
-        let progress = *shared.progress.borrow();
-        let durable = *self.inner.log.durable().borrow();
-        let is_behind = progress.position < durable;
-        let lag_ms = match is_behind {
-            true => self
-                .inner
-                .log
-                .now_ms()
-                .saturating_sub(progress.at_ms)
-                .max(0),
-            false => 0,
-        };
+        let (progress, durable) = (*shared.progress.borrow(), self.durable());
         IndexStats {
-            lag_bytes: self.inner.log.bytes_between(progress.position, durable),
-            lag_ms: u64::try_from(lag_ms).unwrap_or(0),
+            lag_bytes: self.inner.log.bytes_between(progress, durable),
+            lag_ms: match progress < durable {
+                true => self.lag_ms(durable),
+                false => 0,
+            },
             records: shared.records.load(Ordering::Relaxed),
             batches: shared.batches.load(Ordering::Relaxed),
             rebuilds: shared.rebuilds.load(Ordering::Relaxed),
+            failures: shared.failures.load(Ordering::Relaxed),
         }
     }
 
-    /// Runs `read` on a reading connection, off the runtime.
+    /// As a reader does that finds the file damaged.
+    #[cfg(test)]
+    pub(crate) fn report_damage(&self) {
+        let generation = self.inner.readers.generation();
+        let shared = &self.inner.shared;
+        shared.damaged.store(generation + 1, Ordering::Release);
+        shared.wake.notify_one();
+    }
+
+    fn durable(&self) -> Position {
+        *self.inner.log.durable().borrow()
+    }
+
+    /// For how long something has been missing, at least 1 ms.
+    fn lag_ms(&self, durable: Position) -> u64 {
+        let since_ms = self.inner.shared.behind_since_ms.load(Ordering::Relaxed);
+        if since_ms == 0 || *self.inner.shared.progress.borrow() >= durable {
+            return 1;
+        }
+        let ms = self.inner.log.now_ms().saturating_sub(since_ms);
+        u64::try_from(ms).unwrap_or(0).max(1)
+    }
+
+    /// Waits until the index is at `position`; whether it came there.
+    async fn reach(&self, position: Position, deadline: Instant) -> bool {
+        let mut progress = self.inner.shared.progress.subscribe();
+        if *progress.borrow() >= position {
+            return true;
+        }
+        self.inner.shared.wake.notify_one();
+        let reached = progress.wait_for(|progress| *progress >= position);
+        matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
+    }
+
+    /// A list: waits a little for what is durable now, and says how far behind it is otherwise.
+    async fn list<T: Send + 'static>(
+        &self,
+        read: impl Fn(&View<'_>) -> Result<T, IndexError> + Send + Sync + 'static,
+    ) -> Result<(T, Option<u64>), IndexError> {
+        let (durable, read) = (self.durable(), Arc::new(read));
+        let deadline = Instant::now() + LIST_WAIT;
+        self.reach(durable, deadline).await;
+        loop {
+            match self.read(&self.inner.reads, Need::Nothing, &read).await? {
+                Some((value, seen)) => {
+                    return Ok((value, (seen < durable).then(|| self.lag_ms(durable))));
+                }
+                None if Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+                None => {
+                    let lag_ms = self.lag_ms(durable);
+                    return Err(IndexError::Behind { lag_ms });
+                }
+            }
+        }
+    }
+
+    /// A look-up: sees everything that is durable now.
+    async fn get<T: Send + 'static>(
+        &self,
+        turns: &Arc<Semaphore>,
+        read: impl Fn(&View<'_>) -> Result<T, IndexError> + Send + Sync + 'static,
+    ) -> Result<T, IndexError> {
+        let (durable, read) = (self.durable(), Arc::new(read));
+        let deadline = Instant::now() + GET_WAIT;
+        while self.reach(durable, deadline).await {
+            let turn = self.read(turns, Need::Everything(durable), &read);
+            match timeout_at(deadline, turn).await {
+                Ok(Ok(Some((value, _)))) => return Ok(value),
+                Ok(Ok(None)) if Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(None)) | Err(_) => break,
+            }
+        }
+        let lag_ms = self.lag_ms(durable);
+        Err(IndexError::Behind { lag_ms })
+    }
+
+    /// Runs `read` on a reading connection, off the runtime, and says how far that connection's
+    /// index is. `None` when it is not at `need`, or is being made again: how far it is, and what
+    /// is in it, are looked at in one transaction.
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&rusqlite::Connection, &LocalLog) -> Result<T, IndexError> + Send + 'static,
-    ) -> Result<T, IndexError> {
-        let turn = Arc::clone(&self.inner.turns).acquire_owned().await;
+        turns: &Arc<Semaphore>,
+        need: Need,
+        read: &Arc<impl Fn(&View<'_>) -> Result<T, IndexError> + Send + Sync + 'static>,
+    ) -> Result<Option<(T, Position)>, IndexError> {
+        let turn = Arc::clone(turns).acquire_owned().await;
         let turn = turn.map_err(|_| IndexError::Interrupted)?;
-        let inner = Arc::clone(&self.inner);
+        let (inner, read) = (Arc::clone(&self.inner), Arc::clone(read));
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn; // freed with the work, also when nobody waits for it any more
-            inner
-                .readers
-                .with(|connection| read(connection, &inner.log))
+            inner.readers.with(|connection| {
+                let Some(mark) = mark::read(connection)? else {
+                    return Ok((None, false));
+                };
+                if !need.is_met(connection, &mark)? {
+                    return Ok((None, false));
+                }
+                let view = View {
+                    connection,
+                    log: &inner.log,
+                    open: mark.open,
+                };
+                Ok((Some((read(&view)?, mark.position)), true))
+            })
         });
-        let result = done.await.unwrap_or(Err(IndexError::Interrupted));
-        if let Err(error) = &result
-            && error.is_damage()
-        {
-            tracing::error!(%error, "the index is damaged and is made again from the log");
-            self.inner.shared.is_damaged.store(true, Ordering::Release);
-            self.inner.shared.wake.notify_one();
+        match done.await.map_err(|_| IndexError::Interrupted)? {
+            Ok(found) => Ok(found),
+            // The file was taken away meanwhile.
+            Err((_, generation)) if !self.inner.readers.is_present(generation) => Ok(None),
+            Err((error, generation)) if error.is_damage() || self.inner.readers.is_gone() => {
+                tracing::error!(%error, "the index is damaged and is made again from the log");
+                let shared = &self.inner.shared;
+                shared.damaged.store(generation + 1, Ordering::Release);
+                shared.wake.notify_one();
+                Ok(None)
+            }
+            Err((error, _)) => Err(error),
         }
-        result
+    }
+}
+
+impl View<'_> {
+    /// The newest event up to `to` that may be shown. One that is not whole is the newest of all.
+    fn up_to(&self, to: Option<EventId>) -> EventId {
+        let to = to.unwrap_or(EventId::MAX);
+        let before = self.open.and_then(|open| EventId::from_raw(open.raw() - 1));
+        before.map_or(to, |before| to.min(before))
     }
 }
 

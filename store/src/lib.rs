@@ -52,11 +52,11 @@ mod writer;
 pub use self::clock::{Clock, SystemClock};
 pub use self::codec::{Entry, Located, Malformed, PayloadState};
 pub use self::dir::{Damage, FileError, MetaError};
-pub use self::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError};
+pub use self::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError, TogetherError};
 pub use self::event::{Position, StoredEvent, Targets};
 pub use self::index::{
     DeliveryFilter, DeliveryItem, Direction, EventContent, EventFilter, EventItem, Index,
-    IndexError, IndexStats, LIST_WAIT, OwnerFilter, Page, PageRequest, Progress, Search, Sort,
+    IndexError, IndexStats, LIST_WAIT, OwnerFilter, Page, PageRequest, Search, Sort,
 };
 pub use self::log::{Accepted, AcceptedSink, LocalLog};
 pub use self::options::{Options, Sync};
@@ -65,7 +65,7 @@ pub use self::record::{
     AttemptRecord, BarrierRecord, CommandRecord, DeliveryStatus, DuplicateRecord,
     EndpointCondition, EndpointStateRecord, EraseRecord, Record, StartedRecord, StateRecord,
 };
-pub use self::recover::{Pending, Recovered, TornTail};
+pub use self::recover::{Lost, Pending, Recovered, TornTail};
 pub use self::scan::ScanError;
 pub use self::stats::{SYNC_BUCKETS_US, Stats};
 pub use self::tail::{Check, Tail, TailError};

@@ -18,7 +18,7 @@ use crate::catalog::{Catalog, SegmentFacts};
 use crate::clock::Clock;
 use crate::codec::{self, Chain, Entry};
 use crate::dir::{FileError, Meta};
-use crate::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError};
+use crate::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError, TogetherError};
 use crate::event::{Position, StoredEvent};
 use crate::index::WeakIndex;
 use crate::options::Options;
@@ -30,7 +30,7 @@ use crate::scan::{ScanError, Scanner};
 use crate::spare::Room;
 use crate::stats::{Counter, Counters, Stats};
 use crate::tail::{Check, Tail, TailError};
-use crate::writer::{AcceptOp, Op, RECORDS_MAX, RecordOp, Recorded};
+use crate::writer::{AcceptOp, Op, RECORDS_MAX, RecordOp, Recorded, TOGETHER_BYTES_MAX};
 
 /// Bytes of a body from which on encoding is left to a blocking thread.
 const BODY_BYTES_INLINE: usize = 128 << 10;
@@ -200,7 +200,7 @@ impl LocalLog {
             });
         }
         refuse_when_full(shared)?;
-        let older = self.older_first(&facts).await?;
+        let (older, looked_through) = self.older_first(&facts).await?;
         let is_short =
             facts.body.len() <= BODY_BYTES_INLINE && targets.len() <= codec::ACCEPT_TARGETS_MAX;
         let encoded = match is_short {
@@ -229,6 +229,7 @@ impl LocalLog {
             event: Arc::new(event),
             key,
             older,
+            looked_through,
             reply,
         });
         shared
@@ -239,23 +240,29 @@ impl LocalLog {
         replied.await.unwrap_or(Err(AcceptError::Unavailable))
     }
 
-    /// The event that the key belongs to, when that is so old that the writer does not know.
-    async fn older_first(&self, facts: &EventFacts) -> Result<Option<EventId>, AcceptError> {
-        let Some(key) = facts.idempotency_key.as_deref() else {
-            return Ok(None);
-        };
+    /// The event that the key belongs to, when that is so old that the writer does not know; and
+    /// the newest event whose key he had said to be gone before that was looked up.
+    async fn older_first(
+        &self,
+        facts: &EventFacts,
+    ) -> Result<(Option<EventId>, EventId), AcceptError> {
         let gone = self.inner.shared.keys_gone.load(Ordering::Acquire);
-        let Some(through) = EventId::from_raw(gone).filter(|id| *id > EventId::ZERO) else {
-            return Ok(None);
+        let gone = EventId::from_raw(gone).unwrap_or(EventId::ZERO);
+        let (Some(key), Some(index)) = (facts.idempotency_key.as_deref(), self.inner.index.get())
+        else {
+            // Without an index what memory lets go of is forgotten.
+            return Ok((None, EventId::MAX));
         };
-        let Some(index) = self.inner.index.get().and_then(WeakIndex::upgrade) else {
-            return Ok(None);
-        };
-        let found = index.first_with_key(facts.project, key, self.now_ms(), through);
-        found.await.map_err(|error| {
+        if gone == EventId::ZERO {
+            return Ok((None, gone));
+        }
+        let index = index.upgrade().ok_or(AcceptError::KeyUnknown)?;
+        let found = index.first_with_key(facts.project, key, self.now_ms(), gone);
+        let older = found.await.map_err(|error| {
             tracing::warn!(%error, code = error.code(), "an idempotency key could not be looked up");
             AcceptError::KeyUnknown
-        })
+        })?;
+        Ok((older, gone))
     }
 
     /// From now on older idempotency keys are asked of this index.
@@ -271,7 +278,7 @@ impl LocalLog {
     /// # Errors
     /// [`LogClosed`]: the log was closed or has failed.
     pub async fn record(&self, record: Record) -> Result<(), LogClosed> {
-        self.push_record(&record, &[], None).await
+        self.push_record(recorded(&record), Vec::new(), None).await
     }
 
     /// As [`LocalLog::record`], and waits until the record is synced ([`crate::Sync::Off`]: written).
@@ -279,33 +286,42 @@ impl LocalLog {
     /// # Errors
     /// [`LogClosed`]: the log was closed or has failed; the record may be durable or not.
     pub async fn record_synced(&self, record: Record) -> Result<(), LogClosed> {
-        self.record_together(record, &[]).await
+        self.push_synced(recorded(&record), Vec::new()).await
     }
 
     /// As [`LocalLog::record_synced`], for records that are durable together or not at all: a
-    /// command and its effect. At most [`LocalLog::TOGETHER_MAX`] in all.
+    /// command and its effect. They have to fit in a group: 512 records, 4 MiB.
     ///
     /// # Errors
-    /// [`LogClosed`]: the log was closed or has failed; the records may be durable or not.
-    pub async fn record_together(&self, record: Record, with: &[Record]) -> Result<(), LogClosed> {
-        debug_assert!(with.len() < Self::TOGETHER_MAX, "beyond a group");
-        let (synced, is_synced) = oneshot::channel();
-        self.push_record(&record, with, Some(synced)).await?;
-        is_synced.await.map_err(|_| LogClosed)
-    }
-
-    /// Records that can be made durable together: a group has room for so many.
-    pub const TOGETHER_MAX: usize = RECORDS_MAX;
-
-    async fn push_record(
+    /// [`TogetherError`]: they do not fit, or the log was closed or has failed.
+    pub async fn record_together(
         &self,
         record: &Record,
         with: &[Record],
+    ) -> Result<(), TogetherError> {
+        let what = recorded(record);
+        let with: Vec<Recorded> = with.iter().map(recorded).collect();
+        let bytes = with.iter().map(|one| one.draft.len()).sum::<usize>() + what.draft.len();
+        let records = 1 + with.len();
+        if records > RECORDS_MAX || bytes > TOGETHER_BYTES_MAX {
+            return Err(TogetherError::TooMuch { records, bytes });
+        }
+        Ok(self.push_synced(what, with).await?)
+    }
+
+    async fn push_synced(&self, what: Recorded, with: Vec<Recorded>) -> Result<(), LogClosed> {
+        let (synced, is_synced) = oneshot::channel();
+        self.push_record(what, with, Some(synced)).await?;
+        is_synced.await.map_err(|_| LogClosed)
+    }
+
+    async fn push_record(
+        &self,
+        what: Recorded,
+        with: Vec<Recorded>,
         synced: Option<oneshot::Sender<()>>,
     ) -> Result<(), LogClosed> {
         let queue = &self.inner.shared.queue;
-        let what = recorded(record);
-        let with: Vec<Recorded> = with.iter().map(recorded).collect();
         let cost = queue.charge(Cost {
             records: 1 + with.len(),
             bytes: with.iter().map(|one| one.draft.len()).sum::<usize>() + what.draft.len(),
@@ -329,9 +345,14 @@ impl LocalLog {
         read.unwrap_or(Err(ReadError::Interrupted))
     }
 
-    /// Reads any record back. Blocks.
-    pub(crate) fn entry(&self, position: Position) -> Result<Entry, ReadError> {
-        self.inner.reader.entry(position)
+    /// Reads any record back, of an event without the targets that follow it. Blocks.
+    pub(crate) fn entry_head(&self, position: Position) -> Result<Entry, ReadError> {
+        self.inner.reader.entry_head(position)
+    }
+
+    /// Reads one target of an event back. Blocks.
+    pub(crate) fn target(&self, position: Position, ordinal: u32) -> Result<Target, ReadError> {
+        self.inner.reader.target(position, ordinal)
     }
 
     /// A scan of the segments from `from` on; the caller keeps to what is durable.
@@ -360,6 +381,14 @@ impl LocalLog {
     pub(crate) fn first_segment(&self) -> u32 {
         let catalog = self.inner.shared.catalog();
         catalog.segments.keys().next().copied().unwrap_or(1)
+    }
+
+    /// From now on retention keeps everything there is; the oldest segment.
+    pub(crate) fn keep_all(&self) -> u32 {
+        let mut catalog = self.inner.shared.catalog();
+        let first = catalog.segments.keys().next().copied().unwrap_or(1);
+        catalog.kept_from = Some(first);
+        first
     }
 
     /// From now on retention keeps this segment and all later ones.

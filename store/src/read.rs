@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use outrider_webhook::event::Target;
 
 use crate::codec::{
     Entry, GROUP_BYTES, GroupHead, Malformed, PREFIX, PayloadCheck, Prefix, RawRecord, Seed, flag,
@@ -92,6 +93,19 @@ impl Reader {
 
     /// The event whose ACCEPT record is at `position`, with all its targets. Blocks.
     pub(crate) fn event(&self, position: Position) -> Result<StoredEvent, ReadError> {
+        self.whole_event(position, false)
+    }
+
+    /// As [`Reader::event`]; an erased one comes without its payload.
+    fn event_or_erased(&self, position: Position) -> Result<StoredEvent, ReadError> {
+        self.whole_event(position, true)
+    }
+
+    fn whole_event(
+        &self,
+        position: Position,
+        may_be_erased: bool,
+    ) -> Result<StoredEvent, ReadError> {
         let file = self.file(position)?;
         let bytes = read_record(&file, position).map_err(|error| self.failed(error, position))?;
         let seed = Seed::new(self.salt, position.segment);
@@ -100,7 +114,7 @@ impl Reader {
         if record.prefix.kind != kind::ACCEPT || record.prefix.is_reserved() {
             return Err(corrupt(Malformed("kind")));
         }
-        if check == PayloadCheck::Zeroed {
+        if check == PayloadCheck::Zeroed && !may_be_erased {
             return Err(ReadError::Gone(position));
         }
         let (mut event, total) = stored_event(&record, check, position, &bytes).map_err(corrupt)?;
@@ -114,28 +128,26 @@ impl Reader {
         Ok(event)
     }
 
-    /// The record at `position`, whatever it is; of an event all targets. An erased payload
-    /// gives a record without one. Blocks.
-    pub(crate) fn entry(&self, position: Position) -> Result<Entry, ReadError> {
+    /// The record at `position`, whatever it is; of an event the targets that are in it, not
+    /// those that follow. An erased payload gives a record without one. Blocks.
+    pub(crate) fn entry_head(&self, position: Position) -> Result<Entry, ReadError> {
         let file = self.file(position)?;
         let bytes = read_record(&file, position).map_err(|error| self.failed(error, position))?;
         let seed = Seed::new(self.salt, position.segment);
         let corrupt = |what| ReadError::Corrupt { position, what };
         let (record, check) = RawRecord::check(&bytes, seed).map_err(corrupt)?;
-        let mut entry = Entry::decode(&record, check, position, &bytes).map_err(corrupt)?;
-        if let Entry::Accept {
-            event,
-            targets_total,
-            is_end: false,
-        } = &mut entry
-        {
-            let end = Position {
-                offset: position.offset + bytes.len() as u64,
-                ..position
-            };
-            event.targets = self.all_targets(event, end, *targets_total)?;
-        }
-        Ok(entry)
+        Entry::decode(&record, check, position, &bytes).map_err(corrupt)
+    }
+
+    /// One target of the event whose ACCEPT is at `position`. Blocks.
+    pub(crate) fn target(&self, position: Position, ordinal: u32) -> Result<Target, ReadError> {
+        let event = self.event_or_erased(position)?;
+        let ordinal = usize::try_from(ordinal).unwrap_or(usize::MAX);
+        let target = event.targets.get(ordinal).cloned();
+        target.ok_or(ReadError::Corrupt {
+            position,
+            what: Malformed("ordinal"),
+        })
     }
 
     fn failed(&self, error: io::Error, position: Position) -> ReadError {
@@ -212,7 +224,7 @@ impl Reader {
         &self,
         event: &StoredEvent,
         mut at: Position,
-    ) -> Result<Vec<outrider_webhook::event::Target>, ReadError> {
+    ) -> Result<Vec<Target>, ReadError> {
         let missing = ReadError::Corrupt {
             position: event.position,
             what: Malformed("targets"),

@@ -44,6 +44,17 @@ pub struct Pending {
     pub bytes: u32,
 }
 
+/// A delivery that was opened again, and whose event cannot be read any more: it can only end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Which delivery.
+    pub key: DeliveryKey,
+    /// Where the ACCEPT record of its event was.
+    pub position: Position,
+    /// Attempts made so far.
+    pub attempts: u32,
+}
+
 /// The end of the log that was cut off at recovery: nothing in it was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TornTail {
@@ -59,6 +70,8 @@ pub struct Recovered {
     /// At-most-once deliveries with an attempt that began and has no outcome (RULINGS 27).
     /// Nothing drives them: the caller records `Failure(outcome_unknown)` for each.
     pub outcome_unknown: Vec<Pending>,
+    /// Deliveries that nothing can drive: the caller records `Failure(payload_gone)` for each.
+    pub lost: Vec<Lost>,
     /// The last condition of each endpoint that the data plane decided about.
     pub endpoint_states: Vec<EndpointStateRecord>,
     /// The last event id that was given out.

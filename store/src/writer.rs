@@ -22,7 +22,7 @@ use outrider_webhook::id::{DeliveryKey, EventId, NodeId};
 use tokio::sync::oneshot;
 
 use self::group::Group;
-pub(crate) use self::group::RECORDS_MAX;
+pub(crate) use self::group::{RECORDS_MAX, TOGETHER_BYTES_MAX};
 pub(crate) use self::idempotency::Idempotency;
 pub(crate) use self::op::{AcceptOp, Effect, Op, RecordOp, Recorded};
 use self::op::{Stop, Waiter};
@@ -243,6 +243,13 @@ impl Writer {
             .or(op.older)
         {
             return self.repeat(op, first);
+        }
+        // He looked for it elsewhere when it was still here, and now it is not here any more.
+        if op.key.is_some() && self.idempotency.dropped_through() > op.looked_through {
+            self.shared.queue.release(op.cost);
+            // A caller that has gone needs no answer.
+            let _ = op.reply.send(Err(AcceptError::KeyUnknown));
+            return Ok(());
         }
         let id = self.last_id.next(self.node, self.now_ms);
         let position = match self.place_event(&op, id) {

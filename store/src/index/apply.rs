@@ -4,7 +4,7 @@ use outrider_webhook::id::{DeliveryKey, EventId};
 use rusqlite::{Connection, OptionalExtension, Statement};
 
 use super::IndexError;
-use super::fold::{Batch, Change, EventRow, StateChange};
+use super::fold::{Batch, Change, EventRow, Made, StateChange};
 use crate::event::Position;
 use crate::record::DeliveryStatus;
 
@@ -22,8 +22,8 @@ pub(super) fn batch(connection: &Connection, batch: &mut Batch) -> Result<(), In
     deliveries.sort_unstable_by_key(|(key, _)| *key);
     let mut new = connection.prepare_cached(
         "INSERT INTO deliveries
-         (event, ordinal, project, route, status, attempts, due, at, attempt, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         (event, ordinal, project, type, route, status, attempts, due, at, attempt, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     for (key, change) in &deliveries {
         match (change.made, &change.state) {
@@ -66,7 +66,7 @@ fn events(connection: &Connection, rows: &[EventRow]) -> Result<(), IndexError> 
 fn insert<'c>(
     new: &mut Statement<'_>,
     key: DeliveryKey,
-    (project, route): (i64, i64),
+    made: Made,
     change: &'c Change,
     state: &StateChange,
 ) -> Result<&'c [i64], IndexError> {
@@ -77,8 +77,9 @@ fn insert<'c>(
     new.execute((
         key.event.raw(),
         key.ordinal,
-        project,
-        route,
+        made.project,
+        made.event_type,
+        made.route,
         state.status.number(),
         state.attempts,
         state.due_ms,

@@ -41,14 +41,22 @@ pub(super) struct EventRow {
 /// What becomes of a row of `deliveries`.
 #[derive(Debug, Default)]
 pub(super) struct Change {
-    /// Project and route of a row that is new.
-    pub(super) made: Option<(i64, i64)>,
+    /// What a row that is new begins with.
+    pub(super) made: Option<Made>,
     /// The new state; `None` while no record of the batch sets one.
     pub(super) state: Option<StateChange>,
     /// Whether a STATE of the batch opens it again, whatever it was before.
     pub(super) is_reopened: bool,
     /// Places of the batch's attempts, oldest first.
     pub(super) attempts: Vec<i64>,
+}
+
+/// What never changes of a delivery.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made {
+    pub(super) project: i64,
+    pub(super) event_type: i64,
+    pub(super) route: i64,
 }
 
 /// A state of a delivery.
@@ -93,8 +101,6 @@ pub(super) struct Batch {
     pub(super) commands: Vec<(u128, i64)>,
     /// Records folded in.
     pub(super) records: u64,
-    /// The newest event folded in.
-    pub(super) last_id: EventId,
 }
 
 impl Batch {
@@ -105,7 +111,6 @@ impl Batch {
             removed: Vec::new(),
             commands: Vec::new(),
             records: 0,
-            last_id: EventId::ZERO,
         }
     }
 
@@ -122,11 +127,13 @@ impl Batch {
 }
 
 /// An event whose last TARGETS record has not come yet.
-#[derive(Debug)]
-struct Unfinished {
-    event: EventId,
-    project: i64,
-    next: u32,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unfinished {
+    pub(super) event: EventId,
+    pub(super) project: i64,
+    pub(super) event_type: i64,
+    /// The next ordinal.
+    pub(super) next: u32,
 }
 
 /// Folds groups into batches.
@@ -136,9 +143,14 @@ pub(super) struct Fold {
 }
 
 impl Fold {
-    /// Whether what was folded so far may be committed: every event in it is whole.
-    pub(super) fn is_whole(&self) -> bool {
-        self.unfinished.is_none()
+    /// Goes on where the tables end.
+    pub(super) fn resume(unfinished: Option<Unfinished>) -> Self {
+        Self { unfinished }
+    }
+
+    /// The event whose rows are not all there.
+    pub(super) fn open(&self) -> Option<EventId> {
+        self.unfinished.map(|unfinished| unfinished.event)
     }
 
     /// Folds a whole group in.
@@ -198,7 +210,7 @@ impl Fold {
     ) -> Result<(), IndexError> {
         let head = AcceptHead::decode(record).map_err(corrupt(position))?;
         let project = names.project(connection, head.project)?;
-        batch.last_id = batch.last_id.max(head.id);
+        let event_type = names.event_type(connection, head.project, head.event_type)?;
         let owner = match &head.audience {
             Audience::Owner(owner) => Some(names.owner(connection, head.project, owner)?),
             Audience::Source(_) | Audience::Endpoint(_) => None,
@@ -207,7 +219,7 @@ impl Fold {
         batch.events.push(EventRow {
             id: head.id,
             project,
-            event_type: names.event_type(connection, head.project, head.event_type)?,
+            event_type,
             source: source(connection, names, head.origin)?,
             owner,
             idempotency: head
@@ -216,22 +228,14 @@ impl Fold {
             first: None,
             place: packed(position),
         });
-        self.unfinished = (!head.is_end).then_some(Unfinished {
+        let mut event = Unfinished {
             event: head.id,
             project,
+            event_type,
             next: 0,
-        });
-        let key = |ordinal| DeliveryKey {
-            event: head.id,
-            ordinal,
         };
-        for (ordinal, target) in (0_u32..).zip(&head.targets) {
-            let change = made(connection, names, project, key(ordinal), target)?;
-            batch.deliveries.insert(key(ordinal), change);
-        }
-        if let Some(unfinished) = &mut self.unfinished {
-            unfinished.next = u32::try_from(head.targets.len()).unwrap_or(u32::MAX);
-        }
+        event.add((connection, names), &head.targets, batch)?;
+        self.unfinished = (!head.is_end).then_some(event);
         Ok(())
     }
 
@@ -250,15 +254,7 @@ impl Fold {
             return Ok(());
         }
         let targets = targets_of(record).map_err(corrupt(position))?;
-        for (ordinal, target) in (first..).zip(&targets) {
-            let key = DeliveryKey {
-                event: unfinished.event,
-                ordinal,
-            };
-            let change = made(connection, names, unfinished.project, key, target)?;
-            batch.deliveries.insert(key, change);
-            unfinished.next = ordinal.saturating_add(1);
-        }
+        unfinished.add((connection, names), &targets, batch)?;
         if record.prefix.has(flag::END) {
             self.unfinished = None;
         }
@@ -266,15 +262,33 @@ impl Fold {
     }
 }
 
+impl Unfinished {
+    /// Adds the rows of its next targets.
+    fn add(
+        &mut self,
+        (connection, names): (&Connection, &mut Names),
+        targets: &[Target],
+        batch: &mut Batch,
+    ) -> Result<(), IndexError> {
+        for target in targets {
+            let key = DeliveryKey {
+                event: self.event,
+                ordinal: self.next,
+            };
+            let made = Made {
+                project: self.project,
+                event_type: self.event_type,
+                route: names.route(connection, target.endpoint, target.subscription)?,
+            };
+            batch.deliveries.insert(key, scheduled(key, made));
+            self.next = self.next.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
 /// A row as it is when its event was accepted.
-fn made(
-    connection: &Connection,
-    names: &mut Names,
-    project: i64,
-    key: DeliveryKey,
-    target: &Target,
-) -> Result<Change, IndexError> {
-    let route = names.route(connection, target.endpoint, target.subscription)?;
+fn scheduled(key: DeliveryKey, made: Made) -> Change {
     let at_ms = key.event.unix_ms();
     let state = StateChange {
         status: DeliveryStatus::Scheduled,
@@ -283,11 +297,11 @@ fn made(
         at_ms,
         state: None,
     };
-    Ok(Change {
-        made: Some((project, route)),
+    Change {
+        made: Some(made),
         state: Some(state),
         ..Change::default()
-    })
+    }
 }
 
 /// The kinds that are rare.

@@ -1,21 +1,22 @@
 //! The thread that keeps the index up to date.
+//!
+//! After any failure nothing in memory is trusted: what was begun is rolled back, and it goes on
+//! from what is committed. What cannot be gone on from is made again.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use outrider_webhook::id::EventId;
 use rusqlite::Connection;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::fold::{Batch, Fold};
-use super::mark::Mark;
+use super::fold::{Batch, Fold, Unfinished};
+use super::mark::{self, Mark};
 use super::names::Names;
 use super::readers::Readers;
-use super::{Index, IndexError, Inner, Progress, Shared, WeakIndex, apply, mark, schema};
-use crate::codec::Chain;
+use super::{Index, IndexError, Inner, START, Shared, WeakIndex, apply, schema};
 use crate::event::Position;
 use crate::log::LocalLog;
 use crate::scan::{ScanError, Scanner, Step};
@@ -28,6 +29,8 @@ const GATHER: Duration = Duration::from_millis(500);
 const BATCH_ROWS: usize = 20_000;
 /// Reads at a time: each has a thread and a connection while it runs.
 const READS_MAX: usize = 16;
+/// Look-ups of idempotency keys at a time, beside the reads: intake waits for no list.
+const KEYS_MAX: usize = 4;
 /// Wait before a failure is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -39,12 +42,12 @@ pub(super) fn start(dir: &Path, log: &LocalLog) -> Result<Index, IndexError> {
             "this SQLite may damage the index; it is then made again"
         );
     }
-    let (shared, readers) = (Arc::new(shared()), Readers::new(dir.to_owned()));
     let inner = Arc::new(Inner {
         log: log.clone(),
-        readers,
-        turns: Arc::new(Semaphore::new(READS_MAX)),
-        shared,
+        readers: Readers::new(dir.to_owned()),
+        reads: Arc::new(Semaphore::new(READS_MAX)),
+        keys: Arc::new(Semaphore::new(KEYS_MAX)),
+        shared: shared(),
         thread: Mutex::default(),
     });
     let follower = Follower::open(dir.to_owned(), Arc::clone(&inner))?;
@@ -58,23 +61,17 @@ pub(super) fn start(dir: &Path, log: &LocalLog) -> Result<Index, IndexError> {
 }
 
 fn shared() -> Shared {
-    let start = Progress {
-        position: Position {
-            segment: 0,
-            offset: 0,
-        },
-        events: EventId::ZERO,
-        at_ms: 0,
-    };
     Shared {
-        progress: watch::Sender::new(start),
+        progress: watch::Sender::new(START),
+        behind_since_ms: AtomicI64::new(0),
         wake: Notify::new(),
         stop: Notify::new(),
         is_stopping: AtomicBool::new(false),
-        is_damaged: AtomicBool::new(false),
+        damaged: AtomicU64::new(0),
         records: AtomicU64::new(0),
         batches: AtomicU64::new(0),
         rebuilds: AtomicU64::new(0),
+        failures: AtomicU64::new(0),
     }
 }
 
@@ -84,31 +81,22 @@ struct Follower {
     inner: Arc<Inner>,
     /// Of its own: it waits also while the process has no other any more.
     runtime: Runtime,
-    writer: Connection,
-    work: Work,
+    /// `None`: the index has to be made again.
+    writer: Option<Connection>,
+    /// `None`: to be taken from what is committed.
+    work: Option<Work>,
     /// Rows of events before this segment are deleted.
     cleaned_before: u32,
 }
 
 /// Where reading and writing stand.
 struct Work {
-    scanner: Option<Scanner>,
+    scanner: Scanner,
+    /// The end of what was durable when the scanner read ahead.
+    seen: Position,
     names: Names,
     fold: Fold,
     mark: Mark,
-    is_in_transaction: bool,
-}
-
-impl Work {
-    fn at(mark: Mark) -> Self {
-        Self {
-            scanner: None,
-            names: Names::default(),
-            fold: Fold::default(),
-            mark,
-            is_in_transaction: false,
-        }
-    }
 }
 
 impl Follower {
@@ -117,26 +105,24 @@ impl Follower {
             .enable_time()
             .build()
             .map_err(IndexError::Thread)?;
-        let (writer, mark) = match usable(&dir, &inner.log) {
-            Ok(Some(usable)) => usable,
-            Ok(None) => rebuilt(&dir, &inner)?,
+        let writer = match usable(&dir, &inner.log) {
+            Ok(writer) => writer,
             Err(error) if error.is_damage() => {
                 tracing::warn!(%error, "the index is damaged");
-                rebuilt(&dir, &inner)?
+                None
             }
             Err(error) => return Err(error),
         };
-        mark::write(&writer, inner.log.identity(), &mark, false)?;
-        inner.log.keep_from(mark.position.segment);
-        inner.shared.progress.send_replace(mark.progress());
-        Ok(Self {
+        let mut follower = Self {
             dir,
             inner,
             runtime,
             writer,
-            work: Work::at(mark),
+            work: None,
             cleaned_before: 0,
-        })
+        };
+        follower.ready()?;
+        Ok(follower)
     }
 
     fn run(mut self) {
@@ -146,138 +132,145 @@ impl Follower {
                 Ok(false) => None,
                 Err(error) => {
                     tracing::error!(%error, code = error.code(), "the index cannot follow the log");
-                    self.recover(&error);
+                    self.give_up(&error);
                     Some(RETRY)
                 }
             };
             self.wait(wait);
         }
-        self.end();
+        // The last connection that goes folds the write-ahead log into the file.
+        self.inner.readers.close();
     }
 
     /// Follows up to what is durable, or a batch of it; whether there is more.
     fn step(&mut self) -> Result<bool, IndexError> {
-        if self.inner.shared.is_damaged.swap(false, Ordering::AcqRel) {
-            self.rebuild()?;
+        // A report counts for the file that it is of.
+        let damaged = self.inner.shared.damaged.swap(0, Ordering::AcqRel);
+        if damaged == self.inner.readers.generation() + 1 {
+            self.writer = None;
         }
+        self.ready()?;
         let durable = *self.inner.log.durable().borrow();
         let is_more = self.follow(durable)?;
         Ok(self.clean()? || is_more)
     }
 
+    /// What was begun is undone. The writer stays unless its file is of no use.
+    fn give_up(&mut self, error: &IndexError) {
+        self.work = None;
+        self.inner.shared.failures.fetch_add(1, Ordering::Relaxed);
+        let is_idle = self.writer.as_ref().is_none_or(|writer| {
+            writer.is_autocommit() || writer.execute_batch("ROLLBACK").is_ok()
+        });
+        if !is_idle || error.is_damage() || matches!(error, IndexError::Scan(ScanError::Gap(_))) {
+            self.writer = None;
+        }
+    }
+
+    /// Has an index to write to, and knows where it ends.
+    fn ready(&mut self) -> Result<(), IndexError> {
+        if self.writer.is_none() {
+            self.work = None;
+            self.writer = Some(self.rebuilt()?);
+        }
+        if let (Some(writer), None) = (&self.writer, &self.work) {
+            let Some(mark) = mark::read(writer)? else {
+                self.writer = None; // somebody emptied it under our hands
+                return self.ready();
+            };
+            let fold = Fold::resume(unfinished(writer, &mark)?);
+            self.inner.log.keep_from(mark.position.segment);
+            self.work = Some(Work {
+                scanner: self.inner.log.scanner(mark.position)?,
+                seen: *self.inner.log.durable().borrow(),
+                names: Names::default(),
+                fold,
+                mark,
+            });
+            self.inner.shared.progress.send_replace(mark.position);
+        }
+        Ok(())
+    }
+
+    /// An empty index, from the first segment on. Nobody is told that it is anywhere before it
+    /// is, and no connection to the old file outlives this.
+    fn rebuilt(&mut self) -> Result<Connection, IndexError> {
+        tracing::info!(dir = %self.dir.display(), "the index is made from the log");
+        let shared = &self.inner.shared;
+        shared.progress.send_replace(START);
+        shared.behind_since(self.inner.log.now_ms());
+        self.inner.readers.begin_change();
+        schema::delete(&self.dir)?;
+        let writer = schema::writer(&self.dir)?.ok_or(IndexError::Interrupted)?;
+        let mark = Mark {
+            log: self.inner.log.identity(),
+            position: Position {
+                segment: self.inner.log.keep_all(),
+                offset: HEADER_BYTES,
+            },
+            chain: [0; 32],
+            open: None,
+        };
+        mark::write(&writer, &mark)?;
+        self.inner.readers.end_change();
+        self.cleaned_before = 0;
+        shared.rebuilds.fetch_add(1, Ordering::Relaxed);
+        Ok(writer)
+    }
+
+    fn follow(&mut self, durable: Position) -> Result<bool, IndexError> {
+        let (Some(writer), Some(work)) = (&self.writer, &mut self.work) else {
+            return Ok(false);
+        };
+        let shared = &self.inner.shared;
+        if work.seen != durable {
+            work.scanner.forget(); // what was read ahead may have been written since
+            work.seen = durable;
+        }
+        let mut batch = Batch::new();
+        while batch.rows() < BATCH_ROWS && work.mark.position < durable {
+            work.next_group(writer, &mut batch)?;
+        }
+        if batch.records > 0 {
+            let records = batch.records;
+            apply::batch(writer, &mut batch)?;
+            mark::write(writer, &work.mark)?;
+            writer.execute_batch("COMMIT")?;
+            shared.records.fetch_add(records, Ordering::Relaxed);
+            shared.batches.fetch_add(1, Ordering::Relaxed);
+            self.inner.log.keep_from(work.mark.position.segment);
+        }
+        let is_at_end = work.mark.position >= durable;
+        if is_at_end {
+            shared.behind_since_ms.store(0, Ordering::Relaxed);
+        }
+        shared.progress.send_replace(work.mark.position);
+        Ok(!is_at_end)
+    }
+
     /// Deletes rows whose segments were dropped, some of them; whether there are more.
     fn clean(&mut self) -> Result<bool, IndexError> {
         let first = self.inner.log.first_segment();
-        if first <= self.cleaned_before || self.work.is_in_transaction {
+        let Some(writer) = self.writer.as_ref().filter(|_| first > self.cleaned_before) else {
             return Ok(false);
-        }
+        };
         let before = Position {
             segment: first,
             offset: 0,
         };
-        let is_more = apply::delete_before(&self.writer, before)?;
+        let is_more = apply::delete_before(writer, before)?;
         if !is_more {
             self.cleaned_before = first;
         }
         Ok(is_more)
     }
 
-    fn follow(&mut self, durable: Position) -> Result<bool, IndexError> {
-        if self.inner.shared.progress.borrow().position >= durable {
-            return Ok(false);
-        }
-        let mut batch = Batch::new();
-        let mut is_at_end = false;
-        while batch.rows() < BATCH_ROWS {
-            if !self.next_group(durable, &mut batch)? {
-                is_at_end = true;
-                break;
-            }
-        }
-        self.write(&mut batch)?;
-        if self.work.fold.is_whole() {
-            self.commit()?;
-            let position = match is_at_end {
-                true => durable.max(self.work.mark.position),
-                false => self.work.mark.position,
-            };
-            self.inner.shared.progress.send_replace(Progress {
-                position,
-                ..self.work.mark.progress()
-            });
-        }
-        Ok(!is_at_end)
-    }
-
-    /// Folds one group in; false at the end of what is durable.
-    fn next_group(&mut self, durable: Position, batch: &mut Batch) -> Result<bool, IndexError> {
-        let work = &mut self.work;
-        if work.scanner.is_none() {
-            let scanner = self.inner.log.scanner(work.mark.position)?;
-            work.scanner = Some(scanner);
-        }
-        let Some(scanner) = &mut work.scanner else {
-            return Ok(false);
-        };
-        if scanner.position() >= durable {
-            return Ok(false);
-        }
-        let found = match scanner.next()? {
-            Step::Group(found) => found,
-            Step::End(_) => return Ok(false),
-        };
-        if !work.is_in_transaction {
-            self.writer.execute_batch("BEGIN IMMEDIATE")?;
-            work.is_in_transaction = true;
-        }
-        let bytes = scanner.bytes(&found)?;
-        work.fold
-            .group((&self.writer, &mut work.names), bytes, &found, batch)?;
-        work.mark = Mark {
-            position: scanner.position(),
-            chain: found.head.chain,
-            events: batch.last_id.max(work.mark.events),
-            at_ms: found.head.at_ms,
-        };
-        Ok(true)
-    }
-
-    fn write(&mut self, batch: &mut Batch) -> Result<(), IndexError> {
-        let records = batch.records;
-        apply::batch(&self.writer, batch)?;
-        self.inner
-            .shared
-            .records
-            .fetch_add(records, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn commit(&mut self) -> Result<(), IndexError> {
-        if !self.work.is_in_transaction {
-            return Ok(());
-        }
-        mark::write(
-            &self.writer,
-            self.inner.log.identity(),
-            &self.work.mark,
-            false,
-        )?;
-        self.writer.execute_batch("COMMIT")?;
-        self.work.is_in_transaction = false;
-        self.inner.log.keep_from(self.work.mark.position.segment);
-        self.inner.shared.batches.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
     /// Waits for something to do: for more of the log, and then a little longer unless somebody
     /// waits for it.
     fn wait(&mut self, after_failure: Option<Duration>) {
-        if let Some(scanner) = &mut self.work.scanner {
-            scanner.forget(); // what was read ahead may have been written since
-        }
         let shared = &self.inner.shared;
         let mut durable = self.inner.log.durable();
-        let position = shared.progress.borrow().position;
+        let position = *shared.progress.borrow();
         self.runtime.block_on(async {
             if let Some(wait) = after_failure {
                 tokio::select! {
@@ -292,6 +285,7 @@ impl Follower {
                 () = shared.wake.notified() => return,
                 grown = grown => if grown.is_err() { return },
             }
+            shared.behind_since(self.inner.log.now_ms());
             tokio::select! {
                 () = shared.stop.notified() => {}
                 () = shared.wake.notified() => {}
@@ -299,78 +293,72 @@ impl Follower {
             }
         });
     }
+}
 
-    /// After a failure nothing in memory is trusted: it goes on from what is committed.
-    fn recover(&mut self, error: &IndexError) {
-        if self.work.is_in_transaction && self.writer.execute_batch("ROLLBACK").is_err() {
-            tracing::debug!("there was nothing to roll back");
-        }
-        let result = match error.is_damage() {
-            true => self.rebuild(),
-            false => self.reload(),
+impl Work {
+    /// Folds one group in. What is durable is there, so an end before it is a fault.
+    fn next_group(&mut self, writer: &Connection, batch: &mut Batch) -> Result<(), IndexError> {
+        let found = match self.scanner.next()? {
+            Step::Group(found) => found,
+            Step::End(end) => return Err(IndexError::Lost(end.position)),
         };
-        if let Err(error) = result {
-            tracing::error!(%error, "the index cannot be opened again");
+        if writer.is_autocommit() {
+            writer.execute_batch("BEGIN IMMEDIATE")?;
         }
-    }
-
-    fn reload(&mut self) -> Result<(), IndexError> {
-        match mark::read(&self.writer)? {
-            Some(found) => self.work = Work::at(found.mark),
-            None => self.rebuild()?,
-        }
-        Ok(())
-    }
-
-    fn rebuild(&mut self) -> Result<(), IndexError> {
-        self.writer = Connection::open_in_memory()?; // lets go of the file
-        let (writer, mark) = rebuilt(&self.dir, &self.inner)?;
-        mark::write(&writer, self.inner.log.identity(), &mark, false)?;
-        self.writer = writer;
-        self.work = Work::at(mark);
-        self.cleaned_before = 0;
-        self.inner.log.keep_from(mark.position.segment);
-        self.inner.shared.progress.send_replace(mark.progress());
-        Ok(())
-    }
-
-    fn end(mut self) {
-        let log = self.inner.log.identity();
-        let ended = match self.work.is_in_transaction {
-            true => self.writer.execute_batch("ROLLBACK").map_err(Into::into),
-            false => mark::write(&self.writer, log, &self.work.mark, true),
+        let bytes = self.scanner.bytes(&found)?;
+        self.fold
+            .group((writer, &mut self.names), bytes, &found, batch)?;
+        self.mark = Mark {
+            position: self.scanner.position(),
+            chain: found.head.chain,
+            open: self.fold.open(),
+            ..self.mark
         };
-        if let Err(error) = ended {
-            tracing::warn!(%error, "the index was not closed in good order");
-        }
-        self.inner.readers.close();
-        self.work.scanner = None;
+        Ok(())
     }
 }
 
+/// The event that the tables end in the middle of.
+fn unfinished(writer: &Connection, mark: &Mark) -> Result<Option<Unfinished>, IndexError> {
+    let Some(event) = mark.open else {
+        return Ok(None);
+    };
+    let sql = "SELECT project, type, (SELECT count(*) FROM deliveries WHERE event = ?1)
+               FROM events WHERE id = ?1";
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok(Unfinished {
+            event,
+            project: row.get(0)?,
+            event_type: row.get(1)?,
+            next: row.get(2)?,
+        })
+    };
+    Ok(Some(writer.query_row(sql, [event.raw()], row)?))
+}
+
 /// The index in `dir`, if it is one of this log and whole.
-fn usable(dir: &Path, log: &LocalLog) -> Result<Option<(Connection, Mark)>, IndexError> {
+fn usable(dir: &Path, log: &LocalLog) -> Result<Option<Connection>, IndexError> {
     let Some(writer) = schema::writer(dir)? else {
         return Ok(None);
     };
-    let Some(found) = mark::read(&writer)? else {
+    let Some(mark) = mark::read(&writer)? else {
         return Ok(None);
     };
-    if found.log != log.identity() || !is_on_the_way(log, &found.mark)? {
+    if mark.log != log.identity() || !is_on_the_way(log, &mark)? {
         tracing::warn!("the index is of another state of the log");
         return Ok(None);
     }
-    if !found.is_clean && !schema::is_sound(&writer) {
-        tracing::warn!("the index does not read through");
+    if !schema::is_whole(dir)? {
+        tracing::warn!("the index is shorter than it says");
         return Ok(None);
     }
-    Ok(Some((writer, found.mark)))
+    Ok(Some(writer))
 }
 
 /// Whether the log as it is now leads through the mark. One that lost its unsynced end and went
 /// on, or whose segments there were dropped, does not.
 fn is_on_the_way(log: &LocalLog, mark: &Mark) -> Result<bool, IndexError> {
-    let (end, chain): (Position, Chain) = log.opened_at();
+    let (end, chain) = log.opened_at();
     if mark.position >= end {
         return Ok(mark.chain == chain);
     }
@@ -385,24 +373,4 @@ fn is_on_the_way(log: &LocalLog, mark: &Mark) -> Result<bool, IndexError> {
         Err(ScanError::Gap(_) | ScanError::Corrupt { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-/// An empty index, from the first segment on.
-fn rebuilt(dir: &Path, inner: &Inner) -> Result<(Connection, Mark), IndexError> {
-    tracing::info!(dir = %dir.display(), "the index is made from the log");
-    inner.readers.close();
-    schema::delete(dir)?;
-    inner.shared.rebuilds.fetch_add(1, Ordering::Relaxed);
-    let writer = schema::writer(dir)?.ok_or(IndexError::Interrupted)?;
-    let first = inner.log.first_segment();
-    let mark = Mark {
-        position: Position {
-            segment: first,
-            offset: HEADER_BYTES,
-        },
-        chain: [0; 32],
-        events: EventId::ZERO,
-        at_ms: 0,
-    };
-    Ok((writer, mark))
 }

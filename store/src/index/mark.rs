@@ -3,81 +3,51 @@
 use outrider_webhook::id::EventId;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{IndexError, Progress};
+use super::IndexError;
 use crate::codec::Chain;
 use crate::event::Position;
 
 /// Everything before `position` is in the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
+    /// Which log: the salt of its checksums.
+    pub(super) log: u64,
     pub(super) position: Position,
     /// The log's hash chain up to there.
     pub(super) chain: Chain,
-    /// Every event up to this one is in the tables.
-    pub(super) events: EventId,
-    /// Time of the newest group, Unix milliseconds.
-    pub(super) at_ms: i64,
+    /// An event that is in the tables although its last target has not come yet: not accepted,
+    /// and not to be shown.
+    pub(super) open: Option<EventId>,
 }
 
-impl Mark {
-    pub(super) fn progress(&self) -> Progress {
-        Progress {
-            position: self.position,
-            events: self.events,
-            at_ms: self.at_ms,
-        }
-    }
-}
-
-/// The mark as it was found, with what says whether it is to be trusted.
-pub(super) struct Found {
-    pub(super) mark: Mark,
-    /// Which log: the salt of its checksums.
-    pub(super) log: u64,
-    pub(super) is_clean: bool,
-}
-
-/// The mark; `None` in an index that has seen nothing.
-pub(super) fn read(connection: &Connection) -> Result<Option<Found>, IndexError> {
-    let sql = "SELECT log, segment, place, chain, at, is_clean,
-               (SELECT coalesce(max(id), 0) FROM events) FROM mark";
-    let found = connection
-        .query_row(sql, (), |row| {
-            let position = Position {
+/// The mark that a connection sees; `None` in an index that has seen nothing.
+pub(super) fn read(connection: &Connection) -> Result<Option<Mark>, IndexError> {
+    let sql = "SELECT log, segment, place, chain, open FROM mark";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_row((), |row| {
+        Ok(Mark {
+            log: row.get::<_, i64>(0)?.cast_unsigned(),
+            position: Position {
                 segment: row.get(1)?,
                 offset: u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
-            };
-            Ok(Found {
-                mark: Mark {
-                    position,
-                    chain: row.get(3)?,
-                    events: EventId::from_raw(row.get(6)?).unwrap_or(EventId::ZERO),
-                    at_ms: row.get(4)?,
-                },
-                log: row.get::<_, i64>(0)?.cast_unsigned(),
-                is_clean: row.get(5)?,
-            })
+            },
+            chain: row.get(3)?,
+            open: EventId::from_raw(row.get(4)?).filter(|id| *id > EventId::ZERO),
         })
-        .optional()?;
-    Ok(found)
+    });
+    Ok(found.optional()?)
 }
 
 /// Writes the mark, in the transaction of what it covers.
-pub(super) fn write(
-    connection: &Connection,
-    log: u64,
-    mark: &Mark,
-    is_clean: bool,
-) -> Result<(), IndexError> {
-    let sql = "INSERT OR REPLACE INTO mark (one, log, segment, place, chain, at, is_clean)
-               VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
+pub(super) fn write(connection: &Connection, mark: &Mark) -> Result<(), IndexError> {
+    let sql = "INSERT OR REPLACE INTO mark (one, log, segment, place, chain, open)
+               VALUES (1, ?1, ?2, ?3, ?4, ?5)";
     connection.prepare_cached(sql)?.execute((
-        log.cast_signed(),
+        mark.log.cast_signed(),
         mark.position.segment,
         i64::try_from(mark.position.offset).unwrap_or(i64::MAX),
         mark.chain,
-        mark.at_ms,
-        is_clean,
+        mark.open.map_or(0, EventId::raw),
     ))?;
     Ok(())
 }

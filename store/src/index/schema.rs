@@ -3,6 +3,9 @@
 //! Rows are small: numbers, and names as numbers. An event's id is its row id, a delivery's key
 //! is (event, ordinal), so every secondary index is in the order of the lists for nothing.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -30,8 +33,7 @@ CREATE TABLE mark (
     segment  INTEGER NOT NULL,  -- everything before segment and offset is in the tables
     place    INTEGER NOT NULL,
     chain    BLOB NOT NULL,     -- hash chain up to there: a log that was cut and went on differs
-    at       INTEGER NOT NULL,  -- time of the newest group, Unix milliseconds
-    is_clean INTEGER NOT NULL   -- closed in good order
+    open     INTEGER NOT NULL   -- event whose last target has not come: not to be shown; or 0
 ) STRICT;
 
 CREATE TABLE names (
@@ -65,11 +67,14 @@ CREATE INDEX events_by_type ON events (type);
 CREATE INDEX events_by_source ON events (source) WHERE source IS NOT NULL;
 CREATE INDEX events_by_owner ON events (owner) WHERE owner IS NOT NULL;
 CREATE INDEX events_by_idem ON events (idem) WHERE idem IS NOT NULL;
+-- A key has one first event and any number of repeats.
+CREATE INDEX events_by_key ON events (idem) WHERE idem IS NOT NULL AND first IS NULL;
 
 CREATE TABLE deliveries (
     event    INTEGER NOT NULL,
     ordinal  INTEGER NOT NULL,
     project  INTEGER NOT NULL,
+    type     INTEGER NOT NULL,  -- of the event
     route    INTEGER NOT NULL,
     status   INTEGER NOT NULL,
     attempts INTEGER NOT NULL,
@@ -79,8 +84,11 @@ CREATE TABLE deliveries (
     state    INTEGER,           -- place of a STATE that came after it
     PRIMARY KEY (event, ordinal)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX deliveries_by_route ON deliveries (route);
-CREATE INDEX deliveries_by_status ON deliveries (project, status);
+-- What lists are filtered by is in the indexes that are walked: rows are fetched for a page only.
+CREATE INDEX deliveries_by_route
+    ON deliveries (route, event, ordinal, project, type, status);
+CREATE INDEX deliveries_by_status
+    ON deliveries (project, status, event, ordinal, type, route);
 
 -- All attempts but the newest of each delivery: most deliveries have one.
 CREATE TABLE attempts (
@@ -100,7 +108,7 @@ CREATE INDEX commands_by_time ON commands (at);
 
 /// Opens the writing connection, and makes the tables if there are none. `None` when what is
 /// there is no index of this version.
-pub(super) fn writer(dir: &std::path::Path) -> Result<Option<Connection>, IndexError> {
+pub(super) fn writer(dir: &Path) -> Result<Option<Connection>, IndexError> {
     dir::create(dir)?;
     private(&file(dir))?;
     let mut writer = Connection::open_with_flags(
@@ -133,7 +141,7 @@ pub(super) fn writer(dir: &std::path::Path) -> Result<Option<Connection>, IndexE
 }
 
 /// Opens a reading connection.
-pub(super) fn reader(dir: &std::path::Path) -> Result<Connection, IndexError> {
+pub(super) fn reader(dir: &Path) -> Result<Connection, IndexError> {
     let reader = Connection::open_with_flags(
         file(dir),
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -145,18 +153,32 @@ pub(super) fn reader(dir: &std::path::Path) -> Result<Connection, IndexError> {
     Ok(reader)
 }
 
-/// Whether the file can be read through; slow, so only after an end in disorder.
-pub(super) fn is_sound(writer: &Connection) -> bool {
-    let answer = writer.query_row("PRAGMA quick_check(1)", (), |row| row.get::<_, String>(0));
-    matches!(answer.as_deref(), Ok("ok"))
+/// Whether the file is as long as it says. Anything else that is wrong with it shows when it is
+/// read, and then it is made again: reading through all of it would hold up every start.
+pub(super) fn is_whole(dir: &Path) -> Result<bool, IndexError> {
+    let path = file(dir);
+    let failed = |error| FileError::at("read", &path)(error);
+    let opened = File::open(&path).map_err(failed)?;
+    let mut head = [0; 100];
+    if opened.read_exact_at(&mut head, 0).is_err() {
+        return Ok(false);
+    }
+    // The file format: bytes of a page (1 stands for 65,536), pages of the database.
+    let page = match u16::from_be_bytes([head[16], head[17]]) {
+        1 => 65_536,
+        bytes => u64::from(bytes),
+    };
+    let pages = u32::from_be_bytes([head[28], head[29], head[30], head[31]]);
+    let bytes = opened.metadata().map_err(failed)?.len();
+    Ok(bytes >= page * u64::from(pages))
 }
 
 /// Deletes the index.
-pub(super) fn delete(dir: &std::path::Path) -> Result<(), IndexError> {
+pub(super) fn delete(dir: &Path) -> Result<(), IndexError> {
     for suffix in ["", "-wal", "-shm"] {
         let mut path = file(dir).into_os_string();
         path.push(suffix);
-        let path = std::path::PathBuf::from(path);
+        let path = PathBuf::from(path);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(FileError::at("remove", &path)(error).into());
@@ -173,7 +195,7 @@ pub(super) fn is_new_enough() -> bool {
 }
 
 /// SQLite gives its side files the mode of the database, so making this one first is enough.
-fn private(path: &std::path::Path) -> Result<(), FileError> {
+fn private(path: &Path) -> Result<(), FileError> {
     use std::os::unix::fs::OpenOptionsExt;
     std::fs::OpenOptions::new()
         .create(true)

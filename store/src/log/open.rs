@@ -158,6 +158,7 @@ fn hand_over(recovery: &mut Recovery) -> (Recovered, OpenDeliveries) {
     let recovered = Recovered {
         pending,
         outcome_unknown,
+        lost: recovery.state.take_lost(),
         endpoint_states: recovery.state.take_endpoint_states(),
         last_id: recovery.resume.last_id,
         events: recovery.state.events,

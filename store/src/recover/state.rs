@@ -8,13 +8,13 @@ use bytes::Bytes;
 use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
 
-use super::Pending;
+use super::{Lost, Pending};
 use crate::codec::{
     AcceptHead, Entry, IdemKey, Malformed, OutcomeHead, PayloadCheck, Prefix, RawRecord,
     decode_erase, flag, kind, targets_of,
 };
 use crate::event::Position;
-use crate::read;
+use crate::read::{self, ReadError};
 use crate::record::{DeliveryStatus, EndpointStateRecord};
 use crate::scan::{FoundGroup, ScanError, for_each_member};
 use crate::writer::{Idempotency, Mixed};
@@ -27,6 +27,8 @@ pub(crate) struct State {
     pending: Deliveries<Pending>,
     /// Ended deliveries that were opened again; their target is read back at the end.
     reopened: Deliveries<Reopened>,
+    /// Those of them whose event is gone.
+    lost: Vec<Lost>,
     /// At-most-once attempts without outcome.
     started: Deliveries<()>,
     unfinished: Option<Unfinished>,
@@ -60,6 +62,7 @@ impl State {
         Self {
             pending: HashMap::default(),
             reopened: HashMap::default(),
+            lost: Vec::new(),
             started: HashMap::default(),
             unfinished: None,
             endpoint_states: HashMap::new(),
@@ -279,9 +282,19 @@ impl State {
         for (key, reopened) in std::mem::take(&mut self.reopened) {
             match read::event_at(dir, salt, reopened.position) {
                 Ok(event) => self.reopen(key, reopened, &event),
-                // Its event is gone by retention; nothing could be sent any more.
+                // Gone by retention, or damaged: nothing can be sent any more.
+                Err(error) if error.is_permanent() => {
+                    tracing::error!(event = key.event.raw(), %error, "a delivery that was opened again is lost");
+                    self.lost.push(Lost {
+                        key,
+                        position: reopened.position,
+                        attempts: reopened.attempts,
+                    });
+                }
+                Err(ReadError::File(error)) => return Err(error.into()),
                 Err(error) => {
-                    tracing::warn!(event = key.event.raw(), %error, "a reopened delivery is dropped")
+                    // Only a reader on another thread is interrupted.
+                    tracing::error!(event = key.event.raw(), %error, "not read");
                 }
             }
         }
@@ -316,6 +329,10 @@ impl State {
         all.into_iter().partition(|pending| {
             pending.target.mode != DeliveryMode::AtMostOnce || !started.contains_key(&pending.key)
         })
+    }
+
+    pub(crate) fn take_lost(&mut self) -> Vec<Lost> {
+        std::mem::take(&mut self.lost)
     }
 
     pub(crate) fn take_endpoint_states(&mut self) -> Vec<EndpointStateRecord> {

@@ -318,3 +318,28 @@ async fn retention_drops_old_segments_that_nothing_open_needs() {
     put(&log, 1).await;
     log.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_delivery_opened_again_without_its_event_is_handed_over_to_be_ended() {
+    let bed = Bed::new();
+    let (log, _) = bed.open();
+    put(&log, 10).await;
+    let event = bed.sink.last();
+    log.record(state(&event, DeliveryStatus::Discarded, None))
+        .await
+        .unwrap();
+    for _ in 0..30 {
+        put_for(&log, facts(100_000), 0).await; // over several segments
+    }
+    assert!(log.drop_expired(NOW_MS + 1).unwrap() > 0);
+    // Asked for before, and recorded after its event went.
+    log.record_synced(state(&event, DeliveryStatus::Scheduled, Some(NOW_MS)))
+        .await
+        .unwrap();
+    log.close().await.unwrap();
+    let (log, recovered) = bed.open();
+    assert!(recovered.pending.is_empty());
+    let lost: Vec<DeliveryKey> = recovered.lost.iter().map(|lost| lost.key).collect();
+    assert_eq!(lost, [key(&event, 0)]);
+    log.close().await.unwrap();
+}

@@ -10,6 +10,9 @@ pub(crate) const RECORDS_MAX: usize = 512;
 /// Bytes of a group at most, unless a single record is larger: 4 MiB.
 pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of records that always fit in one group.
+pub(crate) const TOGETHER_BYTES_MAX: usize = GROUP_BYTES_MAX - GROUP_BYTES;
+
 /// A group of records with room for its GROUP record in front.
 #[derive(Debug)]
 pub(super) struct Group {

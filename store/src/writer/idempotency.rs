@@ -20,6 +20,8 @@ pub(crate) struct Idempotency {
     /// more was replaced.
     order: VecDeque<(IdemKey, EventId)>,
     keys_max: usize,
+    /// The newest event whose key is gone before its time.
+    dropped: EventId,
     /// Keys kept beyond the bound: at least as many as events can be on their way to the writer.
     slack: usize,
 }
@@ -37,6 +39,7 @@ impl Idempotency {
             order: VecDeque::new(),
             keys_max,
             slack,
+            dropped: EventId::ZERO,
         }
     }
 
@@ -44,6 +47,11 @@ impl Idempotency {
     pub(crate) fn gone_through(&self) -> Option<EventId> {
         let newest = self.order.len().checked_sub(self.keys_max + 1)?;
         self.order.get(newest).map(|(_, event)| *event)
+    }
+
+    /// The newest event whose key is gone before its time; zero while there is none.
+    pub(crate) fn dropped_through(&self) -> EventId {
+        self.dropped
     }
 
     /// The first event with the key, if it is remembered and not expired at `now_ms`.
@@ -72,7 +80,9 @@ impl Idempotency {
                     if !is_over && known.get().expires_ms > now_ms {
                         return;
                     }
-                    known.remove();
+                    if known.remove().expires_ms > now_ms {
+                        self.dropped = self.dropped.max(event);
+                    }
                 }
                 _ => {}
             }
@@ -150,6 +160,7 @@ mod tests {
         keys.insert(key(6), event(6), i64::MAX, 0);
         assert_eq!(keys.first(key(1), 0), None);
         assert_eq!(keys.gone_through(), Some(event(4)));
+        assert_eq!(keys.dropped_through(), event(1));
     }
 
     #[test]

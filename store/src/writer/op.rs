@@ -32,6 +32,8 @@ pub(crate) struct AcceptOp {
     pub(crate) key: Option<IdemKey>,
     /// The event with this key, when it is older than the writer remembers.
     pub(crate) older: Option<EventId>,
+    /// Keys of events up to this one were looked up elsewhere.
+    pub(crate) looked_through: EventId,
     pub(crate) reply: oneshot::Sender<Result<Accepted, AcceptError>>,
 }
 

@@ -5,26 +5,56 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::DeliveryFilter;
 use super::events;
-use super::walk::{Found, Walk, Walked, direction, page, walk};
+use super::walk::{Found, Walk, Walked, Work, direction, page, walk};
 use crate::codec::IdemKey;
 use crate::event::Position;
 use crate::index::fold::first_word;
 use crate::index::mark::unpacked;
 use crate::index::names::{self, Kind};
-use crate::index::{DeliveryItem, Index, IndexError, LIST_WAIT, Page, PageRequest, items};
+use crate::index::{DeliveryItem, Index, IndexError, Page, PageRequest, View, items};
 use crate::record::{AttemptRecord, DeliveryStatus};
 
 /// Rows counted of each condition, to find out which is the narrowest.
 const COUNTED_MAX: i64 = 1_000;
-/// Events with one idempotency key that are looked at.
-const REPEATS_MAX: i64 = 1_000;
+/// Events with one idempotency key, one after the other, that are looked at.
+const EVENTS_MAX: i64 = 1_000;
+/// Attempts of a delivery that are shown.
+const ATTEMPTS_MAX: u32 = 1_000;
 
-/// A row of `deliveries`, with the place of its event.
+/// What lists are filtered by: in every index that is walked.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    key: DeliveryKey,
+    project: i64,
+    event_type: i64,
+    route: i64,
+    status: i64,
+}
+
+const WALKED: &str = "d.event, d.ordinal, d.project, d.type, d.route, d.status";
+
+impl Found for Candidate {
+    type Key = DeliveryKey;
+
+    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            key: key_of(row)?,
+            project: row.get(2)?,
+            event_type: row.get(3)?,
+            route: row.get(4)?,
+            status: row.get(5)?,
+        })
+    }
+
+    fn key(&self) -> DeliveryKey {
+        self.key
+    }
+}
+
+/// A row of `deliveries`, as far as it is shown.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::index) struct DeliveryRow {
     pub(in crate::index) key: DeliveryKey,
-    project: i64,
-    route: i64,
     pub(in crate::index) status: DeliveryStatus,
     pub(in crate::index) attempts: u32,
     pub(in crate::index) due_ms: Option<i64>,
@@ -35,32 +65,25 @@ pub(in crate::index) struct DeliveryRow {
     pub(in crate::index) state: Option<Position>,
 }
 
-const COLUMNS: &str =
-    "d.event, d.ordinal, d.project, d.route, d.status, d.attempts, d.due, d.at, d.attempt, d.state";
-
-impl Found for DeliveryRow {
-    type Key = DeliveryKey;
-
+impl DeliveryRow {
     fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
         Ok(Self {
-            key: DeliveryKey {
-                event: EventId::from_raw(row.get(0)?).unwrap_or(EventId::ZERO),
-                ordinal: row.get(1)?,
-            },
-            project: row.get(2)?,
-            route: row.get(3)?,
-            status: DeliveryStatus::from_number(row.get(4)?).unwrap_or(DeliveryStatus::Scheduled),
-            attempts: row.get(5)?,
-            due_ms: row.get(6)?,
-            at_ms: row.get(7)?,
-            attempt: row.get::<_, Option<i64>>(8)?.map(unpacked),
-            state: row.get::<_, Option<i64>>(9)?.map(unpacked),
+            key: key_of(row)?,
+            status: DeliveryStatus::from_number(row.get(2)?).unwrap_or(DeliveryStatus::Scheduled),
+            attempts: row.get(3)?,
+            due_ms: row.get(4)?,
+            at_ms: row.get(5)?,
+            attempt: row.get::<_, Option<i64>>(6)?.map(unpacked),
+            state: row.get::<_, Option<i64>>(7)?.map(unpacked),
         })
     }
+}
 
-    fn key(&self) -> DeliveryKey {
-        self.key
-    }
+fn key_of(row: &Row<'_>) -> Result<DeliveryKey, rusqlite::Error> {
+    Ok(DeliveryKey {
+        event: EventId::from_raw(row.get(0)?).unwrap_or(EventId::ZERO),
+        ordinal: row.get(1)?,
+    })
 }
 
 impl Index {
@@ -74,14 +97,11 @@ impl Index {
         filter: DeliveryFilter,
         request: PageRequest<DeliveryKey>,
     ) -> Result<(Page<DeliveryItem, DeliveryKey>, Option<u64>), IndexError> {
-        let lag = self.catch_up(LIST_WAIT).await;
-        let page = self
-            .read(move |connection, log| {
-                let found = list(connection, &filter, &request)?;
-                items::deliveries(connection, log, found)
-            })
-            .await?;
-        Ok((page, lag))
+        self.list(move |view| {
+            let found = list(view, &filter, &request)?;
+            items::deliveries(view, found, request.direction)
+        })
+        .await
     }
 
     /// A delivery; `None` when there is none in the project.
@@ -93,18 +113,17 @@ impl Index {
         project: ProjectId,
         key: DeliveryKey,
     ) -> Result<Option<DeliveryItem>, IndexError> {
-        self.caught_up().await?;
-        self.read(
-            move |connection, log| match one(connection, project, key)? {
-                Some(row) => items::delivery(connection, log, &row),
+        self.get(&self.inner.reads, move |view| {
+            match one(view, project, key)? {
+                Some(row) => items::delivery(view, &row),
                 None => Ok(None),
-            },
-        )
+            }
+        })
         .await
     }
 
-    /// All attempts of a delivery, oldest first; `None` when there is no such delivery in the
-    /// project.
+    /// The attempts of a delivery, oldest first, the newest 1,000; `None` when there is no such
+    /// delivery in the project.
     ///
     /// # Errors
     /// [`IndexError`].
@@ -113,13 +132,12 @@ impl Index {
         project: ProjectId,
         key: DeliveryKey,
     ) -> Result<Option<Vec<AttemptRecord>>, IndexError> {
-        self.caught_up().await?;
-        self.read(
-            move |connection, log| match one(connection, project, key)? {
-                Some(row) => items::attempts(log, &attempt_places(connection, &row)?).map(Some),
+        self.get(&self.inner.reads, move |view| {
+            match one(view, project, key)? {
+                Some(row) => items::attempts(view, &attempt_places(view, &row)?).map(Some),
                 None => Ok(None),
-            },
-        )
+            }
+        })
         .await
     }
 
@@ -128,54 +146,77 @@ impl Index {
     /// # Errors
     /// [`IndexError`].
     pub async fn has_command(&self, id: u128) -> Result<bool, IndexError> {
-        self.caught_up().await?;
-        self.read(move |connection, _| {
-            let found = connection
-                .prepare_cached("SELECT 1 FROM commands WHERE id = ?1")?
-                .exists([id.to_be_bytes()])?;
-            Ok(found)
+        self.get(&self.inner.reads, move |view| {
+            let mut statement = view
+                .connection
+                .prepare_cached("SELECT 1 FROM commands WHERE id = ?1")?;
+            Ok(statement.exists([id.to_be_bytes()])?)
         })
         .await
     }
 }
 
+/// The row of a delivery that is in the project and of an event that is whole.
 fn one(
-    connection: &Connection,
+    view: &View<'_>,
     project: ProjectId,
     key: DeliveryKey,
 ) -> Result<Option<DeliveryRow>, IndexError> {
-    let Some(number) = names::find(connection, Kind::Project, project, "")? else {
-        return Ok(None);
-    };
-    let sql = format!("SELECT {COLUMNS} FROM deliveries d WHERE event = ?1 AND ordinal = ?2");
-    let row = connection
-        .prepare_cached(&sql)?
-        .query_row((key.event.raw(), key.ordinal), DeliveryRow::read)
-        .optional()?;
-    Ok(row.filter(|row| row.project == number))
+    let number = names::find(view.connection, Kind::Project, project, "")?;
+    let row = row(view.connection, key)?.filter(|_| view.open != Some(key.event));
+    Ok(row
+        .filter(|(_, project)| number == Some(*project))
+        .map(|(row, _)| row))
 }
 
-fn attempt_places(connection: &Connection, row: &DeliveryRow) -> Result<Vec<Position>, IndexError> {
-    let sql = "SELECT place FROM attempts WHERE event = ?1 AND ordinal = ?2 ORDER BY place";
-    let mut statement = connection.prepare_cached(sql)?;
-    let older = statement.query_map((row.key.event.raw(), row.key.ordinal), |row| {
-        row.get::<_, i64>(0).map(unpacked)
-    })?;
+/// A row and its project.
+fn row(
+    connection: &Connection,
+    key: DeliveryKey,
+) -> Result<Option<(DeliveryRow, i64)>, IndexError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT event, ordinal, status, attempts, due, at, attempt, state, project
+         FROM deliveries WHERE event = ?1 AND ordinal = ?2",
+    )?;
+    let read = |row: &Row<'_>| Ok((DeliveryRow::read(row)?, row.get(8)?));
+    let found = statement.query_row((key.event.raw(), key.ordinal), read);
+    Ok(found.optional()?)
+}
+
+fn attempt_places(view: &View<'_>, row: &DeliveryRow) -> Result<Vec<Position>, IndexError> {
+    let mut statement = view.connection.prepare_cached(
+        "SELECT place FROM attempts WHERE event = ?1 AND ordinal = ?2
+         ORDER BY place DESC LIMIT ?3",
+    )?;
+    let key = (row.key.event.raw(), row.key.ordinal, ATTEMPTS_MAX - 1);
+    let older = statement.query_map(key, |row| row.get::<_, i64>(0).map(unpacked))?;
     let mut places = older.collect::<Result<Vec<_>, _>>()?;
+    places.reverse();
     places.extend(row.attempt);
     Ok(places)
 }
 
 fn list(
-    connection: &Connection,
+    view: &View<'_>,
     filter: &DeliveryFilter,
     request: &PageRequest<DeliveryKey>,
 ) -> Result<Page<DeliveryRow, DeliveryKey>, IndexError> {
-    let Some(plan) = Plan::make(connection, filter)? else {
+    let Some(plan) = Plan::make(view, filter)? else {
         return Ok(Page::default());
     };
-    page(request, |from, is_backwards, limit| {
-        plan.walk(connection, from, is_backwards, limit)
+    let mut work = Work::new();
+    let found = page(request, |from, is_backwards, limit| {
+        plan.walk(view, &mut work, from, is_backwards, limit)
+    })?;
+    let mut rows = Vec::with_capacity(found.rows.len());
+    for candidate in &found.rows {
+        rows.extend(row(view.connection, candidate.key)?.map(|(row, _)| row));
+    }
+    Ok(Page {
+        rows,
+        next: found.next,
+        first: found.first,
+        has_prev: found.has_prev,
     })
 }
 
@@ -201,7 +242,8 @@ struct Plan {
 
 impl Plan {
     /// `None` when no delivery can match.
-    fn make(connection: &Connection, filter: &DeliveryFilter) -> Result<Option<Self>, IndexError> {
+    fn make(view: &View<'_>, filter: &DeliveryFilter) -> Result<Option<Self>, IndexError> {
+        let connection = view.connection;
         let Some(of) = filter.project else {
             return Ok(None);
         };
@@ -223,7 +265,7 @@ impl Plan {
             statuses: statuses(filter),
             event_type,
             from: filter.from.unwrap_or(EventId::ZERO),
-            to: filter.to.unwrap_or(EventId::MAX),
+            to: view.up_to(filter.to),
         };
         plan.driver = plan.narrowest(connection)?;
         Ok(Some(plan))
@@ -258,14 +300,15 @@ impl Plan {
 
     fn walk(
         &self,
-        connection: &Connection,
+        view: &View<'_>,
+        work: &mut Work,
         from: Option<DeliveryKey>,
         is_backwards: bool,
         limit: usize,
-    ) -> Result<Walked<DeliveryRow>, IndexError> {
-        let mut walks = self.walks(connection, from, is_backwards)?;
-        walk(&mut walks, is_backwards, limit, |row: &DeliveryRow, _| {
-            self.matches(connection, row)
+    ) -> Result<Walked<Candidate>, IndexError> {
+        let mut walks = self.walks(view.connection, from, is_backwards)?;
+        walk(&mut walks, is_backwards, limit, work, |one, _| {
+            Ok(self.matches(one))
         })
     }
 
@@ -350,21 +393,15 @@ impl Plan {
         Ok(events::one(connection, id)?.is_some_and(|event| event.event_type == name))
     }
 
-    fn matches(&self, connection: &Connection, row: &DeliveryRow) -> Result<bool, IndexError> {
-        let is_wanted = row.project == self.project
-            && (self.from..=self.to).contains(&row.key.event)
-            && self.statuses.contains(&i64::from(row.status.number()))
+    fn matches(&self, one: &Candidate) -> bool {
+        let is_routed = |routes: &Vec<i64>| routes.contains(&one.route);
+        one.project == self.project
+            && (self.from..=self.to).contains(&one.key.event)
+            && self.statuses.contains(&one.status)
             && self
-                .routes
-                .as_ref()
-                .is_none_or(|routes| routes.contains(&row.route));
-        if !is_wanted {
-            return Ok(false);
-        }
-        match (self.event_type, &self.driver) {
-            (None, _) | (_, Driver::EventType(_)) => Ok(true),
-            (Some(wanted), _) => self.is_of_type(connection, row.key.event.raw(), wanted),
-        }
+                .event_type
+                .is_none_or(|wanted| wanted == one.event_type)
+            && self.routes.as_ref().is_none_or(is_routed)
     }
 }
 
@@ -419,7 +456,7 @@ impl Range {
 fn by(index: &str, condition: &str, is_backwards: bool) -> String {
     let direction = direction(is_backwards);
     format!(
-        "SELECT {COLUMNS} FROM deliveries d {index} WHERE {condition}
+        "SELECT {WALKED} FROM deliveries d {index} WHERE {condition}
          AND (event, ordinal) >= (?2, ?3) AND (event, ordinal) <= (?4, ?5)
          ORDER BY event {direction}, ordinal {direction}"
     )
@@ -428,7 +465,7 @@ fn by(index: &str, condition: &str, is_backwards: bool) -> String {
 fn by_event(is_backwards: bool) -> String {
     let direction = direction(is_backwards);
     format!(
-        "SELECT {COLUMNS} FROM deliveries d WHERE event = ?1
+        "SELECT {WALKED} FROM deliveries d WHERE event = ?1
          AND ordinal >= ?2 AND ordinal <= ?3 ORDER BY ordinal {direction}"
     )
 }
@@ -436,7 +473,7 @@ fn by_event(is_backwards: bool) -> String {
 fn by_type(is_backwards: bool) -> String {
     let direction = direction(is_backwards);
     format!(
-        "SELECT {COLUMNS} FROM events e INDEXED BY events_by_type
+        "SELECT {WALKED} FROM events e INDEXED BY events_by_type
          CROSS JOIN deliveries d ON d.event = e.id
          WHERE e.type = ?1 AND e.id >= ?2 AND e.id <= ?3
          ORDER BY e.id {direction}, d.ordinal {direction}"
@@ -453,9 +490,11 @@ fn events_of(
         None => None,
         Some(key) => {
             let word = first_word(IdemKey::new(project, key));
-            let sql = "SELECT id FROM events WHERE idem = ?1 ORDER BY id DESC LIMIT ?2";
+            // Repeats have no deliveries.
+            let sql = "SELECT id FROM events INDEXED BY events_by_key
+                       WHERE idem = ?1 AND first IS NULL ORDER BY id DESC LIMIT ?2";
             let mut statement = connection.prepare_cached(sql)?;
-            let ids = statement.query_map((word, REPEATS_MAX), |row| row.get(0))?;
+            let ids = statement.query_map((word, EVENTS_MAX), |row| row.get(0))?;
             Some(ids.collect::<Result<Vec<i64>, _>>()?)
         }
     };

@@ -1,5 +1,7 @@
 //! The list of events, and one by its id.
 
+use std::sync::Arc;
+
 use outrider_webhook::id::{EndpointId, EventId, ProjectId, SourceId};
 use rusqlite::{Connection, Row};
 
@@ -12,8 +14,7 @@ use crate::index::EventItem;
 use crate::index::fold::first_word;
 use crate::index::mark::unpacked;
 use crate::index::names::{self, Kind};
-use crate::index::{Index, IndexError, LIST_WAIT, Page, PageRequest, items};
-use crate::log::LocalLog;
+use crate::index::{Index, IndexError, Need, Page, PageRequest, View, items};
 
 /// A row of `events`.
 #[derive(Debug, Clone, Copy)]
@@ -60,14 +61,11 @@ impl Index {
         filter: EventFilter,
         request: PageRequest<EventId>,
     ) -> Result<(Page<EventItem, EventId>, Option<u64>), IndexError> {
-        let lag = self.catch_up(LIST_WAIT).await;
-        let page = self
-            .read(move |connection, log| {
-                let found = list(connection, log, &filter, &request)?;
-                items::events(log, found)
-            })
-            .await?;
-        Ok((page, lag))
+        self.list(move |view| {
+            let found = list(view, &filter, &request)?;
+            items::events(view, found, request.direction)
+        })
+        .await
     }
 
     /// An event or a repeat of one; `None` when there is none in the project.
@@ -79,17 +77,24 @@ impl Index {
         project: ProjectId,
         id: EventId,
     ) -> Result<Option<EventItem>, IndexError> {
-        self.caught_up().await?;
-        self.read(move |connection, log| {
-            let Some(number) = names::find(connection, Kind::Project, project, "")? else {
+        let look = move |view: &View<'_>| -> Result<Option<EventItem>, IndexError> {
+            let Some(number) = names::find(view.connection, Kind::Project, project, "")? else {
                 return Ok(None);
             };
-            match one(connection, id)?.filter(|row| row.project == number) {
-                Some(row) => items::event(log, &row),
+            let row = one(view.connection, id)?;
+            let row = row.filter(|row| row.project == number && view.open != Some(row.id));
+            match row {
+                Some(row) => items::event(view, &row),
                 None => Ok(None),
             }
-        })
-        .await
+        };
+        // An event does not change: what is found is right, however far the index is.
+        let reads = &self.inner.reads;
+        let found = self.read(reads, Need::Nothing, &Arc::new(look)).await?;
+        match found {
+            Some((Some(item), _)) => Ok(Some(item)),
+            _ => self.get(reads, look).await,
+        }
     }
 }
 
@@ -105,16 +110,19 @@ pub(in crate::index) fn one(
 }
 
 fn list(
-    connection: &Connection,
-    log: &LocalLog,
+    view: &View<'_>,
     filter: &EventFilter,
     request: &PageRequest<EventId>,
 ) -> Result<Page<EventRow, EventId>, IndexError> {
-    let Some(plan) = Plan::make(connection, filter)? else {
+    let Some(plan) = Plan::make(view, filter)? else {
         return Ok(Page::default());
     };
+    let mut work = Work::new();
+    let own = request.is_backwards();
     page(request, |from, is_backwards, limit| {
-        plan.walk(connection, log, from, is_backwards, limit)
+        // Looking back whether there is something costs no reading of bodies.
+        let is_searched = is_backwards == own;
+        plan.walk(view, &mut work, from, is_backwards, limit, is_searched)
     })
 }
 
@@ -143,7 +151,8 @@ struct Plan {
 
 impl Plan {
     /// `None` when no event can match.
-    fn make(connection: &Connection, filter: &EventFilter) -> Result<Option<Self>, IndexError> {
+    fn make(view: &View<'_>, filter: &EventFilter) -> Result<Option<Self>, IndexError> {
+        let connection = view.connection;
         let Some(of) = filter.project else {
             return Ok(None);
         };
@@ -186,23 +195,35 @@ impl Plan {
             owner,
             idem,
             from: filter.from.unwrap_or(EventId::ZERO),
-            to: filter.to.unwrap_or(EventId::MAX),
+            to: view.up_to(filter.to),
             search,
         }))
     }
 
     fn walk(
         &self,
-        connection: &Connection,
-        log: &LocalLog,
+        view: &View<'_>,
+        work: &mut Work,
         from: Option<EventId>,
         is_backwards: bool,
         limit: usize,
+        is_searched: bool,
     ) -> Result<Walked<EventRow>, IndexError> {
-        let mut walks = self.walks(connection, from, is_backwards)?;
-        walk(&mut walks, is_backwards, limit, |row: &EventRow, work| {
-            Ok(self.matches(connection, row)? && self.finds(log, row, work)?)
-        })
+        let mut walks = self.walks(view.connection, from, is_backwards)?;
+        let search = self.search.as_ref().filter(|_| is_searched);
+        walk(
+            &mut walks,
+            is_backwards,
+            limit,
+            work,
+            |row: &EventRow, work| {
+                let is_wanted = self.matches(view, row, work)?;
+                match search {
+                    Some(search) if is_wanted => search.finds(view, row, work),
+                    _ => Ok(is_wanted),
+                }
+            },
+        )
     }
 
     fn walks<'c>(
@@ -237,7 +258,12 @@ impl Plan {
         }
     }
 
-    fn matches(&self, connection: &Connection, row: &EventRow) -> Result<bool, IndexError> {
+    fn matches(
+        &self,
+        view: &View<'_>,
+        row: &EventRow,
+        work: &mut Work,
+    ) -> Result<bool, IndexError> {
         let has = |list: &Option<Vec<i64>>, value: Option<i64>| {
             list.as_ref()
                 .is_none_or(|list| value.is_some_and(|value| list.contains(&value)))
@@ -250,23 +276,14 @@ impl Plan {
         }
         // The driver itself needs no second look.
         if let (Some(routes), false) = (&self.routes, matches!(self.driver, Driver::Routes(_)))
-            && !is_routed(connection, row.id, routes)?
+            && !is_routed(view.connection, row.id, routes, work)?
         {
             return Ok(false);
         }
         match (&self.owner, &self.driver) {
             (None, _) | (_, Driver::Owner(..)) => Ok(true),
-            (Some((owner, routes)), _) => {
-                Ok((owner.is_some() && row.owner == *owner)
-                    || is_routed(connection, row.id, routes)?)
-            }
-        }
-    }
-
-    fn finds(&self, log: &LocalLog, row: &EventRow, work: &mut Work) -> Result<bool, IndexError> {
-        match &self.search {
-            None => Ok(true),
-            Some(search) => search.finds(log, row, work),
+            (Some((owner, routes)), _) => Ok((owner.is_some() && row.owner == *owner)
+                || is_routed(view.connection, row.id, routes, work)?),
         }
     }
 }
@@ -288,12 +305,19 @@ fn by_route(is_backwards: bool) -> String {
     )
 }
 
-fn is_routed(connection: &Connection, event: EventId, routes: &[i64]) -> Result<bool, IndexError> {
-    let mut statement =
-        connection.prepare_cached("SELECT route FROM deliveries WHERE event = ?1")?;
-    let mut rows = statement.query([event.raw()])?;
-    while let Some(row) = rows.next()? {
-        if routes.contains(&row.get(0)?) {
+/// Whether an event was routed by one of these.
+fn is_routed(
+    connection: &Connection,
+    event: EventId,
+    routes: &[i64],
+    work: &mut Work,
+) -> Result<bool, IndexError> {
+    let sql = "SELECT 1 FROM deliveries INDEXED BY deliveries_by_route
+               WHERE route = ?1 AND event = ?2 LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    for route in routes {
+        work.spend(1);
+        if statement.exists((route, event.raw()))? {
             return Ok(true);
         }
     }

@@ -8,11 +8,15 @@ use serde_json::Value;
 use super::events::{EventRow, source_numbers};
 use super::walk::Work;
 use crate::codec::Entry;
-use crate::index::{IndexError, names};
+use crate::index::{IndexError, View, items, names};
 use crate::log::LocalLog;
 
-/// Reading and parsing a record, in rows.
+/// Reading a record, in rows.
 const RECORD_WORK: u32 = 10;
+/// Bytes of a body that count as one row more.
+const BYTES_PER_WORK: usize = 512;
+/// Larger bodies are not searched.
+const SEARCHED_BYTES_MAX: usize = 1 << 20;
 /// Event types a text may name.
 const TYPES_MAX: usize = 1_000;
 
@@ -36,6 +40,8 @@ pub(super) struct Prepared {
 
 struct Text {
     text: String,
+    /// Whether an id may begin with it.
+    is_id: bool,
     types: Vec<i64>,
     sources: Vec<i64>,
 }
@@ -49,6 +55,7 @@ impl Prepared {
         let text = match &search.text {
             None => None,
             Some(text) => Some(Text {
+                is_id: text.len() <= ID_CHARACTERS && text.bytes().all(is_of_ids),
                 text: text.clone(),
                 types: names::types_containing(connection, project, text, TYPES_MAX)?,
                 sources: source_numbers(connection, &search.sources)?,
@@ -62,11 +69,14 @@ impl Prepared {
 
     pub(super) fn finds(
         &self,
-        log: &LocalLog,
+        view: &View<'_>,
         row: &EventRow,
         work: &mut Work,
     ) -> Result<bool, IndexError> {
-        let is_named = self.text.as_ref().is_none_or(|text| text.names(log, row));
+        let is_named = self
+            .text
+            .as_ref()
+            .is_none_or(|text| text.names(view.log, row));
         let needs_key = !is_named && row.idem.is_some();
         if !is_named && !needs_key {
             return Ok(false);
@@ -75,22 +85,29 @@ impl Prepared {
             return Ok(true);
         }
         work.spend(RECORD_WORK);
-        let entry = log.entry(row.place)?;
+        let Some(entry) = items::found(view.log.entry_head(row.place))? else {
+            return Ok(false); // retention took it
+        };
         let has_text = is_named
             || self
                 .text
                 .as_ref()
                 .is_some_and(|text| text.is_in_key(&entry));
-        Ok(has_text && self.is_contained(&entry))
+        Ok(has_text && self.is_contained(&entry, work))
     }
 
-    fn is_contained(&self, entry: &Entry) -> bool {
+    fn is_contained(&self, entry: &Entry, work: &mut Work) -> bool {
         if self.contains.is_empty() {
             return true;
         }
         let Entry::Accept { event, .. } = entry else {
             return false;
         };
+        let bytes = event.facts.body.len();
+        work.spend(u32::try_from(bytes / BYTES_PER_WORK).unwrap_or(u32::MAX));
+        if bytes > SEARCHED_BYTES_MAX {
+            return false;
+        }
         let Ok(data) = serde_json::from_slice::<Value>(&event.facts.body) else {
             return false;
         };
@@ -105,7 +122,7 @@ impl Text {
             || row
                 .source
                 .is_some_and(|source| self.sources.contains(&source))
-            || log.uids().event(row.id).to_string().starts_with(&self.text)
+            || (self.is_id && log.uids().event(row.id).to_string().starts_with(&self.text))
     }
 
     fn is_in_key(&self, entry: &Entry) -> bool {
@@ -116,6 +133,15 @@ impl Text {
         };
         key.is_some_and(|key| key.contains(&self.text))
     }
+}
+
+/// Characters of an id.
+const ID_CHARACTERS: usize = 26;
+
+/// Crockford's base32, in upper case.
+fn is_of_ids(byte: u8) -> bool {
+    (byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        && !matches!(byte, b'I' | b'L' | b'O' | b'U')
 }
 
 /// PostgreSQL's `@>`: every member of a wanted object is contained in the one of the same name,

@@ -22,17 +22,21 @@ pub(super) struct Walk<'c> {
     pub(super) parameters: Vec<i64>,
 }
 
-/// How much a page has cost so far.
-#[derive(Debug, Default)]
+/// What a page may still cost.
+#[derive(Debug)]
 pub(super) struct Work(u32);
 
 impl Work {
+    pub(super) fn new() -> Self {
+        Self(WORK_MAX)
+    }
+
     pub(super) fn spend(&mut self, units: u32) {
-        self.0 = self.0.saturating_add(units);
+        self.0 = self.0.saturating_sub(units);
     }
 
     fn is_over(&self) -> bool {
-        self.0 >= WORK_MAX
+        self.0 == 0
     }
 }
 
@@ -48,6 +52,7 @@ pub(super) fn walk<F: Found>(
     walks: &mut [Walk<'_>],
     is_backwards: bool,
     limit: usize,
+    work: &mut Work,
     mut wanted: impl FnMut(&F, &mut Work) -> Result<bool, IndexError>,
 ) -> Result<Walked<F>, IndexError> {
     let mut streams = Vec::with_capacity(walks.len());
@@ -58,7 +63,7 @@ pub(super) fn walk<F: Found>(
             streams.push(stream);
         }
     }
-    let (mut rows, mut work, mut last) = (Vec::new(), Work::default(), None);
+    let (mut rows, mut last) = (Vec::new(), None);
     while let Some(row) = take::<F>(&mut streams, is_backwards)? {
         if last.replace(row.key()) == Some(row.key()) {
             continue; // the same row by two conditions
@@ -70,7 +75,7 @@ pub(super) fn walk<F: Found>(
             });
         }
         work.spend(1);
-        if !wanted(&row, &mut work)? {
+        if !wanted(&row, work)? {
             continue;
         }
         if rows.len() == limit {
@@ -125,7 +130,7 @@ fn take<F: Found>(
 /// A page, out of a walk of the list.
 ///
 /// `walk` gives rows from a key on (or from the end of the list), that key included, from new to
-/// old or the other way; at most so many.
+/// old or the other way; at most so many. All walks of a page share what it may cost.
 pub(super) fn page<F: Found>(
     request: &PageRequest<F::Key>,
     mut walk: impl FnMut(Option<F::Key>, bool, usize) -> Result<Walked<F>, IndexError>,
@@ -138,7 +143,8 @@ pub(super) fn page<F: Found>(
     let Some(first) = walked.rows.first().map(Found::key).or(walked.next) else {
         return Ok(Page::default());
     };
-    let has_prev = has_beyond(first, !is_backwards, &mut walk)?;
+    // Nothing is before the beginning.
+    let has_prev = request.cursor.is_some() && has_beyond(first, !is_backwards, &mut walk)?;
     Ok(Page {
         rows: walked.rows,
         next: walked.next,
@@ -157,7 +163,11 @@ fn page_before<F: Found>(
     let Walked { mut rows, next } = walked;
     let is_backwards = request.is_backwards();
     let (mut more, mut after) = (next, None);
-    if request.cursor.is_some() && rows.len() == request.rows && next.is_some() {
+    // The row of the cursor may not be in the list any more.
+    let has_cursor = rows
+        .first()
+        .is_some_and(|row| Some(row.key()) == request.cursor);
+    if has_cursor && rows.len() == request.rows && next.is_some() {
         // One row further back, and without the one the client has.
         let mut before = walk(next, is_backwards, 1)?;
         more = before.next;
@@ -181,7 +191,7 @@ fn page_before<F: Found>(
     })
 }
 
-/// Whether there is a row beyond this one.
+/// Whether there is a row beyond this one. When the page has cost too much to find out: perhaps.
 fn has_beyond<F: Found>(
     key: F::Key,
     is_backwards: bool,
