@@ -20,7 +20,7 @@ use rustls::pki_types::pem::PemObject;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use self::control::Control;
+use self::control::{Control, Front};
 use crate::cli::{ServeArgs, UnsafeArgs};
 use crate::exit::Failure;
 use crate::logging;
@@ -58,8 +58,11 @@ async fn serve(
     };
     let settings = settings(&bootstrap, &args.testing)?;
     let mut signals = Signals::new()?;
-    let listener = control::listen(&bootstrap).await?;
-    let admin_key = control::admin_key(&bootstrap)?;
+    let front = Front {
+        listener: control::listen(&bootstrap).await?,
+        admin_key: control::admin_key(&bootstrap)?,
+        egress: settings.egress.policy.clone(),
+    };
 
     let plane = DataPlane::open(settings, Arc::clone(&clock))
         .await
@@ -73,7 +76,7 @@ async fn serve(
     if let Some(resources) = resources.or(seeded) {
         load(&control, resources, clock.now_ms()).await?;
     }
-    let control = Control::start(control, &plane, &bootstrap, clock, listener, admin_key);
+    let control = Control::start(control, &plane, &bootstrap, clock, front);
     let mut fatal = plane.fatal();
     // Waiting for the first configuration may take as long as it likes; stopping may not.
     let serving = tokio::select! {
@@ -349,9 +352,7 @@ fn start_failure(error: StartError) -> Failure {
         StartError::Log { .. }
         | StartError::LogClosed(_)
         | StartError::Index { .. }
-        | StartError::Mark { .. } => {
-            Failure::io(error)
-        }
+        | StartError::Mark { .. } => Failure::io(error),
         StartError::Egress(_) | StartError::Metrics(_) => Failure::configuration(error),
     }
 }

@@ -36,5 +36,7 @@ pub use source_spec::{
     ApiKeyVerifierSpec, BasicAuthSpec, CustomResponseSpec, HmacSpec, SourceSpec, VerifierSpec,
     mask_of,
 };
-pub use spec::{Reading, SpecError, Unsupported, from_document, from_json, to_document};
+pub use spec::{
+    MISFITS_MAX, Reading, SpecError, Unsupported, from_document, from_json, to_document,
+};
 pub use subscription::{FilterConfigSpec, Subscription, SubscriptionSpec};

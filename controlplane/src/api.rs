@@ -19,11 +19,13 @@ mod linger;
 mod list;
 mod misdirected;
 pub mod page;
+mod patience;
 mod projects;
 mod query;
 mod reads;
 mod reply;
 mod serve;
+mod shares;
 mod sources;
 mod subscriptions;
 mod time;
@@ -41,17 +43,37 @@ use axum::http::Request;
 use axum::middleware::from_fn;
 use axum::routing::get;
 use outrider_store::{Clock, Index};
+use outrider_webhook::address::Policy;
 use outrider_xds::{Commands, Server};
 use tower::ServiceExt;
 
 use crate::{AdminKey, ControlPlane};
 use error::{Answer, ApiError};
 use reply::Reply;
+use shares::Shares;
 
 pub use serve::serve;
 
 /// Where a project and all in it are found.
 const PROJECT_PATH: &str = "/api/v1/projects/{project}";
+
+/// What an API is made of.
+pub struct Settings {
+    /// The stored configuration.
+    pub control: ControlPlane,
+    /// Says how far the data planes are.
+    pub server: Server,
+    /// For all times that are stored or compared.
+    pub clock: Arc<dyn Clock>,
+    /// The key that opens everything.
+    pub admin_key: AdminKey,
+    /// Where events are taken.
+    pub public_url: String,
+    /// Where endpoints may be; the one that deliveries are judged by (RULINGS 31).
+    pub egress: Policy,
+    /// What happened to events; not in a control plane on its own (RULINGS 38).
+    pub index: Option<Index>,
+}
 
 /// What the API works with. Clones are the same one.
 #[derive(Clone)]
@@ -60,76 +82,55 @@ pub struct Api {
 }
 
 struct Inner {
-    control: ControlPlane,
-    server: Server,
-    clock: Arc<dyn Clock>,
-    admin_key: AdminKey,
-    public_url: String,
-    /// What happened to events; not in a control plane on its own (RULINGS 38).
-    index: Option<Index>,
+    settings: Settings,
+    shares: Shares,
 }
 
 impl Api {
-    /// An API of this control plane. `server` says how far the data planes are; `public_url` is
-    /// where events are taken, without a slash at its end.
+    /// An API of these settings.
     #[must_use]
-    pub fn new(
-        control: ControlPlane,
-        server: Server,
-        clock: Arc<dyn Clock>,
-        admin_key: AdminKey,
-        public_url: String,
-    ) -> Self {
-        let public_url = public_url.trim_end_matches('/').to_owned();
+    pub fn new(mut settings: Settings) -> Self {
+        let without_slash = settings.public_url.trim_end_matches('/').len();
+        settings.public_url.truncate(without_slash);
+        let inner = Inner {
+            settings,
+            shares: Shares::default(),
+        };
         Self {
-            inner: Arc::new(Inner {
-                control,
-                server,
-                clock,
-                admin_key,
-                public_url,
-                index: None,
-            }),
-        }
-    }
-
-    /// The same, which also reads back what happened to events.
-    #[must_use]
-    pub fn reading(self, index: Index) -> Self {
-        let Inner {
-            control,
-            server,
-            clock,
-            admin_key,
-            public_url,
-            ..
-        } = &*self.inner;
-        Self {
-            inner: Arc::new(Inner {
-                control: control.clone(),
-                server: server.clone(),
-                clock: Arc::clone(clock),
-                admin_key: *admin_key,
-                public_url: public_url.clone(),
-                index: Some(index),
-            }),
+            inner: Arc::new(inner),
         }
     }
 
     fn commands(&self) -> Commands {
-        self.inner.server.commands()
+        self.server().commands()
     }
 
     fn control(&self) -> &ControlPlane {
-        &self.inner.control
+        &self.inner.settings.control
+    }
+
+    fn server(&self) -> &Server {
+        &self.inner.settings.server
+    }
+
+    fn admin_key(&self) -> &AdminKey {
+        &self.inner.settings.admin_key
     }
 
     fn public_url(&self) -> &str {
-        &self.inner.public_url
+        &self.inner.settings.public_url
+    }
+
+    fn egress(&self) -> &Policy {
+        &self.inner.settings.egress
+    }
+
+    fn shares(&self) -> &Shares {
+        &self.inner.shares
     }
 
     fn now_ms(&self) -> i64 {
-        self.inner.clock.now_ms()
+        self.inner.settings.clock.now_ms()
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use outrider_config::bootstrap::Bootstrap;
-use outrider_controlplane::api::{self, Api};
+use outrider_controlplane::api::{self, Api, Settings};
 use outrider_controlplane::{AdminKey, ControlPlane};
 use outrider_dataplane::DataPlane;
 use outrider_store::Clock;
+use outrider_webhook::address;
 use outrider_xds::{Client, ControlClient, Node, Server};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -19,6 +20,14 @@ use crate::exit::Failure;
 pub(super) struct Control {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
+}
+
+/// What the API needs beside the planes.
+pub(super) struct Front {
+    pub(super) listener: TcpListener,
+    pub(super) admin_key: AdminKey,
+    /// The one of the data plane.
+    pub(super) egress: address::Policy,
 }
 
 /// Takes the API's address: without it there is no start.
@@ -56,8 +65,7 @@ impl Control {
         plane: &DataPlane,
         bootstrap: &Bootstrap,
         clock: Arc<dyn Clock>,
-        listener: TcpListener,
-        admin_key: AdminKey,
+        front: Front,
     ) -> Self {
         let stop = CancellationToken::new();
         let server = Server::new(control.revision_log());
@@ -77,10 +85,17 @@ impl Control {
         }
         let client = Client::new(channel, node, Arc::new(plane.table()));
         let connected = watch_connection(&client, plane);
-        let public_url = bootstrap.public_url.clone();
-        let api = Api::new(control, server, clock, admin_key, public_url).reading(plane.index());
+        let api = Api::new(Settings {
+            control,
+            server,
+            clock,
+            admin_key: front.admin_key,
+            public_url: bootstrap.public_url.clone(),
+            egress: front.egress,
+            index: Some(plane.index()),
+        });
         let tasks = vec![
-            tokio::spawn(serve_api(listener, api, stop.clone())),
+            tokio::spawn(serve_api(front.listener, api, stop.clone())),
             tokio::spawn(client.run(stop.clone())),
             tokio::spawn(commands.run(stop.clone())),
             xds,

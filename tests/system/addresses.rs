@@ -98,3 +98,34 @@ async fn the_gateways_own_listeners_are_no_destination() {
         .wait_for_metric("outrider_deliveries_finished_total", &denied, 1.0, DEADLINE)
         .await;
 }
+
+#[tokio::test]
+async fn what_no_delivery_would_get_to_is_refused_when_it_is_saved() {
+    let admin = free_port();
+    let outrider = Setup::guarded(&Resources::outgoing(&[]))
+        .admin(admin)
+        .start()
+        .await;
+    let mut project = outrider
+        .admin_api()
+        .make_project("by api", "outgoing", &json!({}))
+        .await;
+    for (url, says) in [
+        (format!("http://{admin}/ready"), "the gateway itself"),
+        ("http://127.0.0.1:8080/".to_owned(), "`egress.internal`"),
+        ("http://10.0.0.1/private".to_owned(), "`egress.internal`"),
+        ("http://localhost/".to_owned(), "`egress.internal`"),
+        ("http://169.254.169.254/".to_owned(), "no setting opens it"),
+        ("http://192.0.2.1:22/".to_owned(), "reserved"),
+        ("https://customer.example:22/".to_owned(), "`egress.ports`"),
+    ] {
+        let body = json!({"name": "customer", "url": url});
+        let refusal = project.post("/endpoints", &body).await.refusal(400);
+        assert!(refusal.starts_with("`url`: "), "{url}: {refusal}");
+        assert!(refusal.contains(says), "{url}: {refusal}");
+    }
+    // What a name leads to is judged when it is called.
+    project
+        .make_endpoint("customer", "https://customer.example/in", &json!({}))
+        .await;
+}

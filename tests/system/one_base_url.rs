@@ -122,7 +122,7 @@ async fn an_event_sent_to_the_port_of_the_api_is_421_and_names_the_right_one() {
 async fn what_this_version_does_not_do_yet_is_501_and_says_so() {
     let (_outrider, mut project) = start().await;
     let endpoint = project
-        .make_endpoint("customer", "http://127.0.0.1:1/in", &json!({}))
+        .make_endpoint("customer", "http://127.255.0.1:8080/in", &json!({}))
         .await;
     let event = project.publish(&endpoint, "a", &json!(1)).await;
     let replay = format!("/events/{event}/replay");
@@ -161,7 +161,7 @@ async fn what_this_version_does_not_do_yet_is_501_and_says_so() {
 async fn both_ports_give_the_same_replies() {
     let (outrider, mut project) = start().await;
     let endpoint = project
-        .make_endpoint("customer", "http://127.0.0.1:1/in", &json!({}))
+        .make_endpoint("customer", "http://127.255.0.1:8080/in", &json!({}))
         .await;
     let mut direct = project.at(outrider.api());
     for path in [

@@ -410,6 +410,88 @@ fn an_endpoint_setting_that_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn a_text_that_is_only_kept_has_a_limit_too() {
+    let x = |bytes: usize| "x".repeat(bytes);
+    let text = |over: usize| {
+        let headers = vec!["X-A"; 64 + over].join(", ");
+        format!(
+            "
+projects:
+  - name: a
+    type: incoming
+    logo_url: 'https://a.example/{logo}'
+    config: {{signature: {{versions: [{{hash: SHA256, encoding: hex, uid: {note}, created_at: {note}}}]}}}}
+    sources:
+      - {{name: s, verifier: {{type: noop}}, forward_headers: [{headers}]}}
+      - {{name: t, verifier: {{type: hmac, hmac: {{header: X, hash: SHA256, encoding: hex, secret: s, prefix: {note}}}}}}}
+    endpoints:
+      - name: e
+        url: https://a.example
+        description: {description}
+        support_email: {email}
+        secrets: [{{value: s, uid: {note}, created_at: {note}}}]
+",
+            logo = x(2048 - 18 + over),
+            note = x(255 + over),
+            description = x(4096 + over),
+            email = x(320 + over),
+        )
+    };
+    expect(&text(0), &[]);
+    let expected = [
+        ("line 5: projects[0].logo_url", "2048 bytes"),
+        (
+            "line 6: projects[0].config.signature.versions[0].uid",
+            "255 bytes",
+        ),
+        (
+            "line 6: projects[0].config.signature.versions[0].created_at",
+            "255 bytes",
+        ),
+        (
+            "line 8: projects[0].sources[0].forward_headers",
+            "64 headers",
+        ),
+        (
+            "line 9: projects[0].sources[1].verifier.hmac.prefix",
+            "255 bytes",
+        ),
+        (
+            "line 13: projects[0].endpoints[0].description",
+            "4096 bytes",
+        ),
+        (
+            "line 14: projects[0].endpoints[0].support_email",
+            "320 bytes",
+        ),
+        (
+            "line 15: projects[0].endpoints[0].secrets[0].uid",
+            "255 bytes",
+        ),
+        (
+            "line 15: projects[0].endpoints[0].secrets[0].created_at",
+            "255 bytes",
+        ),
+    ];
+    expect(&text(1), &expected);
+    for logo in [
+        "javascript:alert(1)",
+        "data:image/png;base64,",
+        "/logo.png",
+        "x",
+    ] {
+        let text = format!("projects: [{{name: a, type: outgoing, logo_url: '{logo}'}}]");
+        expect(
+            &text,
+            &[(
+                "line 1: projects[0].logo_url",
+                "must be an http or https URL",
+            )],
+        );
+    }
+}
+
+#[test]
 fn a_delivery_mode_that_is_not_kept_is_refused() {
     for (mode, part) in [
         ("at_most_once", "not supported"),

@@ -6,12 +6,19 @@ use crate::input::list;
 
 /// A field whose value cannot be used. Never carries a secret.
 #[derive(Debug, thiserror::Error)]
-#[error("`{field}`: {reason}")]
+#[error("{}{reason}", place(.field))]
 pub struct FieldError {
-    /// Path of the field in the specification: `config.strategy.duration`.
+    /// Path of the field in the specification: `config.strategy.duration`; empty for all of it.
     pub field: String,
     /// What is wrong with it.
     pub reason: Reason,
+}
+
+fn place(field: &str) -> String {
+    match field {
+        "" => String::new(),
+        field => format!("`{field}`: "),
+    }
 }
 
 /// Why a value cannot be used.

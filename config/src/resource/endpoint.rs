@@ -76,6 +76,7 @@ impl Endpoint {
     ) -> Result<Self, Vec<FieldError>> {
         let mut checks = Checks::default();
         spec.refuse_unsupported(&mut checks);
+        spec.refuse_long_texts(&mut checks);
         let name = field::name(&mut checks, spec.name.as_deref());
         let url = checks.require("url", given(spec.url.as_deref()));
         let url =

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::check::{Checks, Reason};
 use super::endpoint::EndpointStatus;
-use super::field::{given, refuse_unsupported};
+use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given, refuse_unsupported};
 use super::spec::{Unsupported, expose};
 
 /// Every live secret signs every attempt; a rotation needs two.
@@ -20,6 +20,9 @@ const SECRETS_MAX: usize = 16;
 const SECRET_BYTES_MAX: usize = 1024;
 /// Longest owner id, bytes (the limit of the events API).
 const OWNER_BYTES_MAX: usize = 255;
+const DESCRIPTION_BYTES_MAX: usize = 4 * 1024;
+/// Longest address of a mailbox, bytes: 64 before the `@`, 255 behind it (RFC 5321).
+const EMAIL_BYTES_MAX: usize = 320;
 
 /// What people write of an endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,7 +30,7 @@ const OWNER_BYTES_MAX: usize = 255;
 pub struct EndpointSpec {
     /// Required.
     pub name: Option<String>,
-    /// Absolute http or https URL; required.
+    /// Absolute http or https URL, at most 2048 bytes; required.
     pub url: Option<String>,
     /// The one secret that signs; or `secrets`.
     #[serde(serialize_with = "expose")]
@@ -36,7 +39,7 @@ pub struct EndpointSpec {
     pub secrets: Option<Vec<EndpointSecretSpec>>,
     /// Whose endpoint it is; fan-out goes to all endpoints of an owner.
     pub owner_id: Option<String>,
-    /// Shown to people only.
+    /// Shown to people only; at most 4 KiB.
     pub description: Option<String>,
     /// Whether the signature carries the time; default true, always true in incoming projects.
     pub advanced_signatures: Option<bool>,
@@ -48,7 +51,7 @@ pub struct EndpointSpec {
     pub http_timeout: Option<u64>,
     /// `application/json`.
     pub content_type: Option<String>,
-    /// Shown to people only.
+    /// Shown to people only; at most 320 bytes.
     pub support_email: Option<String>,
     slack_webhook_url: Unsupported,
     teams_webhook_url: Unsupported,
@@ -88,6 +91,16 @@ impl EndpointSpec {
                 mtls_client_cert,
             ]
         );
+    }
+
+    pub(super) fn refuse_long_texts(&self, checks: &mut Checks) {
+        for (field, text, bytes_max) in [
+            ("url", &self.url, URL_BYTES_MAX),
+            ("description", &self.description, DESCRIPTION_BYTES_MAX),
+            ("support_email", &self.support_email, EMAIL_BYTES_MAX),
+        ] {
+            at_most(checks, field, text.as_deref(), bytes_max);
+        }
     }
 
     pub(super) fn keys(&self, checks: &mut Checks) -> Vec<SigningKey> {
@@ -175,6 +188,10 @@ impl EndpointSpec {
 
 impl EndpointSecretSpec {
     fn key(&self, index: usize, checks: &mut Checks) -> Option<SigningKey> {
+        for (name, text) in [("uid", &self.uid), ("created_at", &self.created_at)] {
+            let field = format!("secrets[{index}].{name}");
+            at_most(checks, &field, text.as_deref(), NOTE_BYTES_MAX);
+        }
         let secret = checks.require(&format!("secrets[{index}].value"), self.value.as_ref())?;
         let expires_at_s = match given(self.expires_at.as_deref()) {
             Some(text) => Some(checks.take(&format!("secrets[{index}].expires_at"), unix_s(text))?),
@@ -197,7 +214,9 @@ fn key(secret: &Secret, expires_at_s: Option<i64>) -> Result<SigningKey, Reason>
 /// RFC 3339 to Unix seconds.
 pub(super) fn unix_s(text: &str) -> Result<i64, Reason> {
     let shape = "a time like 2026-01-31T12:00:00Z";
-    OffsetDateTime::parse(text, &Rfc3339)
-        .map(OffsetDateTime::unix_timestamp)
-        .map_err(|_| Reason::Shape(shape))
+    // The format sets no end to the digits of a second.
+    match OffsetDateTime::parse(text, &Rfc3339) {
+        Ok(at) if text.len() <= NOTE_BYTES_MAX => Ok(at.unix_timestamp()),
+        _ => Err(Reason::Shape(shape)),
+    }
 }

@@ -77,6 +77,7 @@ impl Project {
     ) -> Result<Self, Vec<FieldError>> {
         let mut checks = Checks::default();
         let name = field::name(&mut checks, spec.name.as_deref());
+        spec.check_logo_url(&mut checks);
         let kind = checks.require("type", given(spec.kind.as_deref()));
         let kind = kind.and_then(|kind| checks.take("type", ProjectKind::parse(kind)));
         let default = ConfigSpec::default();

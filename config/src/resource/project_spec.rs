@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::check::{Checks, Range, Reason};
-use super::field::{given, header_name, is_framing, refuse_unsupported};
+use super::field::{
+    NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given, header_name, is_framing, refuse_unsupported,
+};
 use super::project::BODY_BYTES_CEILING;
 use super::spec::Unsupported;
 
@@ -46,7 +48,7 @@ pub struct ProjectSpec {
     /// `incoming` or `outgoing`; required, and never changes.
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// Shown to people only.
+    /// Shown to people only: an http or https URL, at most 2048 bytes.
     pub logo_url: Option<String>,
     /// Settings; those not given have their defaults.
     pub config: Option<ConfigSpec>,
@@ -144,6 +146,20 @@ pub struct SignatureVersionSpec {
     pub encoding: Option<String>,
     /// When it was made: kept, changes nothing.
     pub created_at: Option<String>,
+}
+
+impl ProjectSpec {
+    /// A page shows it, so a script must not get there.
+    pub(super) fn check_logo_url(&self, checks: &mut Checks) {
+        let Some(url) = given(self.logo_url.as_deref()) else {
+            return;
+        };
+        at_most(checks, "logo_url", Some(url), URL_BYTES_MAX);
+        let is_web = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !is_web {
+            checks.fail("logo_url", Reason::Shape("an http or https URL"));
+        }
+    }
 }
 
 impl ConfigSpec {
@@ -324,6 +340,9 @@ impl SignatureSpec {
         let mut versions = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
             let field = |name| format!("config.signature.versions[{index}].{name}");
+            for (name, text) in [("uid", &spec.uid), ("created_at", &spec.created_at)] {
+                at_most(checks, &field(name), text.as_deref(), NOTE_BYTES_MAX);
+            }
             let hash = checks.require(&field("hash"), given(spec.hash.as_deref()));
             let hash = hash.and_then(|text| {
                 checks.take(

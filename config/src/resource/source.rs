@@ -19,7 +19,7 @@ use super::verification::scheme;
 /// (RULINGS section E).
 pub const GITHUB_BODY_BYTES_DEFAULT: usize = 25 * 1024 * 1024;
 const MASK_BYTES_MAX: usize = 64;
-const DENY_HEADERS_MAX: usize = 64;
+const HEADERS_MAX: usize = 64;
 const CUSTOM_RESPONSE_BYTES_MAX: usize = 50 * 1024;
 
 /// A checked source.
@@ -54,6 +54,7 @@ impl Source {
     ) -> Result<Self, Vec<FieldError>> {
         let mut checks = Checks::default();
         spec.refuse_unsupported(&mut checks);
+        spec.refuse_long_texts(&mut checks);
         if project.kind() == ProjectKind::Outgoing {
             checks.fail(
                 "",
@@ -70,7 +71,12 @@ impl Source {
         let event_type = given(spec.event_type_location.as_deref())
             .and_then(|text| checks.take("event_type_location", EventTypeLocation::parse(text)));
         let custom_response = custom_response(&mut checks, spec);
-        let deny_headers = deny_headers(&mut checks, spec);
+        headers(
+            &mut checks,
+            "forward_headers",
+            spec.forward_headers.as_deref(),
+        );
+        let deny_headers = headers(&mut checks, "deny_headers", spec.deny_headers.as_deref());
         let source = (|| {
             let scheme = scheme?;
             let body_bytes_default = if scheme.is_github() {
@@ -247,21 +253,21 @@ fn custom_response(checks: &mut Checks, spec: &SourceSpec) -> Option<(Bytes, Hea
     Some((Bytes::copy_from_slice(body.as_bytes()), content_type))
 }
 
-fn deny_headers(checks: &mut Checks, spec: &SourceSpec) -> Vec<HeaderName> {
-    let names = spec.deny_headers.as_deref().unwrap_or_default();
-    if names.len() > DENY_HEADERS_MAX {
+fn headers(checks: &mut Checks, field: &str, names: Option<&[String]>) -> Vec<HeaderName> {
+    let names = names.unwrap_or_default();
+    if names.len() > HEADERS_MAX {
         checks.fail(
-            "deny_headers",
+            field,
             Reason::OutOfRange {
                 min: 0,
-                max: DENY_HEADERS_MAX as u64,
+                max: HEADERS_MAX as u64,
                 unit: "headers",
             },
         );
         return Vec::new();
     }
     let parse = |(index, name): (usize, &String)| {
-        checks.take(&format!("deny_headers[{index}]"), header_name(name))
+        checks.take(&format!("{field}[{index}]"), header_name(name))
     };
     names.iter().enumerate().filter_map(parse).collect()
 }

@@ -6,8 +6,11 @@ use outrider_webhook::secret::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
-use super::field::refuse_unsupported;
+use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, refuse_unsupported};
 use super::spec::{Unsupported, expose, expose_all, from_document};
+
+/// Longest secret, bytes: a public key in PEM may stand there.
+const SECRET_BYTES_MAX: usize = 8 * 1024;
 
 /// What people write of a source. Its verification is said in one of three ways: `provider`
 /// with `verifier.hmac.secret`, `verifier`, or the native `preset` with `secrets` and `params`.
@@ -42,7 +45,7 @@ pub struct SourceSpec {
     pub custom_response: Option<CustomResponseSpec>,
     /// Whether it refuses everything.
     pub is_disabled: Option<bool>,
-    /// Convoy's: kept, changes nothing, all headers are forwarded but those of `deny_headers`.
+    /// Convoy's: at most 64 names; kept, changes nothing, all headers are forwarded but those of `deny_headers`.
     pub forward_headers: Option<Vec<String>>,
     pub_sub: Unsupported,
     idempotency_keys: Unsupported,
@@ -65,6 +68,38 @@ impl SourceSpec {
             [pub_sub, idempotency_keys, body_function, header_function,]
         );
     }
+
+    pub(super) fn refuse_long_texts(&self, checks: &mut Checks) {
+        let response = self.custom_response.as_ref();
+        let content_type = response.and_then(|response| response.content_type.as_deref());
+        for (field, text, bytes_max) in [
+            ("public_url", self.public_url.as_deref(), URL_BYTES_MAX),
+            (
+                "event_type_location",
+                self.event_type_location.as_deref(),
+                NOTE_BYTES_MAX,
+            ),
+            ("custom_response.content_type", content_type, NOTE_BYTES_MAX),
+        ] {
+            at_most(checks, field, text, bytes_max);
+        }
+        for (index, secret) in self.secrets.iter().flatten().enumerate() {
+            let field = format!("secrets[{index}]");
+            at_most_secret(checks, &field, Some(secret));
+        }
+        for (name, value) in self.params.iter().flatten() {
+            let shown: String = name.chars().take(64).collect();
+            at_most(
+                checks,
+                &format!("params.{shown}"),
+                Some(value),
+                URL_BYTES_MAX,
+            );
+        }
+        if let Some(verifier) = &self.verifier {
+            verifier.refuse_long_texts(checks);
+        }
+    }
 }
 
 /// Convoy's verifier.
@@ -80,6 +115,29 @@ pub struct VerifierSpec {
     pub basic_auth: Option<BasicAuthSpec>,
     /// For `api_key`.
     pub api_key: Option<ApiKeyVerifierSpec>,
+}
+
+impl VerifierSpec {
+    fn refuse_long_texts(&self, checks: &mut Checks) {
+        if let Some(hmac) = &self.hmac {
+            let (prefix, secret) = (hmac.prefix.as_deref(), hmac.secret.as_ref());
+            at_most(checks, "verifier.hmac.prefix", prefix, NOTE_BYTES_MAX);
+            at_most_secret(checks, "verifier.hmac.secret", secret);
+        }
+        if let Some(auth) = &self.basic_auth {
+            let (user, password) = (auth.username.as_deref(), auth.password.as_ref());
+            at_most(checks, "verifier.basic_auth.username", user, NOTE_BYTES_MAX);
+            at_most_secret(checks, "verifier.basic_auth.password", password);
+        }
+        if let Some(key) = &self.api_key {
+            let value = key.header_value.as_ref();
+            at_most_secret(checks, "verifier.api_key.header_value", value);
+        }
+    }
+}
+
+fn at_most_secret(checks: &mut Checks, field: &str, secret: Option<&Secret>) {
+    at_most(checks, field, secret.map(Secret::expose), SECRET_BYTES_MAX);
 }
 
 /// HMAC of the body in a header.

@@ -130,17 +130,20 @@ pub fn from_document<S: DeserializeOwned>(json: &[u8]) -> Result<S, SpecError> {
     Ok(spec)
 }
 
-/// Most misfits reported of one specification: beyond it somebody sends something else.
-const MISFITS_MAX: usize = 64;
+/// Most fields of one specification that are found to be unknown or of the wrong type: who sends
+/// more sends something else.
+pub const MISFITS_MAX: usize = 64;
 
 /// A specification out of JSON that a client sent, with every problem at once.
 pub struct Reading<S> {
-    /// What fits of it; `None` when it is not even a map.
+    /// What fits of it; `None` when it is not even a map, or too little of it fits.
     pub spec: Option<S>,
     /// Paths of fields that do not exist. REST lists them and goes on (RULINGS 33).
     pub unknown: Vec<String>,
     /// Paths of values of the wrong type, `.` for the whole. They are not in `spec`.
     pub misfits: Vec<String>,
+    /// More than [`MISFITS_MAX`] fields do not fit; the lists name the first ones.
+    pub is_overfull: bool,
 }
 
 /// Reads a specification from JSON. Types are strict, unlike in files: a number is no text.
@@ -150,9 +153,10 @@ pub fn from_json<S: DeserializeOwned>(mut json: Value) -> Reading<S> {
         spec: None,
         unknown: Vec::new(),
         misfits: Vec::new(),
+        is_overfull: false,
     };
     // serde stops at the first error: what does not fit is taken out, until the rest fits.
-    for _ in 0..MISFITS_MAX {
+    loop {
         let error = match serde_path_to_error::deserialize(&json) {
             Ok(spec) => {
                 reading.spec = json.is_object().then_some(spec);
@@ -160,6 +164,10 @@ pub fn from_json<S: DeserializeOwned>(mut json: Value) -> Reading<S> {
             }
             Err(error) => error,
         };
+        if reading.unknown.len() + reading.misfits.len() == MISFITS_MAX {
+            reading.is_overfull = true;
+            return reading;
+        }
         let path = error.path();
         let list = match error.inner().to_string().starts_with("unknown field") {
             true => &mut reading.unknown,
@@ -297,6 +305,20 @@ mod tests {
         ] {
             assert_eq!(from_json::<Spec>(json).misfits.len(), 1);
         }
+    }
+
+    #[test]
+    fn as_many_unknown_fields_as_are_allowed_are_named_and_more_are_said_to_be_too_many() {
+        let unknown = |count: usize| {
+            let fields = (0..count).map(|n| (format!("x{n:03}"), json!(1)));
+            Value::Object(fields.collect())
+        };
+        let reading = from_json::<Spec>(unknown(MISFITS_MAX));
+        assert!(reading.spec.is_some() && !reading.is_overfull);
+        assert_eq!(reading.unknown.len(), MISFITS_MAX);
+        let reading = from_json::<Spec>(unknown(MISFITS_MAX + 1));
+        assert!(reading.spec.is_none() && reading.is_overfull);
+        assert!(reading.misfits.is_empty(), "no type is wrong");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Keys of a project: native routes. A token is shown once, when it is made; what is kept of it
-//! is a digest.
+//! is a digest. Only the instance admin makes and removes them: who finds a key must not be able
+//! to make others that outlast it, or to shut out its owner.
 
 use axum::Router;
 use axum::routing::{delete, get};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::body::JsonBody;
-use super::call::ProjectCall;
+use super::call::{AdminProjectCall, ProjectCall};
 use super::error::{Answer, ApiError};
 use super::reply::Reply;
 use super::time::{at, unix_ms};
@@ -42,7 +43,7 @@ async fn list(call: ProjectCall) -> Answer {
     .await
 }
 
-async fn create(call: ProjectCall, body: JsonBody) -> Answer {
+async fn create(AdminProjectCall(call): AdminProjectCall, body: JsonBody) -> Answer {
     let (new, ignored) = body.read::<NewKey>()?;
     let create = move |writing: &Writing<'_>| {
         let (key, token) = fresh(writing, &new.name.unwrap_or_default(), new.expires_at)?;
@@ -58,7 +59,7 @@ async fn create(call: ProjectCall, body: JsonBody) -> Answer {
         .ignoring(ignored))
 }
 
-async fn remove(call: ProjectCall) -> Answer {
+async fn remove(AdminProjectCall(call): AdminProjectCall) -> Answer {
     let done = call.delete(Kind::ApiKey).await?;
     Ok(Reply::ok("API key deleted successfully", Value::Null).in_force(done.in_force))
 }

@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use outrider_config::resource::from_json;
+use outrider_config::resource::{MISFITS_MAX, from_json};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A body that is JSON. There is no `Debug`: it may hold a secret.
 pub(super) struct JsonBody {
     pub(super) json: Value,
-    /// Fields that were known once and change nothing now.
+    /// Fields that somebody knows and that change nothing here.
     ignored: Vec<String>,
     headers: HeaderMap,
 }
@@ -33,8 +33,8 @@ impl JsonBody {
         Self { json, ..self }
     }
 
-    /// Takes out a field that Convoy knows and does not look at. It counts as ignored when it
-    /// says something.
+    /// Takes out a field that is not looked at in this request, whoever else knows it. It counts
+    /// as ignored when it says something.
     pub(super) fn ignore(mut self, field: &str) -> Self {
         let taken = match &mut self.json {
             Value::Object(fields) => fields.remove(field),
@@ -49,6 +49,11 @@ impl JsonBody {
     /// The specification in the body, and what was ignored of it.
     pub(super) fn read<S: DeserializeOwned>(self) -> Result<(S, Ignored), ApiError> {
         let reading = from_json::<S>(self.json);
+        if reading.is_overfull {
+            return Err(ApiError::Json(format!(
+                "body has more than {MISFITS_MAX} fields that are unknown or of the wrong type"
+            )));
+        }
         let spec = reading.spec.filter(|_| reading.misfits.is_empty());
         let Some(spec) = spec else {
             return Err(ApiError::Json(misfits(&reading.misfits)));

@@ -13,6 +13,7 @@ use outrider_webhook::verify::ApiKeyDigest;
 use super::Api;
 use super::error::ApiError;
 use super::query::Query;
+use super::shares::Share;
 use super::version::ApiVersion;
 
 /// Whose key it is.
@@ -38,6 +39,14 @@ impl Caller {
         }
     }
 
+    /// Refuses all but the instance admin.
+    fn admin_only(self) -> Result<(), ApiError> {
+        match self {
+            Self::Admin => Ok(()),
+            Self::Key { .. } => Err(ApiError::Forbidden),
+        }
+    }
+
     fn may_see(self, project: ProjectId) -> bool {
         match self {
             Self::Admin => true,
@@ -50,6 +59,8 @@ impl Caller {
 pub(super) struct Call {
     pub(super) api: Api,
     pub(super) caller: Caller,
+    /// Of the project whose key it is made with.
+    _share: Option<Share>,
 }
 
 /// A call that only the instance admin may make.
@@ -64,7 +75,12 @@ pub(super) struct ProjectCall {
     pub(super) version: ApiVersion,
     id: Option<String>,
     attempt: Option<String>,
+    /// Of the project: freed with the call, when its reply is built or nobody waits for it.
+    _share: Share,
 }
+
+/// A call about a project that only the instance admin may make.
+pub(super) struct AdminProjectCall(pub(super) ProjectCall);
 
 impl ProjectCall {
     /// The id in the path, whatever it is.
@@ -82,14 +98,6 @@ impl ProjectCall {
         let uid = self.id.as_deref().and_then(|text| text.parse().ok());
         uid.ok_or_else(|| missing(kind))
     }
-
-    /// Refuses all but the instance admin.
-    pub(super) fn admin_only(&self) -> Result<(), ApiError> {
-        match self.caller {
-            Caller::Admin => Ok(()),
-            Caller::Key { .. } => Err(ApiError::Forbidden),
-        }
-    }
 }
 
 /// There is no such resource, in Convoy's words where clients know them.
@@ -105,10 +113,18 @@ impl FromRequestParts<Api> for Call {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let snapshot = api.control().journal().snapshot();
+        let caller = {
+            let snapshot = api.control().journal().snapshot();
+            caller(&parts.headers, api, &snapshot)?
+        };
+        let share = match caller {
+            Caller::Admin => None,
+            Caller::Key { project, .. } => Some(api.shares().take(project).await?),
+        };
         Ok(Self {
-            caller: caller(&parts.headers, api, &snapshot)?,
+            caller,
             api: api.clone(),
+            _share: share,
         })
     }
 }
@@ -118,10 +134,18 @@ impl FromRequestParts<Api> for AdminCall {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let call = Call::from_request_parts(parts, api).await?;
-        match call.caller {
-            Caller::Admin => Ok(Self(call)),
-            Caller::Key { .. } => Err(ApiError::Forbidden),
-        }
+        call.caller.admin_only()?;
+        Ok(Self(call))
+    }
+}
+
+impl FromRequestParts<Api> for AdminProjectCall {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let call = ProjectCall::from_request_parts(parts, api).await?;
+        call.caller.admin_only()?;
+        Ok(Self(call))
     }
 }
 
@@ -139,11 +163,14 @@ impl FromRequestParts<Api> for ProjectCall {
         };
         let project = param("project").and_then(|text| text.parse().ok());
         let project = project.filter(|id| caller.may_see(*id) && exists(&snapshot, *id));
+        let project = project.ok_or_else(|| missing(Kind::Project))?;
+        drop(snapshot); // nothing old is kept while the call waits
         let version = parts.extensions.get::<ApiVersion>().copied();
         Ok(Self {
             caller,
-            project: project.ok_or_else(|| missing(Kind::Project))?,
+            project,
             query: Query::of(&parts.uri),
+            _share: api.shares().take(project).await?,
             version: version.ok_or(ApiError::Version)?,
             id: param("id"),
             attempt: param("attempt"),
@@ -160,7 +187,7 @@ fn exists(snapshot: &Snapshot, project: ProjectId) -> bool {
 fn caller(headers: &HeaderMap, api: &Api, snapshot: &Arc<Snapshot>) -> Result<Caller, ApiError> {
     let token = bearer(headers).ok_or(ApiError::Unauthenticated)?;
     let presented = ApiKeyDigest::of(token);
-    if api.inner.admin_key.is(&presented) {
+    if api.admin_key().is(&presented) {
         return Ok(Caller::Admin);
     }
     let key = snapshot.api_key(&presented);

@@ -7,7 +7,8 @@ mod shape;
 use axum::Router;
 use axum::routing::{get, post, put};
 use outrider_config::Kind;
-use outrider_config::resource::{Endpoint, EndpointSpec, EndpointStatus};
+use outrider_config::resource::{Endpoint, EndpointSpec, EndpointStatus, FieldError, Reason};
+use outrider_webhook::address::ProjectRef;
 use outrider_webhook::id::{EndpointId, Uid};
 use serde_json::Value;
 
@@ -65,12 +66,13 @@ async fn show(call: ProjectCall) -> Answer {
 
 async fn create(call: ProjectCall, body: JsonBody) -> Answer {
     let (given, ignored) = read(&call, body)?;
-    let is_advanced = call.version.has_advanced_signatures();
+    let (api, is_advanced) = (call.api.clone(), call.version.has_advanced_signatures());
     let create = move |writing: &Writing<'_>| {
         let project = writing.rules()?;
         let uid = writing.new_uid();
         let spec = change::created(given, project, is_advanced, writing.by);
-        check(writing, uid, &spec)?;
+        let endpoint = check(writing, uid, &spec)?;
+        refuse_out_of_bounds(&api, writing, &endpoint)?;
         refuse_duplicate(writing, spec.name.as_deref())?;
         let created = writing.made(Kind::Endpoint, uid, &spec)?;
         Ok((vec![Edit::create(created.clone())], created))
@@ -127,13 +129,15 @@ async fn activate(call: ProjectCall) -> Answer {
     edit(&call, "endpoint status successfully activated", activate).await
 }
 
-/// The body, as clients of today write it.
+/// The body, as clients of today write it. Who sends a reply back must not undo with it what has
+/// happened since: secrets and status change by their own routes, by `secret` and by
+/// `is_disabled` (contract 3.2).
 fn read(
     call: &ProjectCall,
     mut body: JsonBody,
 ) -> Result<(EndpointSpec, super::ignored::Ignored), ApiError> {
     let json = call.version.modern(body.json.take())?;
-    body.with(json).read()
+    body.with(json).ignore("secrets").ignore("status").read()
 }
 
 /// Changes an endpoint and shows it.
@@ -150,12 +154,17 @@ async fn edited(
     call: &ProjectCall,
     change: impl FnOnce(EndpointSpec, &Writing<'_>) -> Result<EndpointSpec, ApiError> + Send + 'static,
 ) -> Result<(Stored, super::write::InForce), ApiError> {
-    let uid = call.uid(Kind::Endpoint)?;
+    let (api, uid) = (call.api.clone(), call.uid(Kind::Endpoint)?);
     let edit = move |writing: &Writing<'_>| {
         let before = writing.editable(Kind::Endpoint, uid)?;
-        let old = secrets::without_expired(before.spec()?, writing.now_ms());
-        let spec = change(old, writing)?;
-        check(writing, uid, &spec)?;
+        let old: EndpointSpec = before.spec()?;
+        let old_url = old.url.clone();
+        let spec = change(secrets::without_expired(old, writing.now_ms()), writing)?;
+        let endpoint = check(writing, uid, &spec)?;
+        // An address that is closed by now must not keep anybody from pausing its endpoint.
+        if spec.url != old_url {
+            refuse_out_of_bounds(&api, writing, &endpoint)?;
+        }
         if spec.name.as_deref() != Some(&before.name) {
             refuse_duplicate(writing, spec.name.as_deref())?;
         }
@@ -166,9 +175,30 @@ async fn edited(
     Ok((done.value, done.in_force))
 }
 
-fn check(writing: &Writing<'_>, uid: Uid, spec: &EndpointSpec) -> Result<(), ApiError> {
-    Endpoint::compile(EndpointId::new(uid), 0, writing.rules()?, spec)?;
-    Ok(())
+fn check(writing: &Writing<'_>, uid: Uid, spec: &EndpointSpec) -> Result<Endpoint, ApiError> {
+    let id = EndpointId::new(uid);
+    Ok(Endpoint::compile(id, 0, writing.rules()?, spec)?)
+}
+
+/// Refuses what no delivery would get to. What a name resolves to is judged when it is called:
+/// today's answer says nothing of that.
+fn refuse_out_of_bounds(
+    api: &Api,
+    writing: &Writing<'_>,
+    endpoint: &Endpoint,
+) -> Result<(), ApiError> {
+    let project = writing.rules()?;
+    let project = ProjectRef {
+        id: project.id(),
+        name: project.name(),
+    };
+    let checked = api.egress().check_target(&project, endpoint.url());
+    checked.map_err(|denied| {
+        ApiError::Fields(vec![FieldError {
+            field: "url".to_owned(),
+            reason: Reason::Refused(Box::new(denied)),
+        }])
+    })
 }
 
 fn refuse_duplicate(writing: &Writing<'_>, name: Option<&str>) -> Result<(), ApiError> {

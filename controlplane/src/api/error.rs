@@ -8,7 +8,7 @@ use outrider_config::resource::FieldError;
 use outrider_store::IndexError;
 use outrider_xds::SendError;
 
-use super::reply::{Reply, envelope};
+use super::reply::{Reply, refusal};
 use crate::{ChangeError, JournalError, Stopping};
 
 /// Header that carries the stable error code; Convoy's envelope has no field for it.
@@ -175,7 +175,7 @@ impl ApiError {
 }
 
 /// What a data plane said to a command (its `command.rs` has the list).
-const COMMAND_CODES: [(&str, StatusCode); 9] = [
+const COMMAND_CODES: [(&str, StatusCode); 10] = [
     ("unknown_delivery", StatusCode::NOT_FOUND),
     ("already_sent", StatusCode::BAD_REQUEST),
     ("not_ended", StatusCode::BAD_REQUEST),
@@ -184,6 +184,7 @@ const COMMAND_CODES: [(&str, StatusCode); 9] = [
     ("endpoint_deleted", StatusCode::BAD_REQUEST),
     ("payload_gone", StatusCode::GONE),
     ("index_unavailable", StatusCode::SERVICE_UNAVAILABLE),
+    ("commands_busy", StatusCode::SERVICE_UNAVAILABLE),
     ("log_unavailable", StatusCode::SERVICE_UNAVAILABLE),
 ];
 
@@ -220,7 +221,7 @@ impl IntoResponse for ApiError {
         // Convoy's answer to this one has no body.
         let mut response = match &self {
             Self::ContentType => self.status().into_response(),
-            _ => envelope(self.status(), false, &self.message(), None),
+            _ => refusal(self.status(), &self.message()),
         };
         let headers = response.headers_mut();
         headers.insert(ERROR_HEADER, HeaderValue::from_static(self.code()));

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::api_keys;
 use super::body::JsonBody;
-use super::call::{AdminCall, Call, Caller, ProjectCall};
+use super::call::{AdminCall, AdminProjectCall, Call, Caller, ProjectCall};
 use super::error::{Answer, ApiError};
 use super::reply::Reply;
 use super::write::Writing;
@@ -109,8 +109,7 @@ async fn update(call: ProjectCall, body: JsonBody) -> Answer {
 }
 
 /// With all in it.
-async fn remove(call: ProjectCall) -> Answer {
-    call.admin_only()?;
+async fn remove(AdminProjectCall(call): AdminProjectCall) -> Answer {
     let delete = |writing: &Writing<'_>| {
         let before: Stored = writing.editable(Kind::Project, writing.project.uid())?;
         Ok((vec![Edit::delete(before)], ()))

@@ -6,7 +6,7 @@ use outrider_store::{Direction, Index, Page, PageRequest as Request, Sort};
 use outrider_webhook::id::{EventId, Uid};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
-use time::{Duration, OffsetDateTime, PrimitiveDateTime, Time};
+use time::{PrimitiveDateTime, UtcOffset};
 
 use super::Api;
 use super::error::ApiError;
@@ -17,6 +17,7 @@ use super::query::Query;
 const REPEATED_MAX: usize = 100;
 /// Days back from today that a list begins, unless it is said (contract 2.4).
 const DAYS_DEFAULT: i64 = 7;
+const DAY_S: i64 = 24 * 3600;
 /// Dates of queries: no zone, which means UTC (contract 2.4).
 const DATE: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
@@ -24,7 +25,7 @@ const DATE: &[BorrowedFormatItem<'_>] =
 impl Api {
     /// The index, where this control plane has one (RULINGS 38).
     pub(super) fn index(&self) -> Result<&Index, ApiError> {
-        self.inner.index.as_ref().ok_or(ApiError::NoIndex)
+        self.inner.settings.index.as_ref().ok_or(ApiError::NoIndex)
     }
 }
 
@@ -95,38 +96,39 @@ pub(super) fn ids<I: FromStr>(
 
 /// The ids of the events between `startDate` and `endDate`, both included.
 pub(super) fn between(query: &Query, now_ms: i64) -> Result<(EventId, EventId), ApiError> {
-    let now = OffsetDateTime::from_unix_timestamp(now_ms.div_euclid(1000))
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let midnight = now.replace_time(Time::MIDNIGHT);
-    let start = match date(query, "startDate")? {
-        Some(start) => start,
-        None => midnight - Duration::days(DAYS_DEFAULT),
+    // In seconds: the years that a date can have are few for them, so no sum overflows.
+    let now_s = now_ms.div_euclid(1000);
+    let midnight_s = now_s - now_s.rem_euclid(DAY_S);
+    let start_s = match date(query, "startDate")? {
+        Some(start_s) => start_s,
+        None => midnight_s - DAYS_DEFAULT * DAY_S,
     };
-    let end = match date(query, "endDate")? {
-        Some(end) => end + Duration::SECOND,
-        None => midnight + Duration::DAY,
+    let end_s = match date(query, "endDate")? {
+        Some(end_s) => end_s + 1,
+        None => midnight_s + DAY_S,
     };
-    if start >= end {
+    if start_s >= end_s {
         let message = "startDate cannot be greater than endDate";
         return Err(ApiError::Parameter(message));
     }
-    let first_at = |at: OffsetDateTime| EventId::first_at(at.unix_timestamp().saturating_mul(1000));
-    let before_end = EventId::from_raw(first_at(end).raw().saturating_sub(1));
-    Ok((first_at(start), before_end.unwrap_or(EventId::ZERO)))
+    let first_at = |at_s: i64| EventId::first_at(at_s.saturating_mul(1000));
+    let before_end = EventId::from_raw(first_at(end_s).raw().saturating_sub(1));
+    Ok((first_at(start_s), before_end.unwrap_or(EventId::ZERO)))
 }
 
-fn date(query: &Query, name: &'static str) -> Result<Option<OffsetDateTime>, ApiError> {
+/// A date of the query, Unix seconds.
+fn date(query: &Query, name: &'static str) -> Result<Option<i64>, ApiError> {
     let Some(text) = query.text(name) else {
         return Ok(None);
     };
     let plain = PrimitiveDateTime::parse(&text, DATE).map(PrimitiveDateTime::assume_utc);
-    match plain {
-        Ok(at) => Ok(Some(at)),
-        Err(_) => match super::time::unix_ms(&text) {
-            Some(ms) => Ok(OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)).ok()),
-            None => Err(ApiError::Date(name)),
-        },
-    }
+    let at = match plain {
+        Ok(at) => Some(at),
+        // Beyond the year 9999 in UTC there is no date.
+        Err(_) => super::time::parse(&text).and_then(|at| at.checked_to_offset(UtcOffset::UTC)),
+    };
+    let at = at.ok_or(ApiError::Date(name))?;
+    Ok(Some(at.unix_timestamp()))
 }
 
 #[cfg(test)]
@@ -147,6 +149,9 @@ mod tests {
             "endDate=2026-01-01",
             "startDate=2026-13-01T00:00:00",
             "startDate=2026-01-03T00:00:00&endDate=2026-01-02T00:00:00",
+            "endDate=9999-12-31T23:59:59-23:59",
+            "startDate=99999-01-01T00:00:00",
+            "startDate=9999-12-31T23:59:59",
         ] {
             assert!(between(&query(text), NOW_MS).is_err(), "{text}");
         }
@@ -165,6 +170,16 @@ mod tests {
         assert_eq!(to.raw(), at(midnight + 2_000).raw() - 1);
         let zoned = query("startDate=2026-01-01T01:00:00%2B01:00");
         assert_eq!(between(&zoned, NOW_MS).unwrap().0, at(midnight));
+    }
+
+    #[test]
+    fn the_last_date_that_can_be_said_is_as_good_as_any() {
+        for end in ["9999-12-31T23:59:59", "9999-12-31T23:59:59.9Z"] {
+            let (_, to) = between(&query(&format!("endDate={end}")), NOW_MS).unwrap();
+            assert_eq!(to.raw(), EventId::MAX.raw() - 1, "{end}");
+        }
+        let first = query("startDate=0000-01-01T00:00:00");
+        assert_eq!(between(&first, NOW_MS).unwrap().0, EventId::ZERO);
     }
 
     #[test]

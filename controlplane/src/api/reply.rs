@@ -5,7 +5,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
 
 use super::error::ApiError;
 use super::ignored::Ignored;
@@ -40,11 +39,11 @@ impl Reply {
         }
     }
 
-    /// 200, with a payload that stands in the reply as it is written here: what people sent is
-    /// not read and written again.
+    /// 200, written here and now, envelope and all: what people sent may be large, and is neither
+    /// read again nor copied.
     pub(super) fn of<T: Serialize>(message: &'static str, data: &T) -> Result<Self, ApiError> {
         Ok(Self {
-            data: Data::Written(to_raw_value(data)?),
+            data: Data::Written(written(true, message, Some(data))?),
             ..Self::ok(message, Value::Null)
         })
     }
@@ -101,7 +100,11 @@ impl Reply {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let mut response = envelope(self.status, true, self.message, Some(&self.data));
+        let body = match self.data {
+            Data::Value(data) => written(true, self.message, Some(&data)),
+            Data::Written(body) => Ok(body),
+        };
+        let mut response = response(self.status, body);
         let headers = response.headers_mut();
         if let Some(ms) = self.lag_ms {
             headers.insert(LAG_HEADER, HeaderValue::from(ms));
@@ -120,13 +123,11 @@ impl IntoResponse for Reply {
 }
 
 /// The payload of a reply.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum Data {
+enum Data {
     /// As a value.
     Value(Value),
-    /// As JSON.
-    Written(Box<RawValue>),
+    /// As JSON, in its envelope.
+    Written(Vec<u8>),
 }
 
 #[derive(Serialize)]
@@ -136,26 +137,33 @@ struct List<'a, T> {
 }
 
 #[derive(Serialize)]
-struct Envelope<'a> {
+struct Envelope<'a, T> {
     status: bool,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a Data>,
+    data: Option<&'a T>,
 }
 
-/// A reply as it goes out. Without payload a success has `data: null`, a refusal no `data`.
-pub(super) fn envelope(
-    status: StatusCode,
+/// A refusal as it goes out: it has no `data`.
+pub(super) fn refusal(status: StatusCode, message: &str) -> Response {
+    response(status, written::<Value>(false, message, None))
+}
+
+/// The envelope. Without payload a success has `data: null`.
+fn written<T: Serialize>(
     is_success: bool,
     message: &str,
-    data: Option<&Data>,
-) -> Response {
-    let envelope = Envelope {
+    data: Option<&T>,
+) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&Envelope {
         status: is_success,
         message,
         data,
-    };
-    let (status, body) = match serde_json::to_vec(&envelope) {
+    })
+}
+
+fn response(status: StatusCode, body: serde_json::Result<Vec<u8>>) -> Response {
+    let (status, body) = match body {
         Ok(body) => (status, body),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, Vec::new()), // no value of ours has this
     };
@@ -171,6 +179,21 @@ pub(super) fn envelope(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::BodyExt;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn a_payload_is_the_same_whether_it_is_written_at_once_or_later() {
+        let data = json!({"a": ["\"", 1, null]});
+        let at_once = Reply::of("m \"", &data).unwrap().behind(Some(5));
+        let mut bodies = Vec::new();
+        for reply in [at_once, Reply::ok("m \"", data)] {
+            let body = reply.into_response().into_body();
+            bodies.push(body.collect().await.unwrap().to_bytes());
+        }
+        let expected = r#"{"status":true,"message":"m \"","data":{"a":["\"",1,null]}}"#;
+        assert_eq!(bodies, [expected, expected]);
+    }
 
     #[test]
     fn a_revision_that_is_not_everywhere_is_told() {

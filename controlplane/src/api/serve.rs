@@ -1,4 +1,5 @@
-//! The listener of the API: so many connections, so long for a head, and an orderly end.
+//! The listener of the API: so many connections, so long for a head and for taking a reply, and an
+//! orderly end.
 
 use std::io;
 use std::sync::Arc;
@@ -13,13 +14,17 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections at a time; who comes then waits to be accepted.
-const CONNECTIONS_MAX: usize = 1024;
-/// How long a head may take to arrive, and a kept connection to be used again.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+use super::patience::Patience;
+
+/// Connections at a time; who comes then waits to be accepted. Several times as many as the public
+/// listener passes on at once.
+const CONNECTIONS_MAX: usize = 4096;
+/// How long a head may take to arrive, and a kept connection to be used again. Longer than the
+/// public listener keeps an idle connection (10 s): we should not close first.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of a head, and what is read ahead of a body.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// How old a connection may get. Who does not read its replies would keep it for ever.
+/// How old a connection may get. Who takes its replies in drops would keep it for ever.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(600);
 /// How long requests under way may take when the server or their connection ends.
 const GRACE: Duration = Duration::from_secs(10);
@@ -79,7 +84,10 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Patience::new(stream)),
+            TowerToHyperService::new(router),
+        );
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Ok(ended),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::body::JsonBody;
 use super::call::ProjectCall;
 use super::error::{Answer, ApiError};
+use super::ignored::Ignored;
 use super::reply::Reply;
 use super::write::Writing;
 use super::{Api, not_supported};
@@ -48,11 +49,9 @@ async fn show(call: ProjectCall) -> Answer {
 }
 
 async fn create(call: ProjectCall, body: JsonBody) -> Answer {
-    let (mut spec, ignored) = body.read::<SourceSpec>()?;
+    let (mut spec, ignored) = read(body)?;
     let create = move |writing: &Writing<'_>| {
-        if spec.mask_id.as_deref().is_none_or(str::is_empty) {
-            spec.mask_id = Some(random::mask());
-        }
+        spec.mask_id = Some(random::mask());
         let uid = writing.new_uid();
         check(writing, uid, &spec)?;
         let created = writing.made(Kind::Source, uid, &spec)?;
@@ -66,7 +65,7 @@ async fn create(call: ProjectCall, body: JsonBody) -> Answer {
 }
 
 async fn update(call: ProjectCall, body: JsonBody) -> Answer {
-    let (given, ignored) = body.read::<SourceSpec>()?;
+    let (given, ignored) = read(body)?;
     let uid = call.uid(Kind::Source)?;
     let update = move |writing: &Writing<'_>| {
         let before = writing.editable(Kind::Source, uid)?;
@@ -85,6 +84,12 @@ async fn update(call: ProjectCall, body: JsonBody) -> Answer {
 async fn remove(call: ProjectCall) -> Answer {
     let done = call.delete(Kind::Source).await?;
     Ok(Reply::ok("Source deleted successfully", Value::Null).in_force(done.in_force))
+}
+
+/// A mask is made up, and is the source's for ever: who could name one could take over the URL
+/// of a source that is gone.
+fn read(body: JsonBody) -> Result<(SourceSpec, Ignored), ApiError> {
+    body.ignore("mask_id").read()
 }
 
 /// The rules of a source, and what the API demands beside them.

@@ -17,6 +17,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use http_body_util::BodyExt;
+use outrider_webhook::address::{InternalRule, InternalTarget};
 use outrider_webhook::secret::Secret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -65,13 +66,20 @@ impl Fixture {
         let dir = TempDir::new().unwrap();
         let control = ControlPlane::open(dir.path(), NOW).unwrap();
         let clock = Arc::new(Hands(AtomicI64::new(NOW)));
-        let api = Api::new(
-            control.clone(),
-            Server::new(control.revision_log()),
-            Arc::clone(&clock) as Arc<dyn Clock>,
-            AdminKey::of(&Secret::new(ADMIN)),
-            format!("{PUBLIC_URL}/"),
-        );
+        let mut egress = Policy::default();
+        egress.internal(InternalRule {
+            projects: vec!["out".to_owned()],
+            target: InternalTarget::Cidr("10.0.0.0/8".parse().unwrap()),
+        });
+        let api = Api::new(Settings {
+            control: control.clone(),
+            server: Server::new(control.revision_log()),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            admin_key: AdminKey::of(&Secret::new(ADMIN)),
+            public_url: format!("{PUBLIC_URL}/"),
+            egress,
+            index: None,
+        });
         let names = [("admin".to_owned(), ADMIN.to_owned())];
         Self {
             router: router(api),

@@ -17,9 +17,14 @@ pub(super) fn at(unix_ms: i64) -> Value {
     Value::String(rfc3339(unix_ms))
 }
 
+/// A time of RFC 3339; `None` for another text.
+pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()
+}
+
 /// Unix milliseconds of RFC 3339; `None` for another text.
 pub(super) fn unix_ms(text: &str) -> Option<i64> {
-    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let at = parse(text)?;
     i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
 }
 

@@ -113,7 +113,7 @@ impl Api {
     async fn in_force(&self, version: Version) -> InForce {
         InForce {
             revision: version.revision,
-            pending: self.inner.server.in_force(version, IN_FORCE_WAIT).await,
+            pending: self.server().in_force(version, IN_FORCE_WAIT).await,
         }
     }
 }

@@ -178,8 +178,8 @@ fn taken(one: Planned) -> ApplyError {
     }
 }
 
-/// What did not come from a file is not taken over: neither by its uid nor by a name that only
-/// one resource may have.
+/// What did not come from a file is not taken over: neither by its uid nor, if it is a project, by
+/// its name, which only one may have.
 fn refuse_existing(view: &View<'_>, one: &Planned) -> Result<(), ApplyError> {
     let foreign = || ApplyError::Foreign {
         kind: one.kind,
@@ -197,6 +197,9 @@ fn refuse_existing(view: &View<'_>, one: &Planned) -> Result<(), ApplyError> {
                 }
             },
         );
+    }
+    if one.kind != Kind::Project {
+        return Ok(());
     }
     match view.named(one.kind, one.project, &one.name)? {
         Some(other) if other.origin != Origin::File => Err(foreign()),

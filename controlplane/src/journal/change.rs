@@ -222,11 +222,13 @@ fn dry_run(snapshot: &Snapshot, edits: &[Edit], version: Version) -> Result<Snap
         }
     }
     let (next, held) = snapshot.apply(&change);
-    // What was refused before, by rules that are newer than the resource, does not block a change.
-    let before: Vec<Quarantined> = snapshot.quarantined().collect();
+    let upserts = change.upserts.iter();
+    let touched: HashSet<Uid> = upserts.map(|document| document.uid).collect();
+    // What was refused before, by rules that are newer than the resource, does not block the
+    // change of something else, whatever is said against it now.
     let refused: Vec<Quarantined> = held
         .into_iter()
-        .filter(|one| !before.contains(one))
+        .filter(|one| touched.contains(&one.uid) || !snapshot.is_held(one.kind, one.uid))
         .collect();
     if refused.is_empty() {
         Ok(next)

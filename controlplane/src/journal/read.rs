@@ -54,6 +54,9 @@ impl Journal {
             None => self.reader()?,
         };
         let transaction = reader.transaction().map_err(JournalError::from)?;
+        // A transaction sees the state of its first look, not of its beginning: without this one
+        // the snapshot could be older than the rows by any number of revisions.
+        schema::version(&transaction)?;
         let looked = look(&View::new(&transaction, &self.snapshot()));
         transaction.finish().map_err(JournalError::from)?;
         let mut idle = lock();

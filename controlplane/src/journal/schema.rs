@@ -11,7 +11,7 @@ use super::{JournalError, number, uid};
 use crate::random;
 
 /// Number of the schema below, kept in `user_version`.
-pub(super) const SCHEMA: i64 = 2;
+pub(super) const SCHEMA: i64 = 3;
 
 /// How long a connection waits for another one's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,8 +43,9 @@ CREATE TABLE changes (
 CREATE INDEX changes_by_uid ON changes (uid, revision);
 ";
 
-/// The present state. All names are unique where people tell things apart by them: projects, the
-/// endpoints of a project, and what one resource file says.
+/// The present state. All names are unique where people tell things apart by them: projects, what
+/// one resource file says, and the endpoints that the API made of a project. A file does not care
+/// for the latter: who may call the API must not be able to stop a start with a file.
 const RESOURCES: &str = "
 CREATE TABLE resources (
     uid         TEXT PRIMARY KEY,
@@ -64,12 +65,18 @@ CREATE TABLE resources (
     document    BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX projects_by_name ON resources (name) WHERE kind = 'project';
-CREATE UNIQUE INDEX endpoints_by_name ON resources (project, name) WHERE kind = 'endpoint';
+CREATE UNIQUE INDEX endpoints_by_name ON resources (project, name) WHERE kind = 'endpoint' AND origin = 'api';
 CREATE UNIQUE INDEX files_by_name ON resources (project, kind, name) WHERE origin = 'file';
 CREATE INDEX resources_by_page ON resources (project, kind, uid, folded);
 CREATE INDEX resources_by_owner ON resources (project, owner, uid) WHERE owner IS NOT NULL;
 CREATE INDEX resources_by_endpoint ON resources (endpoint, uid) WHERE endpoint IS NOT NULL;
 CREATE INDEX resources_by_source ON resources (source, uid) WHERE source IS NOT NULL;
+";
+
+/// To schema 3: before it, the endpoints of a file had their names for themselves alone.
+const FROM_2: &str = "
+DROP INDEX endpoints_by_name;
+CREATE UNIQUE INDEX endpoints_by_name ON resources (project, name) WHERE kind = 'endpoint' AND origin = 'api';
 ";
 
 /// What is known of a journal beside its revisions.
@@ -105,6 +112,7 @@ pub(super) fn prepare(writer: &mut Connection, now_ms: i64) -> Result<Opened, Jo
             )?;
             from_1::migrate(&transaction)?;
         }
+        2 => transaction.execute_batch(FROM_2)?,
         SCHEMA => {}
         found => {
             return Err(JournalError::TooNew {

@@ -285,6 +285,10 @@ fn what_did_not_come_from_a_file_is_neither_removed_nor_taken_over() {
         )
         .replace("{name: b, source_id: s, endpoint_id: e}", "");
     assert_eq!(apply(&journal, &without), None);
+    journal
+        .writer()
+        .execute("UPDATE resources SET origin = 'api'", ())
+        .unwrap();
     let file = file::parse(ONE).ok().unwrap();
     assert_eq!(
         journal.apply_file(&file, NOW, "test").unwrap_err().code(),

@@ -26,8 +26,9 @@ impl<'v> View<'v> {
         }
     }
 
-    /// What is in force. In a change, exactly the state that is changed; in a read, that state or
-    /// the one right before it.
+    /// What is in force. In a change, exactly the state that is changed. In a read, that state, a
+    /// later one, or the one right before it: a revision is in the journal first, and what it
+    /// says is in force a moment later.
     #[must_use]
     pub fn snapshot(&self) -> &'v Snapshot {
         self.snapshot
@@ -53,8 +54,8 @@ impl<'v> View<'v> {
         self.one("uid = ?1", [uid.to_string()])
     }
 
-    /// The project, or the endpoint of a project, that has this name. `None` for other kinds,
-    /// whose names are not unique.
+    /// The project, or an endpoint of a project, that has this name: a file and the API may each
+    /// have made one. `None` for other kinds, whose names are not unique.
     ///
     /// # Errors
     /// [`JournalError`].

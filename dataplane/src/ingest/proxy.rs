@@ -7,6 +7,7 @@
 //! never looks complete. Knows nothing of what is asked or answered.
 
 mod head;
+mod slots;
 mod upload;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,9 +21,9 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::slots::{Full, Slots};
 use self::upload::{Feed, Upload};
 use super::reply::Reply;
 use super::request::{self, Limits};
@@ -37,8 +38,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections kept.
 const POOL_IDLE_MAX: usize = 32;
-/// Requests passed on at once, and so connections to the control plane.
-const AT_ONCE_MAX: usize = 512;
 /// Bytes of a request body; the largest the API takes is a batch of events (RULINGS 29).
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of an answer without a length that are collected for an HTTP/1.0 client.
@@ -48,7 +47,7 @@ const COLLECTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(super) struct ControlPlane {
     client: Client<HttpConnector, Upload>,
     authority: String,
-    slots: Semaphore,
+    slots: Slots,
 }
 
 /// A request to be passed on, beside what its session knows.
@@ -81,7 +80,7 @@ impl ControlPlane {
         Self {
             client,
             authority: address.to_string(),
-            slots: Semaphore::new(AT_ONCE_MAX),
+            slots: Slots::default(),
         }
     }
 
@@ -91,7 +90,10 @@ impl ControlPlane {
         http: &mut ServerSession,
         call: &Call<'_>,
     ) -> Result<Written, Reply> {
-        let _slot = self.slots.try_acquire().map_err(|_| overloaded())?;
+        let client = self
+            .slots
+            .client(&http.req_header().headers, client_ip(http));
+        let _slot = self.slots.take(client).map_err(overloaded)?;
         let (request, mut feed) = self.request(http, call)?;
         request::answer_expectation(http).await?;
         let answer = self.exchange(http, request, &mut feed, call).await?;
@@ -309,7 +311,10 @@ fn no_answer() -> Reply {
     )
 }
 
-fn overloaded() -> Reply {
-    let message = "too many requests to the control plane at once";
+fn overloaded(full: Full) -> Reply {
+    let message = match full {
+        Full::All => "too many requests to the control plane at once",
+        Full::Client => "too many requests to the control plane at once with this key",
+    };
     Reply::refuse(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).retry_after(1)
 }

@@ -9,7 +9,7 @@ use super::{LISTS, NO_SUCH_ID, outgoing, percent};
 async fn parameters_that_make_no_sense_are_400_and_say_so() {
     let (_outrider, mut project) = outgoing().await;
     let endpoint = project
-        .make_endpoint("customer", "http://127.0.0.1:1/", &json!({}))
+        .make_endpoint("customer", "http://127.255.0.1:8080/", &json!({}))
         .await;
     let event = project.publish(&endpoint, "a", &json!(1)).await;
     let delivery = project.uids("/eventdeliveries").await.remove(0);
@@ -22,6 +22,7 @@ async fn parameters_that_make_no_sense_are_400_and_say_so() {
             ("startDate=2026-13-01T00:00:00".to_owned(), "startDate"),
             ("startDate=2026-02-30T00:00:00".to_owned(), "startDate"),
             ("endDate=2026-01-01T25:00:00".to_owned(), "endDate"),
+            ("endDate=9999-12-31T23:59:59-23:59".to_owned(), "endDate"),
             (
                 "startDate=2026-01-02T00:00:00&endDate=2026-01-01T00:00:00".to_owned(),
                 "startDate cannot be greater than endDate",
@@ -41,6 +42,8 @@ async fn parameters_that_make_no_sense_are_400_and_say_so() {
             assert!(message.contains(says), "{list}?{query}: {message}");
             assert_eq!(reply.code(), "invalid_parameter", "{list}?{query}");
         }
+        let last = format!("{list}?endDate=9999-12-31T23:59:59");
+        assert_eq!(project.rows(&last).await.len(), 1, "{last}");
     }
     for word in ["Nonsense", "success", "Pending", "Success,Failure"] {
         let query = format!("/eventdeliveries?status={word}");
@@ -68,7 +71,7 @@ async fn ids_that_nothing_has_give_empty_lists() {
     let other = admin.make_project("other", "outgoing", &json!({})).await;
     let elsewhere = other
         .again()
-        .make_endpoint("x", "http://127.0.0.1:1/", &json!({}))
+        .make_endpoint("x", "http://127.255.0.1:8080/", &json!({}))
         .await;
     for id in [
         NO_SUCH_ID,

@@ -51,7 +51,7 @@ pub(super) fn merged(
         Some(false) if was == "inactive" => "active",
         Some(false) | None => was,
     };
-    keep_text(&mut given.status, Some(wanted.to_owned()));
+    given.status = Some(wanted.to_owned());
     if secrets::is_without(&given) || secrets::is_newest(&old, given.secret.as_ref()) {
         given.secret = old.secret;
         given.secrets = old.secrets;

@@ -12,7 +12,7 @@ use super::super::reads;
 /// Sources whose name may contain a searched text.
 pub(super) const SOURCES_MAX: usize = 100;
 /// Endpoints of an owner that are looked at for events that were not fanned out to him.
-const OWNED_MAX: usize = 1_000;
+const OWNED_MAX: usize = 200;
 /// Longest text of a search, bytes.
 const SEARCH_BYTES_MAX: usize = 4_096;
 

@@ -2,7 +2,7 @@
 
 use outrider_config::resource::{FieldError, Reason, SourceSpec};
 
-use super::super::endpoints::{keep, keep_text};
+use super::super::endpoints::keep;
 
 /// Files may leave the type out; Convoy's API demands it.
 pub(super) fn missing_type(spec: &SourceSpec) -> Option<FieldError> {
@@ -16,7 +16,7 @@ pub(super) fn missing_type(spec: &SourceSpec) -> Option<FieldError> {
 /// The source with what is given of it. What this version does not act on is left in, to be
 /// refused by the check. Name and type have to be given.
 pub(super) fn merged(old: SourceSpec, mut given: SourceSpec) -> SourceSpec {
-    keep_text(&mut given.mask_id, old.mask_id);
+    given.mask_id = old.mask_id;
     keep(&mut given.public_url, old.public_url);
     keep(&mut given.deny_headers, old.deny_headers);
     keep(&mut given.event_type_location, old.event_type_location);

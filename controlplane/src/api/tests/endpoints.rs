@@ -59,7 +59,14 @@ async fn section_3_2_endpoints() {
             unsupported("slack_webhook_url", json!("https://s")),
             unsupported("content_type", json!("application/x-www-form-urlencoded")),
             row("POST", ALL, body(json!({"content_type": "text/plain"})), 400).says("`content_type`: must be `application/json`"),
-            row("POST", ALL, body(json!({"secret": "a", "secrets": [{"value": "b"}]})), 400).says("`secret`: cannot be given together with `secrets`"),
+            row("POST", ALL, body(json!({"name": "x", "description": "d".repeat(4097), "support_email": "e".repeat(321)})), 400)
+                .says("`description`: must be from 0 to 4096 bytes; `support_email`: must be from 0 to 320 bytes"),
+            // What has its own routes is not taken from a body.
+            row("POST", ALL, body(json!({"name": "own", "secret": "a", "secrets": [{"value": "b"}], "status": "paused", "zzz": 1})), 201)
+                .shows(json!({"secrets": [{"value": "a"}], "status": "active"}))
+                .answers("x-outrider-ignored-fields", Some("secrets,status,zzz")),
+            row("POST", ALL, body(json!({"name": "strict", "status": "active"})), 400)
+                .with("prefer", "handling=strict").says("unknown fields: status").code("unknown_fields"),
             // An incoming project signs the advanced way always.
             row("POST", "/api/v1/projects/{in}/endpoints", body(json!({"advanced_signatures": false, "secret": "given", "is_disabled": true})), 201)
                 .shows(json!({"advanced_signatures": true, "secrets": [{"value": "given"}], "status": "inactive"})),
@@ -271,4 +278,61 @@ async fn the_reply_can_be_sent_back() {
     fixture.run(vec![row("PUT", ONE, shown.clone(), 202)]).await;
     let again = fixture.send(get(ONE, 200).request(&fixture)).await.json["data"].clone();
     assert_eq!(again, shown);
+}
+
+#[tokio::test]
+async fn a_stale_reply_sent_back_undoes_nothing() {
+    let mut fixture = Fixture::with_projects().await;
+    let body = json!({"name": "e", "url": "https://a.example", "secret": "leaked"});
+    fixture
+        .run(vec![row("POST", ALL, body, 201).saves("e", "/uid")])
+        .await;
+    let stale = fixture.send(get(ONE, 200).request(&fixture)).await.json["data"].clone();
+    let expire = "/api/v1/projects/{out}/endpoints/{e}/expire_secret";
+    let pause = "/api/v1/projects/{out}/endpoints/{e}/pause";
+    let now = json!({"secrets": [{"value": "new", "expires_at": null}], "status": "paused"});
+    fixture
+        .run(vec![
+            row("PUT", expire, json!({"secret": "new"}), 200),
+            row("PUT", pause, Value::Null, 202),
+            row("PUT", ONE, stale.clone(), 400)
+                .with("prefer", "handling=strict")
+                .code("unknown_fields")
+                .says("..secrets, status.."),
+            row("PUT", ONE, stale, 202).shows(now.clone()),
+            get(ONE, 200).shows(now),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn where_no_delivery_gets_to_is_refused_when_it_is_saved() {
+    let mut fixture = Fixture::with_projects().await;
+    let endpoint = |name: &str, url: &str| json!({"name": name, "url": url});
+    let refused = |url: &str, says: &'static str| {
+        row("POST", ALL, endpoint("x", url), 400)
+            .code("invalid_fields")
+            .says(says)
+    };
+    let private = "http://10.1.2.3/";
+    fixture
+        .run(vec![
+            refused("http://127.0.0.1/", "`url`: 127.0.0.1 is an internal or reserved address (setting `egress.internal` with `address`.."),
+            refused("http://[::ffff:127.0.0.1]/", "`url`: 127.0.0.1 is an internal or reserved address.."),
+            refused("http://192.168.0.1/", "`url`: 192.168.0.1 is an internal or reserved address (setting `egress.internal` with `cidr`.."),
+            refused("http://169.254.169.254/latest", "`url`: 169.254.169.254 is an internal or reserved address, and no setting opens it"),
+            refused("http://localhost:8080/", "`url`: `localhost` is a name of internal networks (setting `egress.internal` with `name_suffix`)"),
+            refused("https://db.internal/", "`url`: `db.internal` is a name of internal networks.."),
+            refused("https://a.example:22/", "`url`: port 22 is not delivered to (setting `egress.ports`)"),
+            // By the rules of the project: `out` may go there.
+            row("POST", "/api/v1/projects/{in}/endpoints", endpoint("e", private), 400).says("..`egress.internal`"),
+            row("POST", ALL, endpoint("e", private), 201).saves("e", "/uid"),
+            row("PUT", ONE, endpoint("e", "http://172.16.0.1/"), 400).says("`url`: 172.16.0.1 is.."),
+            // The rule ends with the name; what is saved is not judged again.
+            row("PUT", "/api/v1/projects/{out}", json!({"name": "renamed"}), 202),
+            row("PUT", ONE, endpoint("f", private), 202),
+            row("PUT", "/api/v1/projects/{out}/endpoints/{e}/pause", Value::Null, 202),
+            row("PUT", ONE, endpoint("f", "http://10.1.2.4/"), 400).says("`url`: 10.1.2.4 is.."),
+        ])
+        .await;
 }

@@ -104,10 +104,13 @@ async fn sections_2_2_and_2_3_what_every_reply_looks_like() {
             .extend(more.as_object().unwrap().clone());
         body
     };
-    let names: Value = (0..40)
-        .map(|n| (format!("x{n}"), json!(1)))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
+    let unknown = |count: usize| -> Value {
+        (0..count)
+            .map(|n| (format!("x{n}"), json!(1)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let (names, many) = (unknown(64), endpoint(unknown(65)));
     fixture
         .run(vec![
             get("/healthz", 200).by("").says("OK").shows(Value::Null),
@@ -139,6 +142,8 @@ async fn sections_2_2_and_2_3_what_every_reply_looks_like() {
             row("POST", endpoints, endpoint(json!({"name": "m"})), 201)
                 .with("prefer", "handling=strict").answers("x-outrider-ignored-fields", None),
             row("POST", endpoints, endpoint(names), 400).says("an endpoint with that name already exists"),
+            row("POST", endpoints, many, 400)
+                .says("body has more than 64 fields that are unknown or of the wrong type").code("bad_json"),
             // All wrong fields at once.
             row("POST", endpoints, json!({"url": "ftp://x", "http_timeout": 121, "secret": "s".repeat(1025)}), 400)
                 .says("..`name`: is missing; `url`: ").code("invalid_fields"),
@@ -193,6 +198,32 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
         (got.status.as_u16(), got.header("x-outrider-error")),
         (408, Some("body_timeout"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_project_with_many_calls_keeps_nobody_else_waiting() {
+    let fixture = Fixture::with_projects().await;
+    let never = || {
+        let key = &fixture.names["out-key"];
+        let request = Request::post(fixture.filled("/api/v1/projects/{out}/endpoints"))
+            .header("authorization", format!("Bearer {key}"))
+            .body(Body::new(Never))
+            .unwrap();
+        tokio::spawn(fixture.router.clone().oneshot(request))
+    };
+    let calls: Vec<_> = (0..4).map(|_| never()).collect();
+    let shortly = std::time::Duration::from_secs(1);
+    tokio::time::sleep(shortly).await; // they wait for their bodies now
+    let own = |path: &str, key: &'static str| {
+        let request = get(path, 200).by(key).request(&fixture);
+        tokio::time::timeout(shortly, fixture.send(request))
+    };
+    assert!(own("/api/v1/projects/{out}", "{out-key}").await.is_err());
+    assert!(own("/api/v1/projects", "{out-key}").await.is_err());
+    assert!(own("/api/v1/projects/{in}", "{in-key}").await.is_ok());
+    assert!(own("/api/v1/projects", "{admin}").await.is_ok());
+    calls[0].abort();
+    assert!(own("/api/v1/projects/{out}", "{out-key}").await.is_ok());
 }
 
 /// A body that never says anything.

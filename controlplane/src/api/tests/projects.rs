@@ -56,6 +56,9 @@ async fn section_3_1_projects() {
             row("POST", all, json!({"name": "", "type": "sideways"}), 400).says("..`type`: must be `incoming` or `outgoing`"),
             row("POST", all, json!({"name": "x", "type": "outgoing", "config": {"sync_dynamic_event_ack": true, "disable_endpoint": true}}), 400)
                 .says("..`config.disable_endpoint`: is not supported by this version"),
+            row("POST", all, json!({"name": "x", "type": "outgoing", "logo_url": "javascript:alert(1)"}), 400).says("`logo_url`: must be an http or https URL"),
+            row("POST", all, json!({"name": "x", "type": "outgoing", "logo_url": format!("https://l/{}", "x".repeat(2048))}), 400)
+                .says("`logo_url`: must be from 0 to 2048 bytes"),
             row("POST", all, json!({"name": "x", "type": "outgoing", "config": {"sync_dynamic_event_ack": true}}), 400)
                 .with("prefer", "handling=strict"),
             row("POST", all, json!({"name": "x", "type": "outgoing", "config": {"strategy": {"type": "linear", "duration": 604801, "retry_count": 1001}}}), 400)

@@ -59,3 +59,25 @@ async fn requests_under_way_are_finished_and_nobody_else_gets_in() {
     ended.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_take_its_reply_is_given_up() {
+    const LARGE: usize = 64 << 20;
+    let router = Router::new().route("/", axum::routing::get(|| async { vec![b'x'; LARGE] }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let server = tokio::spawn(serve(listener, router, shutdown.clone()));
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    client.read_u8().await.unwrap(); // it is being written
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    let mut taken = Vec::new();
+    let _ = client.read_to_end(&mut taken).await; // cut off or reset
+    assert!(taken.len() < LARGE, "all of it was kept");
+    shutdown.cancel();
+    server.await.unwrap().unwrap();
+}

@@ -41,9 +41,13 @@ async fn section_3_5_sources() {
             get(ONE, 200).says("Source fetched successfully").shows(json!({"uid": "{s}", "url": "https://hooks.example/ingest/{mask}"})),
             get("/api/v1/projects/{in}/sources/{in}", 404).says("source not found").code("not_found"),
             get("/api/v1/projects/{out}/sources/{s}", 404).says("source not found"),
-            // Names may be shared, masks may not.
-            row("POST", ALL, noop(json!({"mask_id": "{mask}"})), 400).code("refused").says("..`mask_id`: another resource has the same one"),
-            row("POST", ALL, noop(json!({"mask_id": "own-mask"})), 201).shows(json!({"url": "https://hooks.example/ingest/own-mask"})),
+            // Names may be shared. Nobody chooses a mask, neither one in use nor one that was.
+            row("POST", ALL, noop(json!({"mask_id": "{mask}"})), 201)
+                .answers("x-outrider-ignored-fields", Some("mask_id")).saves("other", "/uid").saves("other-mask", "/mask_id"),
+            row("POST", ALL, noop(json!({"mask_id": "own-mask"})), 400).with("prefer", "handling=strict").code("unknown_fields"),
+            row("DELETE", "/api/v1/projects/{in}/sources/{other}", Value::Null, 200),
+            row("PUT", ONE, noop(json!({"mask_id": "{other-mask}"})), 202)
+                .shows(json!({"mask_id": "{mask}"})).answers("x-outrider-ignored-fields", Some("mask_id")),
             // A provider needs its secret only.
             row("POST", ALL, json!({"name": "hub", "type": "http", "provider": "github", "verifier": {"type": "hmac", "hmac": {"secret": "k"}}}), 201)
                 .shows(json!({"provider": "github", "verifier": {"type": "hmac", "hmac": {"secret": "k", "header": "", "hash": "", "encoding": ""}, "basic_auth": null, "api_key": null}}))
@@ -63,12 +67,13 @@ async fn section_3_5_sources() {
             row("POST", ALL, json!({"name": "x", "type": "nothing", "verifier": {"type": "magic"}}), 400)
                 .says("`type`: must be `http`; `verifier.type`: must be `noop`, `hmac`, `basic_auth` or `api_key`"),
             row("POST", ALL, json!({"name": "x", "type": "pub_sub", "pub_sub": {"type": "amqp", "amqp": {}}}), 400).says("..is not supported by this version.."),
-            row("POST", ALL, noop(json!({"mask_id": "a b"})), 400).says("`mask_id`: must be 1 to 64 letters, digits, `-` and `_`"),
+            row("POST", ALL, noop(json!({"forward_headers": ["X-A", "a b"]})), 400).says("`forward_headers[1]`: must be the name of an HTTP header.."),
+            row("POST", ALL, noop(json!({"forward_headers": vec!["X-A"; 65]})), 400).says("`forward_headers`: must be from 0 to 64 headers"),
             unsupported("idempotency_keys", json!(["request.header.X"])),
             unsupported("body_function", json!("function transform() {}")),
             unsupported("header_function", json!("function transform() {}")),
             unsupported("event_type_location", json!("request.body.type")),
-            row("POST", "/api/v1/projects/{out}/sources", noop(json!({})), 400).says("..a source in an outgoing project is not supported by this version"),
+            row("POST", "/api/v1/projects/{out}/sources", noop(json!({})), 400).says("a source in an outgoing project is not supported by this version"),
             // Changes.
             row("PUT", ONE, json!({"name": "t"}), 400).says("`type`: is missing"),
             row("PUT", ONE, json!({"type": "http"}), 400).says("`name`: is missing"),
@@ -94,6 +99,7 @@ async fn section_3_5_sources() {
             get("/api/v1/projects/{in}/subscriptions/{b}", 404).says("subscription not found"),
         ])
         .await;
+    assert_ne!(fixture.names["mask"], fixture.names["other-mask"]);
     let mask = &fixture.names["mask"];
     assert!(mask.len() == 16 && mask.bytes().all(|byte| byte.is_ascii_alphanumeric()));
 }

@@ -18,7 +18,7 @@ const OLD_RESOURCES: &str = "
         coalesce((SELECT r.at FROM revisions r WHERE r.number = o.revision), 0)
     FROM resources_1 o";
 
-/// Makes the tables of schema 2 out of those of schema 1.
+/// Makes the tables of today out of those of schema 1.
 pub(super) fn migrate(transaction: &Connection) -> Result<(), JournalError> {
     transaction.execute_batch(
         "DROP INDEX resources_by_name;

@@ -255,3 +255,83 @@ fn times_say_when_it_was_made_and_changed() {
     });
     assert_eq!(times.unwrap(), (NOW + 1, NOW + 100, 2));
 }
+
+#[test]
+fn a_file_may_name_an_endpoint_as_the_api_did() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let without = ONE
+        .replace(
+            "{name: e, url: 'https://a.example', secret: hunter2, owner_id: o}",
+            "",
+        )
+        .replace("{name: b, source_id: s, endpoint_id: e}", "");
+    apply(&journal, &without);
+    let (_, documents) = full(&journal);
+    let project = documents.iter().find(|one| one.kind == Kind::Project);
+    let project = project.unwrap().uid.bits();
+    let spec = json!({"name": "e", "url": "https://b.example", "secret": "s"});
+    let own = made(Kind::Endpoint, 7, project, spec);
+    assert_eq!(create(&journal, vec![own]).unwrap(), Some(2));
+    assert_eq!(apply(&journal, ONE), Some(3));
+    assert_eq!(apply(&journal, ONE), None);
+    assert_eq!(journal.snapshot().counts().endpoints, 2);
+    assert_eq!(apply(&journal, &without), Some(4));
+    let (_, left) = full(&journal);
+    assert!(left.iter().any(|one| one.uid == Uid::from_bits(7)));
+}
+
+#[test]
+fn what_was_held_before_blocks_no_change_of_something_else() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    incoming(&journal);
+    let write = |uid: u128, spec: Value| {
+        let row = (
+            Uid::from_bits(uid).to_string(),
+            spec.to_string().into_bytes(),
+        );
+        let sql = "UPDATE resources SET document = ?2 WHERE uid = ?1";
+        assert_eq!(journal.writer().execute(sql, row).unwrap(), 1);
+    };
+    // By the rules of an older version all of this was right.
+    let endpoint = json!({"name": "e", "url": "ftp://x", "secret": "s"});
+    write(1, json!({"name": "p", "type": "incoming", "logo_url": "x"}));
+    write(4, endpoint.clone());
+    drop(journal);
+    let journal = open(&dir);
+    assert_eq!(journal.snapshot().counts().quarantined, 10);
+    let update = |uid: u128, spec: Value| {
+        journal.change(&BY, |view| {
+            let one = view.by_uid(Uid::from_bits(uid))?.unwrap();
+            let after = one.changed(to_document(&spec).unwrap(), &BY)?;
+            Ok::<_, ChangeError>((vec![Edit::update(one, after)], ()))
+        })
+    };
+    // The endpoint waited for its project, and is now refused for itself.
+    let project = json!({"name": "p", "type": "incoming"});
+    assert_eq!(update(1, project).unwrap().revision, Some(2));
+    let counts = journal.snapshot().counts();
+    assert_eq!((counts.endpoints, counts.quarantined), (1, 3));
+    // Who touches it has to make it right.
+    let mut named = endpoint;
+    named["owner_id"] = json!("o");
+    assert_eq!(update(4, named).unwrap_err().code(), "refused");
+    let right = json!({"name": "e", "url": "https://a.example", "secret": "s"});
+    assert_eq!(update(4, right).unwrap().revision, Some(3));
+    assert_eq!(journal.snapshot().counts().quarantined, 0);
+}
+
+#[test]
+fn a_read_sees_rows_that_are_no_newer_than_its_snapshot() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    incoming(&journal);
+    let seen = journal.read(|view| {
+        let endpoint = json!({"name": "g", "url": "https://a.example", "secret": "s"});
+        create(&journal, vec![made(Kind::Endpoint, 12, 1, endpoint)]).unwrap();
+        let revision = view.snapshot().version().unwrap().revision;
+        Ok::<_, JournalError>((revision, view.by_uid(Uid::from_bits(12))?.is_some()))
+    });
+    assert_eq!(seen.unwrap(), (1, false));
+}

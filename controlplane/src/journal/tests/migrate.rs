@@ -1,4 +1,4 @@
-//! From schema 1 to 2.
+//! From the schemas before this one.
 
 use super::*;
 
@@ -200,11 +200,31 @@ fn a_journal_of_version_1_keeps_everything_and_learns_its_times() {
         }),
         0
     );
-    // And it is one of version 2 now: the same file holds nothing new, and it opens again.
+    // And it is one of today now: the same file holds nothing new, and it opens again.
     assert_eq!(apply(&journal, ONE), None);
     let organisation = journal.organisation();
     drop(journal);
     assert_eq!(open(&dir).organisation(), organisation);
+}
+
+#[test]
+fn a_journal_of_version_2_lets_a_file_name_an_endpoint_as_the_api_did() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    apply(&journal, ONE);
+    journal
+        .writer()
+        .execute_batch(
+            "DROP INDEX endpoints_by_name;
+             CREATE UNIQUE INDEX endpoints_by_name ON resources (project, name) WHERE kind = 'endpoint';
+             UPDATE resources SET origin = 'api' WHERE name IN ('e', 'b');
+             PRAGMA user_version = 2;",
+        )
+        .unwrap();
+    drop(journal);
+    let journal = open(&dir);
+    assert_eq!(apply(&journal, ONE), Some(2));
+    assert_eq!(journal.snapshot().counts().endpoints, 2);
 }
 
 #[test]

@@ -241,6 +241,45 @@ async fn a_connection_that_was_closed_while_idle_costs_nobody_an_error() {
 }
 
 #[tokio::test]
+async fn slow_uploads_of_one_client_leave_slots_to_the_others() {
+    let upstream = Upstream::start(|mut stream| async move {
+        if read_head(&mut stream).await.starts_with("PUT") {
+            std::future::pending::<()>().await; // for the body
+        }
+        stream.write_all(OK.as_bytes()).await.unwrap();
+    })
+    .await;
+    let gateway = Gateway::start(upstream.address).await;
+    let head = |key: &str| {
+        format!(
+            "PUT /api HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+        )
+    };
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        let mut client = gateway.raw().await;
+        client
+            .write_all(head("Bearer slow").as_bytes())
+            .await
+            .unwrap();
+        read_until(&mut client, "100 Continue\r\n\r\n").await;
+        slow.push(client);
+    }
+    let ask = async |key: &str| {
+        let request = Request::get("/api").header("authorization", key);
+        gateway.ask(request.body(Full::default()).unwrap()).await
+    };
+    let refused = ask("Bearer slow").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.code()),
+        (503, "overloaded")
+    );
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(ask("Bearer other").await.status, 200);
+    assert_eq!(gateway.get("/api").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_drain_waits_for_what_is_passed_on() {
     let asked = Arc::new(Notify::new());
     let (seen, stopped) = (Arc::clone(&asked), Arc::new(Notify::new()));
