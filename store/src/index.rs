@@ -19,6 +19,7 @@ mod page;
 mod query;
 mod readers;
 mod schema;
+mod unsynced;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};

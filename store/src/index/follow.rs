@@ -16,7 +16,7 @@ use super::fold::{Batch, Fold, Unfinished};
 use super::mark::{self, Mark};
 use super::names::Names;
 use super::readers::Readers;
-use super::{Index, IndexError, Inner, START, Shared, WeakIndex, apply, schema};
+use super::{Index, IndexError, Inner, START, Shared, WeakIndex, apply, schema, unsynced};
 use crate::event::Position;
 use crate::log::LocalLog;
 use crate::scan::{ScanError, Scanner, Step};
@@ -140,8 +140,13 @@ impl Follower {
             };
             self.wait(wait);
         }
-        // The last connection that goes folds the write-ahead log into the file.
+        self.work = None;
         self.inner.readers.close();
+        if let Some(writer) = &self.writer
+            && let Err(error) = unsynced::end(&self.dir, writer)
+        {
+            tracing::warn!(%error, "the index was not closed in good order");
+        }
     }
 
     /// Follows up to what is durable, or a batch of it; whether there is more.
@@ -176,6 +181,7 @@ impl Follower {
             self.writer = Some(self.rebuilt()?);
         }
         if let (Some(writer), None) = (&self.writer, &self.work) {
+            unsynced::begin(&self.dir, writer)?;
             let Some(mark) = mark::read(writer)? else {
                 self.writer = None; // somebody emptied it under our hands
                 return self.ready();
@@ -358,6 +364,10 @@ fn usable(dir: &Path, log: &LocalLog) -> Result<Option<Connection>, IndexError> 
     };
     if mark.log != log.identity() || !is_on_the_way(log, &mark)? {
         tracing::warn!("the index is of another state of the log");
+        return Ok(None);
+    }
+    if unsynced::is_suspect(dir)? {
+        tracing::warn!("the system went down while the index was written");
         return Ok(None);
     }
     if !schema::is_whole(dir)? {

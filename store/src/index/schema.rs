@@ -118,8 +118,6 @@ pub(super) fn writer(dir: &Path) -> Result<Option<Connection>, IndexError> {
     writer.busy_timeout(BUSY_TIMEOUT)?;
     writer.set_prepared_statement_cache_capacity(64);
     writer.pragma_update(None, "journal_mode", "WAL")?;
-    // It can be made again, so a commit need not be synced.
-    writer.pragma_update(None, "synchronous", "NORMAL")?;
     writer.pragma_update(None, "temp_store", "MEMORY")?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;

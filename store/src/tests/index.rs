@@ -1150,3 +1150,28 @@ async fn what_does_not_fit_in_a_group_is_not_recorded_together() {
     assert_eq!(groups.len(), 1);
     log.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_index_that_a_power_cut_may_have_torn_is_made_again_and_a_killed_one_is_not() {
+    let bed = Bed::new();
+    let (log, _) = bed.open();
+    let id = put(&log, 10).await;
+    let note = index_dir(&bed).join("unsynced");
+    let index = Index::open(&index_dir(&bed), &log).unwrap();
+    index.catch_up(GRACE).await;
+    let noted = std::fs::read(&note).unwrap();
+    index.close().await;
+    assert!(!note.exists(), "closed in good order");
+    log.close().await.unwrap();
+
+    let this_boot = String::from_utf8(noted).unwrap();
+    for (boot, rebuilds) in [(this_boot.as_str(), 0), ("another boot", 1), ("", 1)] {
+        std::fs::write(&note, boot).unwrap();
+        let (log, _) = bed.open();
+        let index = Index::open(&index_dir(&bed), &log).unwrap();
+        assert_eq!(index.stats().rebuilds, rebuilds, "{boot}");
+        assert!(index.event(facts(0).project, id).await.unwrap().is_some());
+        index.close().await;
+        log.close().await.unwrap();
+    }
+}
