@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -46,14 +46,13 @@ impl Connection {
     pub(crate) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
+    ) -> anyhow::Result<Response<Bytes>> {
         let exchange = async {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-            match body.collect().await {
-                Ok(body) => Ok((status, body.to_bytes())),
+            let (head, body) = response.into_parts();
+            match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+                Ok(body) => Ok(Response::from_parts(head, body.to_bytes())),
                 Err(error) => bail!("the answer cannot be read: {error}"),
             }
         };
@@ -72,5 +71,6 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<(Stat
     let request = Request::get(path)
         .header(http::header::HOST, address.to_string())
         .body(Full::default())?;
-    Connection::open(address).await?.send(request).await
+    let answer = Connection::open(address).await?.send(request).await?;
+    Ok((answer.status(), answer.into_body()))
 }

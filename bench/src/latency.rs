@@ -27,6 +27,10 @@ impl Latency {
         self.0.reset();
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// Milliseconds at a quantile; 0 when nothing was recorded.
     pub(crate) fn ms(&self, quantile: f64) -> f64 {
         // At most 6e8, which a float holds exactly.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::clock::now_us;
 use crate::http1::Connection;
 use crate::latency::Latency;
-use crate::payload::{Mode, Payloads, Target};
+use crate::payload::{Mode, Payloads, Requests, Target};
 
 /// Events that may be due and not yet taken by a client. When it is full the pacer waits; the
 /// events keep the time they were due.
@@ -96,12 +96,12 @@ pub(crate) async fn command(args: Args) -> anyhow::Result<()> {
         address: args.target,
         rate: args.rate,
         clients: args.clients,
-        duration: Duration::from_secs(args.seconds),
+        end: End::After(Duration::from_secs(args.seconds)),
         // Numbers of different runs must differ at a sink that outlives them.
         first: now_us(),
     };
     let payloads = Payloads::new(&target, &args.target.to_string(), args.body_bytes)?;
-    let outcome = run(&plan, payloads).await?;
+    let outcome = run(&plan, Arc::new(payloads)).await?;
     println!("{:#}", outcome.json());
     if outcome.accepted.is_empty() {
         bail!("nothing was accepted");
@@ -116,9 +116,30 @@ pub(crate) struct Plan {
     /// Events per second; `None` is the closed loop.
     pub(crate) rate: Option<u32>,
     pub(crate) clients: usize,
-    pub(crate) duration: Duration,
+    pub(crate) end: End,
     /// The number of the first event.
     pub(crate) first: u64,
+}
+
+/// When enough was sent.
+#[derive(Debug, Clone)]
+pub(crate) enum End {
+    /// When so much time has passed.
+    After(Duration),
+    /// When so many events were sent.
+    Events(u64),
+    /// When somebody says so.
+    Told(Arc<AtomicBool>),
+}
+
+impl End {
+    fn is_reached(&self, sent: u64, after: Duration) -> bool {
+        match self {
+            Self::After(duration) => after >= *duration,
+            Self::Events(count) => sent >= *count,
+            Self::Told(told) => told.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// What came of it.
@@ -202,24 +223,32 @@ struct Due {
 #[derive(Clone)]
 enum Feed {
     Open(Arc<Mutex<mpsc::Receiver<Due>>>),
-    Closed { next: Arc<AtomicU64>, end: Instant },
+    Closed {
+        next: Arc<AtomicU64>,
+        plan: Arc<Plan>,
+        begin: Instant,
+    },
 }
 
 impl Feed {
     async fn next(&self) -> Option<Due> {
         match self {
             Self::Open(due) => due.lock().await.recv().await,
-            Self::Closed { next, end } => {
+            Self::Closed { next, plan, begin } => {
                 let at = Instant::now();
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                (at < *end).then_some(Due { number, at })
+                let sent = number.saturating_sub(plan.first);
+                let is_over = plan
+                    .end
+                    .is_reached(sent, at.saturating_duration_since(*begin));
+                (!is_over).then_some(Due { number, at })
             }
         }
     }
 }
 
 /// Runs a plan to its end.
-pub(crate) async fn run(plan: &Plan, payloads: Payloads) -> anyhow::Result<Outcome> {
+pub(crate) async fn run(plan: &Plan, requests: Arc<dyn Requests>) -> anyhow::Result<Outcome> {
     if plan.clients == 0 || plan.rate == Some(0) {
         bail!("the rate and the number of clients must be at least 1");
     }
@@ -232,8 +261,8 @@ pub(crate) async fn run(plan: &Plan, payloads: Payloads) -> anyhow::Result<Outco
     let (feed, pacer) = match plan.rate {
         None => {
             let next = Arc::new(AtomicU64::new(plan.first));
-            let end = begin + plan.duration;
-            (Feed::Closed { next, end }, None)
+            let plan = Arc::new(plan.clone());
+            (Feed::Closed { next, plan, begin }, None)
         }
         Some(rate) => {
             let (sender, due) = mpsc::channel(DUE_MAX);
@@ -244,13 +273,12 @@ pub(crate) async fn run(plan: &Plan, payloads: Payloads) -> anyhow::Result<Outco
             (Feed::Open(Arc::new(Mutex::new(due))), Some(pacer))
         }
     };
-    let payloads = Arc::new(payloads);
     let mut clients = JoinSet::new();
     for connection in connections {
         let client = Client {
             address: plan.address,
             connection: Some(connection),
-            payloads: Arc::clone(&payloads),
+            requests: Arc::clone(&requests),
             begin,
             begin_us,
             outcome: Outcome::new()?,
@@ -275,7 +303,7 @@ fn pace(plan: &Plan, rate: u32, begin: Instant, sender: &mpsc::Sender<Due>) {
     let mut count = 0_u64;
     loop {
         let after = Duration::from_nanos(count.saturating_mul(1_000_000_000) / u64::from(rate));
-        if after >= plan.duration {
+        if plan.end.is_reached(count, after) {
             return;
         }
         let at = begin + after;
@@ -298,7 +326,7 @@ fn pace(plan: &Plan, rate: u32, begin: Instant, sender: &mpsc::Sender<Due>) {
 struct Client {
     address: SocketAddr,
     connection: Option<Connection>,
-    payloads: Arc<Payloads>,
+    requests: Arc<dyn Requests>,
     /// The same moment on both clocks.
     begin: Instant,
     begin_us: u64,
@@ -324,20 +352,25 @@ impl Client {
         let sent_us = self
             .begin_us
             .saturating_add(u64::try_from(after).unwrap_or(u64::MAX));
-        let request = self.payloads.request(due.number, sent_us)?;
+        let request = self.requests.request(due.number, sent_us)?;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => Connection::open(self.address).await?,
         };
-        let (status, body) = connection.send(request).await?;
+        let answer = connection.send(request).await?;
+        let status = answer.status();
         self.connection = Some(connection);
         if status.is_success() {
             let us = u64::try_from(due.at.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.outcome.ack.record_us(us);
             self.outcome.accepted.push(due.number);
+            self.requests.accepted(due.number, answer.body());
         } else {
             *self.outcome.refused.entry(status.as_u16()).or_default() += 1;
-            let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
+            let text: String = String::from_utf8_lossy(answer.body())
+                .chars()
+                .take(200)
+                .collect();
             self.outcome.note(format!("{status}: {text}"));
         }
         Ok(())
@@ -354,13 +387,13 @@ mod tests {
             address,
             rate,
             clients,
-            duration: Duration::from_millis(200),
+            end: End::After(Duration::from_millis(200)),
             first: 5_000,
         }
     }
 
-    fn payloads() -> Payloads {
-        Payloads::new(&Target::Plain, "localhost", 256).unwrap()
+    fn payloads() -> Arc<dyn Requests> {
+        Arc::new(Payloads::new(&Target::Plain, "localhost", 256).unwrap())
     }
 
     async fn sink() -> Sink {
@@ -393,6 +426,17 @@ mod tests {
         assert_eq!(sink.missing(&outcome.accepted), 0);
         let counts = sink.counts();
         assert_eq!((counts.events, counts.repeats, counts.foreign), (200, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_number_of_events_is_sent_exactly() {
+        let sink = sink().await;
+        for rate in [None, Some(10_000)] {
+            let mut plan = plan(sink.address(), rate, 4);
+            plan.end = End::Events(77);
+            let outcome = run(&plan, payloads()).await.unwrap();
+            assert_eq!((outcome.count(), outcome.failed), (77, 0));
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! `outrider-bench run` is the whole measurement: it starts the given binary, loads it, samples
 //! its process and prints the figures next to the limits of the machine in the same run. `load`
-//! and `sink` are its halves, for use against something that is already running.
+//! and `sink` are its halves, for use against something that is already running. `reads` fills a
+//! gateway with events and measures the lists and look-ups of its API.
 
 mod clock;
 mod http1;
@@ -11,11 +12,13 @@ mod limits;
 mod load;
 mod payload;
 mod process;
+mod reads;
 mod report;
 mod resources;
 mod run;
 mod sequence;
 mod sink;
+mod start;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -36,6 +39,8 @@ enum Command {
     Load(load::Args),
     /// Starts a gateway, loads it, and prints what it did next to the limits of the machine
     Run(run::Args),
+    /// Starts a gateway, loads it with many events, and measures how they are read back
+    Reads(reads::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,6 +51,7 @@ fn main() -> anyhow::Result<()> {
             Command::Sink(args) => sink::command(args).await,
             Command::Load(args) => load::command(args).await,
             Command::Run(args) => Box::pin(run::command(args)).await,
+            Command::Reads(args) => Box::pin(reads::command(args)).await,
         }
     })
 }

@@ -55,7 +55,16 @@ pub(crate) enum Target {
     Plain,
 }
 
-/// Makes the requests of one run.
+/// What makes the requests of a run.
+pub(crate) trait Requests: Send + Sync {
+    /// The request of event `number`, meant to be sent at `sent_us`.
+    fn request(&self, number: u64, sent_us: u64) -> anyhow::Result<Request<Full<Bytes>>>;
+
+    /// Event `number` was answered with 2xx and this body.
+    fn accepted(&self, _number: u64, _answer: &Bytes) {}
+}
+
+/// Requests of one kind to one place.
 #[derive(Debug)]
 pub(crate) struct Payloads {
     path: String,
@@ -123,13 +132,10 @@ impl Payloads {
             kind,
         })
     }
+}
 
-    /// The request of event `number`, meant to be sent at `sent_us`.
-    pub(crate) fn request(
-        &self,
-        number: u64,
-        sent_us: u64,
-    ) -> anyhow::Result<Request<Full<Bytes>>> {
+impl Requests for Payloads {
+    fn request(&self, number: u64, sent_us: u64) -> anyhow::Result<Request<Full<Bytes>>> {
         let index = usize::try_from(number).unwrap_or(0) % VARIANTS;
         let variant = self.variants.get(index).context("no variant")?;
         let request = Request::post(self.path.as_str())
@@ -181,11 +187,16 @@ fn json_of(number: usize, bytes: usize) -> Bytes {
 }
 
 fn sign(body: Bytes, secret: &str) -> anyhow::Result<Variant> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())?;
-    mac.update(&body);
-    let text = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
-    let signature = Some(HeaderValue::from_str(&text)?);
+    let signature = Some(signature(&body, secret)?);
     Ok(Variant { body, signature })
+}
+
+/// GitHub's signature of a body.
+pub(crate) fn signature(body: &[u8], secret: &str) -> anyhow::Result<HeaderValue> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())?;
+    mac.update(body);
+    let text = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+    Ok(HeaderValue::from_str(&text)?)
 }
 
 #[cfg(test)]

@@ -86,10 +86,37 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .context("the gateway's CPU time cannot be read")?;
     let ticks = parse_cpu_ticks(&stat).context("the gateway's CPU time cannot be understood")?;
+    Ok(duration_of(ticks))
+}
+
+/// CPU time used so far by the whole machine, all cores, since it started.
+pub(crate) fn machine_time() -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat").context("the machine's CPU time cannot be read")?;
+    let ticks = parse_busy_ticks(&stat).context("the machine's CPU time cannot be understood")?;
+    Ok(duration_of(ticks))
+}
+
+fn duration_of(ticks: u64) -> Duration {
     let hertz = rustix::param::clock_ticks_per_second().max(1);
-    Ok(Duration::from_nanos(
-        ticks.saturating_mul(1_000_000_000 / hertz),
-    ))
+    Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / hertz))
+}
+
+/// The first line of `/proc/stat` without idle (4th), waiting for disks (5th), and guests (9th
+/// on), which count as user already.
+fn parse_busy_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?;
+    let fields = fields
+        .split_ascii_whitespace()
+        .take(8)
+        .map(str::parse::<u64>);
+    let fields = fields.collect::<Result<Vec<u64>, _>>().ok()?;
+    let is_busy = |place: &usize| ![3, 4].contains(place);
+    Some(
+        (0..fields.len())
+            .filter(is_busy)
+            .filter_map(|place| fields.get(place))
+            .sum(),
+    )
 }
 
 /// Fields 14 and 15 of `/proc/<pid>/stat`. The name in field 2 may hold blanks and brackets.
@@ -156,6 +183,8 @@ mod tests {
     fn texts_of_another_shape_are_refused() {
         assert_eq!(parse_cpu_ticks(""), None);
         assert_eq!(parse_cpu_ticks("1 (a) S 1 2"), None);
+        assert_eq!(parse_busy_ticks("cpu  1 2 x"), None);
+        assert_eq!(parse_busy_ticks("intr 1 2 3"), None);
         assert_eq!(parse_resident_kib("VmRSS: many kB"), None);
         assert_eq!(parse_resident_kib("VmSize: 5 kB"), None);
     }
@@ -167,7 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn idle_time_and_guests_are_not_busy() {
+        let stat = "cpu  100 10 20 7000 300 1 2 3 50 60\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(parse_busy_ticks(stat), Some(136));
+    }
+
+    #[test]
     fn this_process_can_be_read() {
+        assert!(machine_time().unwrap() > Duration::ZERO);
         let pid = std::process::id();
         assert!(cpu_time(pid).is_ok());
         assert!(resident_kib(pid).unwrap() > 100);

@@ -23,7 +23,7 @@ pub(crate) fn per_second(count: u64, elapsed: Duration) -> f64 {
     clippy::cast_precision_loss,
     reason = "figures for people, with three digits"
 )]
-fn float(count: u64) -> f64 {
+pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 
@@ -223,11 +223,11 @@ const ROWS: &[(&str, Figure)] = &[
     ("RSS peak MiB", |_, phase| mib(phase.peak_kib)),
 ];
 
-fn mib(kib: u64) -> String {
+pub(crate) fn mib(kib: u64) -> String {
     format!("{:.1}", float(kib) / 1_024.0)
 }
 
-fn align(rows: &[Vec<String>]) -> String {
+pub(crate) fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {

@@ -1,25 +1,24 @@
 //! The whole measurement: limits of the machine, then each kind of traffic through its own
 //! freshly started gateway, first as fast as it goes, then at a fixed rate for the latencies.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
-use http::StatusCode;
 use tokio::task::spawn_blocking;
 
 use crate::clock::now_us;
-use crate::load::{self, Plan};
+use crate::load::{self, End, Plan};
 use crate::payload::{Mode, Payloads, Target};
 use crate::process::{Gateway, MemoryWatch, cpu_time, resident_kib};
 use crate::report::{Limits, Phase, Report, Traffic};
 use crate::sink::Sink;
-use crate::{http1, limits, resources};
+use crate::start::{Ports, Start};
+use crate::{limits, resources};
 
-/// How long the gateway may take to become ready.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Deliveries that make no progress for this long are given up and counted as missing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The gateway is at rest when it used no CPU time, to the clock tick, for this long.
@@ -114,13 +113,13 @@ async fn measure_limits(args: &Args, sink: &Sink, directory: &Path) -> anyhow::R
         address: sink.address(),
         rate: None,
         clients: args.clients,
-        duration: Duration::from_secs(args.seconds.min(3)),
+        end: End::After(Duration::from_secs(args.seconds.min(3))),
         first: now_us(),
     };
     sink.begin(plan.first);
     let host = sink.address().to_string();
     let payloads = Payloads::new(&Target::Plain, &host, args.body_bytes)?;
-    let outcome = load::run(&plan, payloads).await?;
+    let outcome = load::run(&plan, Arc::new(payloads)).await?;
     Ok(Limits {
         straight_per_s: crate::report::per_second(outcome.count(), outcome.elapsed),
         straight_p50_ms: outcome.ack.ms(0.5),
@@ -141,11 +140,20 @@ async fn measure(
         bail!("`plain` needs no gateway: `run` measures it as a limit of the machine anyway");
     }
     eprintln!("{}: starting the gateway", mode.as_str());
-    let public = start_address()?;
+    let ports = Ports::free()?;
+    let file = directory.join("resources.yaml");
+    std::fs::write(&file, resources::file(sink.address()))?;
+    let start = Start {
+        program: &args.outrider,
+        directory,
+        ports,
+        resources: Some(&file),
+        more: &args.serve_args,
+    };
     let mut bench = Bench {
-        gateway: start(args, sink, directory, public).await?,
+        gateway: start.until_ready().await?,
         sink,
-        public,
+        public: ports.public,
         target: resources::target(mode),
         clients: args.clients,
         body_bytes: args.body_bytes,
@@ -192,14 +200,14 @@ impl Bench<'_> {
             address: self.public,
             rate,
             clients: self.clients,
-            duration: Duration::from_secs(seconds),
+            end: End::After(Duration::from_secs(seconds)),
             first: now_us(), // above every number before: no run sends a million per second
         };
         self.sink.begin(plan.first);
         let memory = MemoryWatch::start(pid);
         let cpu_before = cpu_time(pid)?;
         let begin = Instant::now();
-        let sent = load::run(&plan, payloads).await?;
+        let sent = load::run(&plan, Arc::new(payloads)).await?;
         self.gateway.check_alive()?;
         self.until_delivered(sent.count()).await?;
         self.until_at_rest().await?;
@@ -255,50 +263,8 @@ impl Bench<'_> {
     }
 }
 
-/// Starts a gateway with the run's resources and waits until it is ready.
-async fn start(
-    args: &Args,
-    sink: &Sink,
-    directory: &Path,
-    public: SocketAddr,
-) -> anyhow::Result<Gateway> {
-    let file = directory.join("resources.yaml");
-    std::fs::write(&file, resources::file(sink.address()))?;
-    let admin = start_address()?;
-    let mut arguments = vec!["serve".to_owned()];
-    for (flag, value) in [
-        ("--resources", file.display().to_string()),
-        ("--data-dir", directory.join("data").display().to_string()),
-        ("--public-listen", public.to_string()),
-        ("--admin-listen", admin.to_string()),
-        ("--unsafe-egress-allow", "127.0.0.0/8".to_owned()),
-    ] {
-        arguments.extend([flag.to_owned(), value]);
-    }
-    arguments.extend(args.serve_args.iter().cloned());
-    let log = directory.join("gateway.log");
-    let mut gateway = Gateway::start(&args.outrider, &arguments, log)?;
-    let due = Instant::now() + READY_TIMEOUT;
-    loop {
-        gateway.check_alive()?;
-        if let Ok((StatusCode::OK, _)) = http1::get(admin, "/ready").await {
-            return Ok(gateway);
-        }
-        if Instant::now() >= due {
-            bail!("the gateway was not ready in {} s", READY_TIMEOUT.as_secs());
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// An address that was free just now; the gateway cannot report a port it chose itself.
-fn start_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?)
-}
-
 /// Whole events per second, at least one.
-fn whole_rate(rate: f64) -> u32 {
+pub(crate) fn whole_rate(rate: f64) -> u32 {
     // Digits before the point, through text: a cast would cut silently.
     format!("{:.0}", rate.clamp(1.0, 1e9)).parse().unwrap_or(1)
 }

@@ -1,4 +1,5 @@
-//! The receiver at the other end: answers 200, counts, and measures how long events took.
+//! The receiver at the other end: answers 200, counts, and measures how long events took. Below
+//! [`FAILING_PATH`] it answers 500.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytes::Bytes;
 use clap::Args as ClapArgs;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -22,6 +23,9 @@ use crate::clock::now_us;
 use crate::latency::Latency;
 use crate::payload::{SENT_HEADER, SEQUENCE_HEADER};
 use crate::sequence::{Added, Sequence};
+
+/// Where every request is refused.
+pub(crate) const FAILING_PATH: &str = "/fail";
 
 /// Connections at a time; more are not accepted until one ends.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -229,7 +233,11 @@ async fn answer(
         Added::Repeated => state.counts.repeats += 1,
         Added::Foreign => state.counts.foreign += 1,
     }
-    Ok(Response::new(Empty::new()))
+    let mut answer = Response::new(Empty::new());
+    if head.uri.path().starts_with(FAILING_PATH) {
+        *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    Ok(answer)
 }
 
 fn number_of(headers: &HeaderMap, name: &str) -> Option<u64> {
