@@ -4,8 +4,9 @@
 //! first write and taken away after everything is synced at the end, says under which boot of
 //! the system the index was being written.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -38,11 +39,16 @@ pub(super) fn is_suspect(dir: &Path) -> Result<bool, IndexError> {
 /// From now on the index is written without syncs.
 pub(super) fn begin(dir: &Path, writer: &Connection) -> Result<(), IndexError> {
     let path = note(dir);
-    let written = File::create(&path).and_then(|mut file| {
-        file.write_all(boot().as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(FileError::at("write", &path))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(FileError::at("create", &path))?;
+    file.write_all(boot().as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(FileError::at("write", &path))?;
     dir::sync_dir(dir)?;
     writer.pragma_update(None, "synchronous", "OFF")?;
     Ok(())
