@@ -92,16 +92,8 @@ async fn a_log_that_lost_its_end_and_went_on_gets_another_index() {
     log.close().await.unwrap();
     let (log, _) = before.open();
     let index = Index::open(&index_dir(&bed), &log).unwrap();
-    let filter = EventFilter {
-        project: Some(facts(0).project),
-        ..EventFilter::default()
-    };
-    let request = PageRequest {
-        rows: 10,
-        sort: Sort::Ascending,
-        direction: Direction::Next,
-        cursor: None,
-    };
+    let filter = everything();
+    let request = oldest_first(10);
     index.catch_up(GRACE).await;
     let (page, _) = index.events(filter, request).await.unwrap();
     assert_eq!((page.rows.len(), page.rows[1].id), (3, id));
@@ -171,16 +163,8 @@ async fn retention_takes_the_rows_and_never_what_the_index_has_not_seen() {
     put_for(&log, facts(1_000_000), 0).await;
     let index = Index::open(&index_dir(&bed), &log).unwrap();
     index.catch_up(GRACE).await;
-    let filter = EventFilter {
-        project: Some(facts(0).project),
-        ..EventFilter::default()
-    };
-    let request = PageRequest {
-        rows: 100,
-        sort: Sort::Ascending,
-        direction: Direction::Next,
-        cursor: None,
-    };
+    let filter = everything();
+    let request = oldest_first(100);
     let count = async || {
         index
             .events(filter.clone(), request)
@@ -219,16 +203,8 @@ async fn what_was_accepted_is_listed_at_once() {
     let bed = Bed::new();
     let (log, _) = bed.open();
     let index = Index::open(&index_dir(&bed), &log).unwrap();
-    let request = PageRequest {
-        rows: 1,
-        sort: Sort::Descending,
-        direction: Direction::Next,
-        cursor: None,
-    };
-    let filter = DeliveryFilter {
-        project: Some(facts(0).project),
-        ..DeliveryFilter::default()
-    };
+    let request = newest_first(1);
+    let filter = every_delivery();
     for _ in 0..200 {
         let id = put(&log, 10).await;
         let (page, lag) = index.deliveries(filter.clone(), request).await.unwrap();

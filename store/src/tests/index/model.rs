@@ -458,3 +458,37 @@ pub(super) async fn busy(
         }
     }
 }
+
+/// Every event of the project that `facts` names.
+pub(super) fn everything() -> EventFilter {
+    EventFilter {
+        project: Some(facts(0).project),
+        ..EventFilter::default()
+    }
+}
+
+/// Every delivery of it.
+pub(super) fn every_delivery() -> DeliveryFilter {
+    DeliveryFilter {
+        project: Some(facts(0).project),
+        ..DeliveryFilter::default()
+    }
+}
+
+/// The first page from the oldest on.
+pub(super) fn oldest_first<K>(rows: usize) -> PageRequest<K> {
+    PageRequest {
+        rows,
+        sort: Sort::Ascending,
+        direction: Direction::Next,
+        cursor: None,
+    }
+}
+
+/// The first page from the newest on.
+pub(super) fn newest_first<K>(rows: usize) -> PageRequest<K> {
+    PageRequest {
+        sort: Sort::Descending,
+        ..oldest_first(rows)
+    }
+}

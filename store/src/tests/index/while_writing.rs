@@ -6,22 +6,6 @@ use super::model::*;
 use crate::tests::support::*;
 use crate::*;
 
-fn everything() -> EventFilter {
-    EventFilter {
-        project: Some(facts(0).project),
-        ..EventFilter::default()
-    }
-}
-
-fn oldest_first(rows: usize) -> PageRequest<EventId> {
-    PageRequest {
-        rows,
-        sort: Sort::Ascending,
-        direction: Direction::Next,
-        cursor: None,
-    }
-}
-
 /// Accepts `each` events from each of `producers` at once.
 async fn pour(log: &LocalLog, producers: usize, each: usize) {
     let pour = |log: LocalLog| async move {
@@ -113,17 +97,8 @@ async fn an_event_without_its_end_is_not_shown_and_holds_nothing_up() {
         assert_eq!(index.catch_up(GRACE).await, None);
         let (page, lag) = index.events(everything(), oldest_first(10)).await.unwrap();
         assert_eq!((page.rows.len(), page.rows[0].id, lag), (1, before, None));
-        let all = DeliveryFilter {
-            project: Some(facts(0).project),
-            ..DeliveryFilter::default()
-        };
-        let request = PageRequest {
-            rows: 10,
-            sort: Sort::Descending,
-            direction: Direction::Next,
-            cursor: None,
-        };
-        let (page, _) = index.deliveries(all, request).await.unwrap();
+        let request = newest_first(10);
+        let (page, _) = index.deliveries(every_delivery(), request).await.unwrap();
         assert_eq!(page.rows.len(), 1);
         index.close().await;
     }
@@ -257,12 +232,7 @@ async fn repeats_of_a_key_hide_neither_its_deliveries_nor_the_key() {
         idempotency_key: Some("hot".into()),
         ..DeliveryFilter::default()
     };
-    let request = PageRequest {
-        rows: 10,
-        sort: Sort::Descending,
-        direction: Direction::Next,
-        cursor: None,
-    };
+    let request = newest_first(10);
     let (page, _) = index.deliveries(of_key, request).await.unwrap();
     assert_eq!(page.rows.len(), 1);
     assert_eq!(page.rows[0].key.event, first);
@@ -317,17 +287,8 @@ async fn large_bodies_make_pages_shorter_and_hide_nothing_in_either_direction() 
     let until = want.iter().position(|id| Some(*id) == last).unwrap();
     assert_eq!(before, want[..until]);
     // A body counts with each delivery that shows it.
-    let all = DeliveryFilter {
-        project: Some(facts(0).project),
-        ..DeliveryFilter::default()
-    };
-    let request = PageRequest {
-        rows: 100,
-        sort: Sort::Ascending,
-        direction: Direction::Next,
-        cursor: None,
-    };
-    let (page, _) = index.deliveries(all, request).await.unwrap();
+    let request = oldest_first(100);
+    let (page, _) = index.deliveries(every_delivery(), request).await.unwrap();
     assert!(page.rows.len() < 4 && page.next.is_some());
     index.close().await;
     log.close().await.unwrap();
