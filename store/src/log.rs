@@ -1,6 +1,7 @@
 //! `LocalLog`: the handle on a log.
 
 mod encode;
+mod followed;
 mod open;
 
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use self::encode::{Encoded, recorded};
 use self::open::Opened;
 use crate::catalog::{Catalog, SegmentFacts};
 use crate::clock::Clock;
-use crate::codec::{self, Chain, Entry};
+use crate::codec::{self, Chain};
 use crate::dir::{FileError, Meta};
 use crate::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError, TogetherError};
 use crate::event::{Position, StoredEvent};
@@ -26,7 +27,6 @@ use crate::queue::{Cost, PushError, Queue};
 use crate::read::{ReadError, Reader};
 use crate::record::Record;
 use crate::recover::Recovered;
-use crate::scan::{ScanError, Scanner};
 use crate::spare::Room;
 use crate::stats::{Counter, Counters, Stats};
 use crate::tail::{Check, Tail, TailError};
@@ -265,13 +265,6 @@ impl LocalLog {
         Ok((older, gone))
     }
 
-    /// From now on older idempotency keys are asked of this index.
-    pub(crate) fn attach(&self, index: WeakIndex) {
-        if self.inner.index.set(index).is_err() {
-            tracing::error!("a log has one index");
-        }
-    }
-
     /// Records what happened. Waits for room in the queue only, not for the sync: an outcome
     /// that is lost to a crash means that the attempt is made again. Cancel-safe.
     ///
@@ -343,73 +336,6 @@ impl LocalLog {
         let inner = Arc::clone(&self.inner);
         let read = tokio::task::spawn_blocking(move || inner.reader.event(position)).await;
         read.unwrap_or(Err(ReadError::Interrupted))
-    }
-
-    /// Reads any record back, of an event without the targets that follow it. Blocks.
-    pub(crate) fn entry_head(&self, position: Position) -> Result<Entry, ReadError> {
-        self.inner.reader.entry_head(position)
-    }
-
-    /// Reads one target of an event back. Blocks.
-    pub(crate) fn target(&self, position: Position, ordinal: u32) -> Result<Target, ReadError> {
-        self.inner.reader.target(position, ordinal)
-    }
-
-    /// A scan of the segments from `from` on; the caller keeps to what is durable.
-    pub(crate) fn scanner(&self, from: Position) -> Result<Scanner, ScanError> {
-        let meta = &self.inner.meta.0;
-        Scanner::new(
-            &self.inner.shared.dir,
-            meta.salt,
-            from,
-            &meta.salvaged,
-            false,
-        )
-    }
-
-    /// What tells this log from every other one.
-    pub(crate) fn identity(&self) -> u64 {
-        self.inner.meta.0.salt
-    }
-
-    /// Where the log ended when it was opened, and its chain there.
-    pub(crate) fn opened_at(&self) -> (Position, Chain) {
-        self.inner.opened_at
-    }
-
-    /// The oldest segment there is.
-    pub(crate) fn first_segment(&self) -> u32 {
-        let catalog = self.inner.shared.catalog();
-        catalog.segments.keys().next().copied().unwrap_or(1)
-    }
-
-    /// From now on retention keeps everything there is; the oldest segment.
-    pub(crate) fn keep_all(&self) -> u32 {
-        let mut catalog = self.inner.shared.catalog();
-        let first = catalog.segments.keys().next().copied().unwrap_or(1);
-        catalog.kept_from = Some(first);
-        first
-    }
-
-    /// From now on retention keeps this segment and all later ones.
-    pub(crate) fn keep_from(&self, segment: u32) {
-        self.inner.shared.catalog().kept_from = Some(segment);
-    }
-
-    /// Bytes of the log between two places; whole segments in between count by their size.
-    pub(crate) fn bytes_between(&self, from: Position, to: Position) -> u64 {
-        if from.segment == to.segment {
-            return to.offset.saturating_sub(from.offset);
-        }
-        let catalog = self.inner.shared.catalog();
-        let between = catalog.segments.range(from.segment..to.segment);
-        let whole: u64 = between.map(|(_, facts)| facts.bytes).sum();
-        (whole + to.offset).saturating_sub(from.offset)
-    }
-
-    /// The log's clock, Unix milliseconds.
-    pub(crate) fn now_ms(&self) -> i64 {
-        self.inner.clock.now_ms()
     }
 
     /// Goes through the log from `from` (or its start) to what is durable, and on as it grows.

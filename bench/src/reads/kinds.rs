@@ -105,6 +105,15 @@ fn any_outgoing(dice: &mut Dice) -> usize {
     dice.below(OUTGOING)
 }
 
+/// Different endpoints of one project: the project, their numbers and uids.
+fn some_endpoints(ground: &Ground, count: usize, dice: &mut Dice) -> (usize, Vec<(usize, String)>) {
+    let project = any_outgoing(dice);
+    let endpoints = &ground.world.projects[project].endpoints;
+    let chosen = different(count, endpoints.len(), dice).into_iter();
+    let with_uid = chosen.map(|one| (one, endpoints[one].clone()));
+    (project, with_uid.collect())
+}
+
 /// A list of a project, with all rows of the project.
 fn asked(ground: &Ground, what: What, project: usize, query: &str, rows: Rows) -> Ask {
     let of = &ground.world.projects[project];

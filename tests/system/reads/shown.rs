@@ -134,6 +134,17 @@ async fn a_repeated_key_is_201_with_the_first_uid_and_is_listed_as_a_duplicate()
     assert_eq!(sorted(key.map(str::to_owned).collect()), ["K", "k"]);
 }
 
+/// What an event brings that nobody may read back.
+const PLANTED: &str = "Bearer planted-credential-7c1f";
+
+/// An event with a credential and another header to deliver.
+fn with_credential(endpoint: &str) -> Value {
+    json!({
+        "endpoint_id": endpoint, "event_type": "a", "data": {"n": 1},
+        "custom_headers": {"Authorization": PLANTED, "X-Tenant": "tenant-7"},
+    })
+}
+
 #[tokio::test]
 async fn the_attempts_of_a_retried_delivery_are_shown_in_order_with_what_was_said() {
     let receiver = Receiver::failing_first(1, Fault::Status(503)).await;
@@ -141,15 +152,7 @@ async fn the_attempts_of_a_retried_delivery_are_shown_in_order_with_what_was_sai
     let endpoint = project
         .make_endpoint("customer", &receiver.url("/in"), &json!({}))
         .await;
-    let planted = "Bearer planted-credential-7c1f";
-    let event = publish(
-        &mut project,
-        json!({
-            "endpoint_id": endpoint, "event_type": "a", "data": {"n": 1},
-            "custom_headers": {"Authorization": planted, "X-Tenant": "tenant-7"},
-        }),
-    )
-    .await;
+    let event = publish(&mut project, with_credential(&endpoint)).await;
     let delivery = project.delivery(&event, "Success").await;
     let uid = uid_of(&delivery);
     assert_eq!(delivery["metadata"]["num_trials"], 2);
@@ -201,7 +204,7 @@ async fn the_attempts_of_a_retried_delivery_are_shown_in_order_with_what_was_sai
         ] {
             assert_eq!(headers[name], request.header(name), "{name}");
         }
-        assert_eq!(request.header("authorization"), planted);
+        assert_eq!(request.header("authorization"), PLANTED);
         assert_eq!(headers["authorization"], "***");
         assert_eq!(
             attempt["response_http_header"]["content-length"], "2",
@@ -222,17 +225,9 @@ async fn a_credential_among_the_headers_of_an_event_is_delivered_and_shown_nowhe
     let endpoint = project
         .make_endpoint("customer", &receiver.url("/in"), &json!({}))
         .await;
-    let planted = "Bearer planted-credential-7c1f";
-    let event = publish(
-        &mut project,
-        json!({
-            "endpoint_id": endpoint, "event_type": "a", "data": {"n": 1},
-            "custom_headers": {"Authorization": planted, "X-Tenant": "tenant-7"},
-        }),
-    )
-    .await;
+    let event = publish(&mut project, with_credential(&endpoint)).await;
     let delivery = uid_of(&project.delivery(&event, "Success").await);
-    assert_eq!(receiver.received()[0].header("authorization"), planted);
+    assert_eq!(receiver.received()[0].header("authorization"), PLANTED);
     for path in [
         format!("/eventdeliveries/{delivery}/deliveryattempts"),
         "/eventdeliveries".to_owned(),
@@ -241,7 +236,7 @@ async fn a_credential_among_the_headers_of_an_event_is_delivered_and_shown_nowhe
         format!("/events/{event}"),
     ] {
         let text = project.get(&path).await.text();
-        assert!(!text.contains(planted), "{path} shows it: {text}");
+        assert!(!text.contains(PLANTED), "{path} shows it: {text}");
         assert!(
             text.contains("***") && text.contains("tenant-7"),
             "{path}: {text}"

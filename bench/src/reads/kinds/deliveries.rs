@@ -7,7 +7,7 @@ use super::super::chance::Dice;
 use super::super::ground::Ground;
 use super::super::mix::{self, ENDPOINTS, INCOMING, OUTGOING, TYPES};
 use super::super::traffic::key_of;
-use super::{any_outgoing, any_project, asked, dates, different, looked_up, repeated};
+use super::{any_outgoing, any_project, asked, dates, looked_up, repeated, some_endpoints};
 
 const STATUS: &str = "/status";
 /// States that no delivery is in once everything has been tried.
@@ -62,15 +62,10 @@ pub(super) fn to_five(ground: &Ground, dice: &mut Dice) -> Ask {
 }
 
 fn to(ground: &Ground, count: usize, dice: &mut Dice) -> Ask {
-    let project = any_outgoing(dice);
-    let of = &ground.world.projects[project];
-    let chosen = different(count, of.endpoints.len(), dice);
-    let uids: Vec<String> = chosen
-        .iter()
-        .map(|one| of.endpoints[*one].clone())
-        .collect();
+    let (project, chosen) = some_endpoints(ground, count, dice);
+    let (numbers, uids): (Vec<usize>, Vec<String>) = chosen.into_iter().unzip();
     let query = repeated("endpointId", uids.iter());
-    let sum = chosen
+    let sum = numbers
         .iter()
         .map(|one| ground.tally.to(project, *one))
         .sum();

@@ -9,7 +9,7 @@ use super::super::mix::{self, INCOMING, OWNERS, PLAIN_SOURCE, SOURCES, TYPES, To
 use super::super::reader::encoded;
 use super::super::traffic::key_of;
 use super::super::world::owner_name;
-use super::{any_outgoing, any_project, asked, dates, different, looked_up, repeated};
+use super::{any_outgoing, any_project, asked, dates, looked_up, repeated, some_endpoints};
 use crate::payload::SEQUENCE_HEADER;
 
 pub(super) fn one(ground: &Ground, dice: &mut Dice) -> Ask {
@@ -55,16 +55,11 @@ pub(super) fn to_five(ground: &Ground, dice: &mut Dice) -> Ask {
 }
 
 fn to(ground: &Ground, count: usize, dice: &mut Dice) -> Ask {
-    let project = any_outgoing(dice);
-    let of = &ground.world.projects[project];
-    let chosen = different(count, of.endpoints.len(), dice);
-    let uids: Vec<String> = chosen
-        .iter()
-        .map(|one| of.endpoints[*one].clone())
-        .collect();
+    let (project, chosen) = some_endpoints(ground, count, dice);
+    let (numbers, uids): (Vec<usize>, Vec<String>) = chosen.into_iter().unzip();
     let query = repeated("endpointId", uids.iter());
     // An event that went to several of them counts once.
-    let most = chosen
+    let most = numbers
         .iter()
         .map(|one| ground.tally.to(project, *one))
         .max();
