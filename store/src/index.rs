@@ -3,7 +3,8 @@
 //! Never a truth of its own: it may be deleted at any time and is made again from the segments.
 //! One thread folds the records that are durable into it, a batch at a time, with the place it
 //! has come to in the same transaction, so that it is always the state of the log at one place.
-//! Accepting never waits for it. Readers have connections of their own and see whole batches.
+//! Accepting does not wait for it, unless memory has let go of idempotency keys. Readers have
+//! connections of their own and see whole batches.
 //!
 //! What a list shows beyond a few columns is read from the log itself: the index says which
 //! events and deliveries there are, the log what they are.
@@ -114,6 +115,25 @@ impl IndexError {
             ),
             _ => false,
         }
+    }
+
+    /// Whether what was committed cannot be gone on from: also when a row of the mark, or the one
+    /// that it speaks of, is missing or is not what was written.
+    fn is_no_start(&self) -> bool {
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType,
+            QueryReturnedNoRows,
+        };
+        let is_odd = matches!(
+            self,
+            Self::Database(
+                QueryReturnedNoRows
+                    | FromSqlConversionFailure(..)
+                    | IntegralValueOutOfRange(..)
+                    | InvalidColumnType(..)
+            )
+        );
+        is_odd || self.is_damage()
     }
 }
 
@@ -399,7 +419,7 @@ impl Index {
                     return Ok((None, false));
                 };
                 if !need.is_met(connection, &mark)? {
-                    return Ok((None, false));
+                    return Ok((None, true));
                 }
                 let view = View {
                     connection,

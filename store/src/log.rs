@@ -259,7 +259,8 @@ impl LocalLog {
         let index = index.upgrade().ok_or(AcceptError::KeyUnknown)?;
         let found = index.first_with_key(facts.project, key, self.now_ms(), gone);
         let older = found.await.map_err(|error| {
-            tracing::warn!(%error, code = error.code(), "an idempotency key could not be looked up");
+            // Who refuses the event says so; there may be one for each event.
+            tracing::debug!(%error, code = error.code(), "an idempotency key could not be looked up");
             AcceptError::KeyUnknown
         })?;
         Ok((older, gone))

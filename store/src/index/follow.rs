@@ -76,12 +76,23 @@ fn shared() -> Shared {
     }
 }
 
+/// A runtime to wait on, of its own: also while the process has no other any more.
+struct Waits(Option<Runtime>);
+
+impl Drop for Waits {
+    /// Also where it is not allowed to block: an index that cannot be opened is an error of a task.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// The state of the thread.
 struct Follower {
     dir: PathBuf,
     inner: Arc<Inner>,
-    /// Of its own: it waits also while the process has no other any more.
-    runtime: Runtime,
+    waits: Waits,
     /// `None`: the index has to be made again.
     writer: Option<Connection>,
     /// `None`: to be taken from what is committed.
@@ -108,7 +119,7 @@ impl Follower {
             .map_err(IndexError::Thread)?;
         let writer = match usable(&dir, &inner.log) {
             Ok(writer) => writer,
-            Err(error) if error.is_damage() => {
+            Err(error) if error.is_no_start() => {
                 tracing::warn!(%error, "the index is damaged");
                 None
             }
@@ -117,12 +128,19 @@ impl Follower {
         let mut follower = Self {
             dir,
             inner,
-            runtime,
+            waits: Waits(Some(runtime)),
             writer,
             work: None,
             cleaned_before: 0,
         };
-        follower.ready()?;
+        if let Err(error) = follower.ready() {
+            if !error.is_no_start() {
+                return Err(error);
+            }
+            tracing::warn!(%error, "the index is damaged");
+            follower.give_up(&error);
+            follower.ready()?;
+        }
         Ok(follower)
     }
 
@@ -156,8 +174,11 @@ impl Follower {
         if damaged == self.inner.readers.generation() + 1 {
             self.writer = None;
         }
-        self.ready()?;
         let durable = *self.inner.log.durable().borrow();
+        if *self.inner.shared.progress.borrow() < durable {
+            self.inner.shared.behind_since(self.inner.log.now_ms());
+        }
+        self.ready()?;
         let is_more = self.follow(durable)?;
         Ok(self.clean()? || is_more)
     }
@@ -169,7 +190,7 @@ impl Follower {
         let is_idle = self.writer.as_ref().is_none_or(|writer| {
             writer.is_autocommit() || writer.execute_batch("ROLLBACK").is_ok()
         });
-        if !is_idle || error.is_damage() || matches!(error, IndexError::Scan(ScanError::Gap(_))) {
+        if !is_idle || error.is_no_start() || matches!(error, IndexError::Scan(ScanError::Gap(_))) {
             self.writer = None;
         }
     }
@@ -279,7 +300,10 @@ impl Follower {
         let shared = &self.inner.shared;
         let mut durable = self.inner.log.durable();
         let position = *shared.progress.borrow();
-        self.runtime.block_on(async {
+        let Some(runtime) = &self.waits.0 else {
+            return; // it is there until the drop
+        };
+        runtime.block_on(async {
             if let Some(wait) = after_failure {
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}

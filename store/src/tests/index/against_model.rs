@@ -42,7 +42,12 @@ async fn an_index_that_is_missing_damaged_or_of_another_log_is_made_again() {
     index.close().await;
     other.close().await.unwrap();
 
-    let damages: [&dyn Fn(); 5] = [
+    let mark = |set: &str| {
+        let connection = rusqlite::Connection::open(index_file(&bed)).unwrap();
+        let sql = format!("UPDATE mark SET {set}");
+        assert_eq!(connection.execute(&sql, ()).unwrap(), 1);
+    };
+    let damages: [&dyn Fn(); 7] = [
         &|| std::fs::remove_dir_all(index_dir(&bed)).unwrap(),
         &|| std::fs::write(index_file(&bed), b"no database at all").unwrap(),
         &|| {
@@ -53,6 +58,8 @@ async fn an_index_that_is_missing_damaged_or_of_another_log_is_made_again() {
             let connection = rusqlite::Connection::open(index_file(&bed)).unwrap();
             connection.pragma_update(None, "user_version", 77).unwrap();
         },
+        &|| mark("chain = x'00'"),
+        &|| mark("open = 9223372036854775807"), // an event that has no row
         &|| {
             std::fs::remove_dir_all(index_dir(&bed)).unwrap();
             std::fs::create_dir(index_dir(&bed)).unwrap();
