@@ -125,7 +125,9 @@ fn write(data_dir: &Path, token: &Secret) -> io::Result<()> {
         .open(&new)?;
     writeln!(file, "{}", token.expose())?;
     file.sync_all()?;
-    fs::rename(&new, data_dir.join(FILE_NAME))?;
+    // Not over a key that another process made meanwhile.
+    fs::hard_link(&new, data_dir.join(FILE_NAME))?;
+    fs::remove_file(&new)?;
     fs::File::open(data_dir)?.sync_all()
 }
 

@@ -119,7 +119,7 @@ impl FromRequestParts<Api> for Call {
         };
         let share = match caller {
             Caller::Admin => None,
-            Caller::Key { project, .. } => Some(api.shares().take(project).await?),
+            Caller::Key { project, .. } => Some(api.shares().take_in_time(project).await?),
         };
         Ok(Self {
             caller,
@@ -170,7 +170,7 @@ impl FromRequestParts<Api> for ProjectCall {
             caller,
             project,
             query: Query::of(&parts.uri),
-            _share: api.shares().take(project).await?,
+            _share: api.shares().take_in_time(project).await?,
             version: version.ok_or(ApiError::Version)?,
             id: param("id"),
             attempt: param("attempt"),

@@ -67,12 +67,14 @@ async fn list(call: ProjectCall) -> Answer {
 
 async fn show(call: ProjectCall) -> Answer {
     let key = key(&call)?;
-    shown(&call, key, "Event Delivery fetched successfully").await
+    let item = item(&call, key).await?;
+    shown(&call, item, "Event Delivery fetched successfully").await
 }
 
 /// Opens a delivery that failed for another attempt: a command to the node that has it.
 async fn resend(call: ProjectCall) -> Answer {
     let key = key(&call)?;
+    let before = item(&call, key).await?;
     let command = Command {
         id: random::uid(call.api.now_ms()),
         action: Action::Resend {
@@ -87,18 +89,18 @@ async fn resend(call: ProjectCall) -> Answer {
     if let Outcome::Refused { code, message } = outcome {
         return Err(ApiError::Command { code, message });
     }
-    shown(&call, key, "App event processed for retry successfully").await
+    // It is done, whatever reading it back says.
+    let now = item(&call, key).await.unwrap_or(before);
+    shown(&call, now, "App event processed for retry successfully").await
 }
 
 /// The delivery that the path names. Whether it exists is for the index to say.
 fn key(call: &ProjectCall) -> Result<DeliveryKey, ApiError> {
+    let index = call.api.index()?;
     let uid: Option<Uid> = call.id().and_then(|text| text.parse().ok());
-    match uid.and_then(|uid| call.api.index().ok()?.uids().decode(uid)) {
+    match uid.and_then(|uid| index.uids().decode(uid)) {
         Some(Decoded::Delivery(key)) => Ok(key),
-        _ => {
-            call.api.index()?;
-            Err(not_found())
-        }
+        _ => Err(not_found()),
     }
 }
 
@@ -106,9 +108,12 @@ fn not_found() -> ApiError {
     ApiError::not_found("event delivery")
 }
 
-async fn shown(call: &ProjectCall, key: DeliveryKey, message: &'static str) -> Answer {
+async fn item(call: &ProjectCall, key: DeliveryKey) -> Result<DeliveryItem, ApiError> {
     let found = call.api.index()?.delivery(call.project, key).await?;
-    let item = found.ok_or_else(not_found)?;
+    found.ok_or_else(not_found)
+}
+
+async fn shown(call: &ProjectCall, item: DeliveryItem, message: &'static str) -> Answer {
     let (api, project) = (call.api.clone(), call.project);
     let render = move |view: &View<'_>| -> Result<Reply, ApiError> {
         let mut shapes = events::Shapes::new(&api, view, project)?;

@@ -64,6 +64,8 @@ pub(super) enum ApiError {
     Change(#[from] ChangeError),
     #[error(transparent)]
     Stopping(#[from] Stopping),
+    #[error("too many requests of this project are under way, try again")]
+    Busy,
     #[error("`{name}` may be given {max} times at most")]
     Repeated { name: &'static str, max: usize },
     #[error("`{0}` must be a time like 2026-01-31T12:00:00")]
@@ -118,6 +120,7 @@ impl ApiError {
             Self::Send(error) => error.code(),
             Self::Command { code, .. } => command_code(code),
             Self::Stopping(_) => "stopping",
+            Self::Busy => "busy",
             Self::Encoding(_) => "encoding",
         }
     }
@@ -147,6 +150,7 @@ impl ApiError {
             Self::ProjectHeld | Self::Change(ChangeError::FromFile { .. }) => StatusCode::CONFLICT,
             Self::Command { code, .. } => command_status(code),
             Self::Stopping(_)
+            | Self::Busy
             | Self::NoIndex
             | Self::Send(_)
             | Self::Index(IndexError::Behind { .. } | IndexError::Interrupted) => {

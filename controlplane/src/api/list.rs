@@ -1,6 +1,6 @@
 //! Lists of a project's resources, in pages.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::call::ProjectCall;
 use super::error::{Answer, ApiError};
@@ -21,15 +21,10 @@ impl ProjectCall {
             let (rows, pagination) = page(view, &selection, &request)?;
             let rows: Result<Vec<Value>, ApiError> =
                 rows.iter().map(|row| render(view, row)).collect();
-            Ok(Reply::ok(message, content(rows?, &pagination)))
+            Reply::list(message, &rows?, &pagination)
         };
         self.api.control().read(look).await
     }
-}
-
-/// The payload of every list in pages.
-pub(super) fn content(rows: Vec<Value>, pagination: &Pagination) -> Value {
-    json!({"content": rows, "pagination": pagination})
 }
 
 fn page(

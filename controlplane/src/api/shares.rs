@@ -3,14 +3,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use outrider_webhook::id::ProjectId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::error::ApiError;
 use crate::Stopping;
 
 /// Calls of one project at once: a quarter of the reads that are under way at a time.
 const CALLS_MAX: usize = 4;
+/// A call waits for its turn for so long: many pages of the slowest list.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The shares of all projects that have calls.
 #[derive(Default)]
@@ -30,6 +34,15 @@ impl Shares {
         let permit = self.semaphore(project).acquire_owned().await;
         let permit = permit.map_err(|_| Stopping)?; // nobody closes it
         Ok(Share { _permit: permit })
+    }
+
+    /// As [`Self::take`], for [`WAIT_MAX`] at most: calls whose bodies come slowly keep their
+    /// shares, and those behind them must not fill the listener.
+    pub(super) async fn take_in_time(&self, project: ProjectId) -> Result<Share, ApiError> {
+        match tokio::time::timeout(WAIT_MAX, self.take(project)).await {
+            Ok(taken) => Ok(taken?),
+            Err(_) => Err(ApiError::Busy),
+        }
     }
 
     fn semaphore(&self, project: ProjectId) -> Arc<Semaphore> {
@@ -67,6 +80,19 @@ mod tests {
         assert!(shares.take(project(2)).await.is_ok());
         taken.pop();
         assert!(fifth.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_gets_no_turn_in_time_is_refused_and_the_next_one_gets_it() {
+        let shares = Shares::default();
+        let mut taken = Vec::new();
+        for _ in 0..CALLS_MAX {
+            taken.push(shares.take_in_time(project(1)).await.unwrap());
+        }
+        let refused = shares.take_in_time(project(1)).await;
+        assert_eq!(refused.err().map(|error| error.code()), Some("busy"));
+        taken.pop();
+        assert!(shares.take_in_time(project(1)).await.is_ok());
     }
 
     #[tokio::test]
