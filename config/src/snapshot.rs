@@ -21,7 +21,7 @@ mod tests;
 use std::sync::Arc;
 
 use homes::Homes;
-use outrider_webhook::id::{ProjectId, SourceId, Uid};
+use outrider_webhook::id::{ApiKeyId, EndpointId, ProjectId, SourceId, SubscriptionId, Uid};
 use outrider_webhook::verify::ApiKeyDigest;
 
 pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
@@ -88,6 +88,17 @@ impl Pending {
     }
 }
 
+/// What a document is to a snapshot of its journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// This version of the resource is served.
+    InForce,
+    /// This version is in quarantine.
+    Held,
+    /// There is another version, or none.
+    Past,
+}
+
 /// How many resources there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -152,6 +163,38 @@ impl Snapshot {
     #[must_use]
     pub fn is_held(&self, kind: Kind, uid: Uid) -> bool {
         self.held_at.get(kind, uid).is_some()
+    }
+
+    /// What a document is here.
+    #[must_use]
+    pub fn standing(&self, document: &Document) -> Standing {
+        let Document { kind, uid, .. } = *document;
+        let held = self.held.get(&(document.project, kind, uid));
+        if self.revision_in_force(document) == Some(document.revision) {
+            Standing::InForce
+        } else if held.is_some_and(|held| held.pending.revision() == document.revision) {
+            Standing::Held
+        } else {
+            Standing::Past
+        }
+    }
+
+    /// Whether of some resource in quarantine an older version is served.
+    #[must_use]
+    pub fn serves_older(&self) -> bool {
+        let mut held = self.held_at.keys();
+        held.any(|(kind, uid)| self.homes.get(kind, uid).is_some())
+    }
+
+    fn revision_in_force(&self, document: &Document) -> Option<u64> {
+        let (table, uid) = (self.projects.get(&document.project)?, document.uid);
+        Some(match document.kind {
+            Kind::Project => table.project().revision(),
+            Kind::Source => table.source(SourceId::new(uid))?.revision(),
+            Kind::Endpoint => table.endpoint(EndpointId::new(uid))?.revision(),
+            Kind::Subscription => table.subscription(SubscriptionId::new(uid))?.revision(),
+            Kind::ApiKey => table.api_key(ApiKeyId::new(uid))?.revision(),
+        })
     }
 
     /// A project and all in it.

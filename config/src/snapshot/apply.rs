@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::sync::Arc;
 
-use outrider_webhook::id::{ApiKeyId, EndpointId, ProjectId, SourceId, SubscriptionId, Uid};
+use outrider_webhook::id::{EndpointId, ProjectId, SourceId, SubscriptionId, Uid};
 use serde::de::DeserializeOwned;
 
 use super::{Document, Held, Kind, Pending, ProjectTable, Snapshot, Transaction};
@@ -109,7 +109,7 @@ impl Work {
         for document in &transaction.upserts {
             self.release(document.kind, document.uid);
             let is_same =
-                is_comparable && self.revision_in_force(document) == Some(document.revision);
+                is_comparable && self.next.revision_in_force(document) == Some(document.revision);
             if !is_same {
                 candidates
                     .entry(document.kind)
@@ -129,21 +129,6 @@ impl Work {
             candidates.entry(kind).or_default().push(pending);
         }
         candidates
-    }
-
-    fn revision_in_force(&self, document: &Document) -> Option<u64> {
-        let table = self.next.projects.get(&document.project)?;
-        match document.kind {
-            Kind::Project => Some(table.project().revision()),
-            Kind::Source => Some(table.source(SourceId::new(document.uid))?.revision()),
-            Kind::Endpoint => Some(table.endpoint(EndpointId::new(document.uid))?.revision()),
-            Kind::Subscription => Some(
-                table
-                    .subscription(SubscriptionId::new(document.uid))?
-                    .revision(),
-            ),
-            Kind::ApiKey => Some(table.api_key(ApiKeyId::new(document.uid))?.revision()),
-        }
     }
 
     fn put_projects(&mut self, candidates: Vec<Pending>) {
