@@ -58,6 +58,8 @@ pub struct Journal {
     /// The configuration of the head, as a data plane has it.
     snapshot: ArcSwap<Snapshot>,
     organisation: Uid,
+    /// Held as long as the journal is open.
+    _lock: fs::File,
 }
 
 /// The journal cannot be used.
@@ -71,6 +73,9 @@ pub enum JournalError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another process has it.
+    #[error("{} is in use by another process: a journal has one control plane", .0.display())]
+    Locked(PathBuf),
     /// SQLite refused.
     #[error("the journal database failed: {0}")]
     Database(#[from] rusqlite::Error),
@@ -95,6 +100,7 @@ impl JournalError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::File { .. } => "journal_file",
+            Self::Locked(_) => "journal_locked",
             Self::Database(_) => "journal_database",
             Self::TooNew { .. } => "journal_too_new",
             Self::Corrupt(_) => "journal_corrupt",
@@ -161,6 +167,7 @@ impl Journal {
     /// [`JournalError`].
     pub fn open(dir: &Path, now_ms: i64) -> Result<Self, JournalError> {
         let path = private_file(dir)?;
+        let lock = lock(dir)?;
         let mut writer = Connection::open_with_flags(
             &path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -173,6 +180,7 @@ impl Journal {
             head: watch::Sender::new(opened.version),
             snapshot: ArcSwap::from_pointee(Snapshot::empty()),
             organisation: opened.organisation,
+            _lock: lock,
         };
         journal.snapshot.store(Arc::new(journal.compile()?));
         Ok(journal)
@@ -235,6 +243,27 @@ fn private_file(dir: &Path) -> Result<PathBuf, JournalError> {
         .map_err(failed(&path))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed(&path))?;
     Ok(path)
+}
+
+/// Takes the journal for as long as the file is open: the newest snapshot is kept in memory, so
+/// there is one writer.
+fn lock(dir: &Path) -> Result<fs::File, JournalError> {
+    let path = dir.join("LOCK");
+    let failed = |source| JournalError::File {
+        path: path.clone(),
+        source,
+    };
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(JournalError::Locked(dir.to_owned())),
+        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
 }
 
 /// A uid as it was written.
