@@ -18,6 +18,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run both planes in one process; needs no other service
     Serve(Box<ServeArgs>),
+    /// Run the control plane: the API, and the configuration pushed to data planes
+    Controlplane(Box<ControlPlaneArgs>),
+    /// Run a data plane, which connects to a control plane
+    Dataplane(Box<DataPlaneArgs>),
     /// Check a bootstrap or resource file and report all problems at once
     Check(CheckArgs),
 }
@@ -55,6 +59,51 @@ pub(crate) struct ServeArgs {
     pub(crate) testing: UnsafeArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ControlPlaneArgs {
+    /// Bootstrap file (YAML). Every key can also be set as OUTRIDER__SECTION__KEY
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Resource file (YAML): projects, sources, endpoints, subscriptions, API keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resources: Option<PathBuf>,
+    /// Where the configuration is kept [default: ./outrider-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address of the API [default: 127.0.0.1:5010]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) api_listen: Option<SocketAddr>,
+    /// Address for data planes [default: 127.0.0.1:18000]; beyond loopback it needs `xds.tls`
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) xds_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) testing: UnsafeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataPlaneArgs {
+    /// Bootstrap file (YAML). Every key can also be set as OUTRIDER__SECTION__KEY
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where events and the last configuration are kept [default: ./outrider-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address for events [default: 127.0.0.1:5005]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) public_listen: Option<SocketAddr>,
+    /// Address for administration [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// Where the control plane pushes from [default: http://127.0.0.1:18000]
+    #[arg(long, value_name = "URL")]
+    pub(crate) control_plane: Option<String>,
+    /// Where the control plane's API is [default: http://127.0.0.1:5010]
+    #[arg(long, value_name = "URL")]
+    pub(crate) control_plane_api: Option<String>,
+    #[command(flatten)]
+    pub(crate) testing: UnsafeArgs,
+}
+
 /// Switches for tests. Each is logged as a warning and shown as a metric; none works with a
 /// public listener that is not on loopback.
 #[derive(Debug, Args, Default)]
@@ -74,6 +123,13 @@ pub(crate) struct UnsafeArgs {
 }
 
 impl UnsafeArgs {
+    /// Says of each that is in use that it is.
+    pub(crate) fn warn(&self) {
+        for flag in self.in_use() {
+            tracing::warn!(flag, "a switch for tests is in use");
+        }
+    }
+
     /// Names of the switches in use.
     pub(crate) fn in_use(&self) -> Vec<&'static str> {
         [

@@ -1,11 +1,19 @@
 //! `outrider`: one binary in roles. Command line to role; everything else lives in the libraries.
 
+mod carry;
 mod check;
 mod cli;
+mod control;
+mod controlplane;
+mod dataplane;
+mod ending;
 mod exit;
 mod logging;
 mod quickstart;
 mod serve;
+mod settings;
+mod start;
+mod state_key;
 
 use clap::Parser;
 
@@ -18,6 +26,8 @@ fn main() -> std::process::ExitCode {
     };
     let result = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Controlplane(args) => controlplane::run(*args),
+        Command::Dataplane(args) => dataplane::run(*args),
         Command::Check(args) => check::run(&args),
     };
     match result {

@@ -65,7 +65,7 @@ impl Quickstart {
     /// The example's resources, through the same parser as any file.
     pub(crate) fn resources(&self) -> Result<file::File, Failure> {
         file::parse(&self.seed.resources(self.receiver_address)).map_err(|problems| {
-            crate::serve::all_problems(&self.resource_file.display().to_string(), &problems)
+            crate::start::all_problems(&self.resource_file.display().to_string(), &problems)
         })
     }
 

@@ -4,6 +4,7 @@
 //! end in one tree, which is read and checked once, with all problems reported together.
 
 mod egress_spec;
+mod planes;
 mod spec;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use outrider_webhook::id::NodeId;
 use crate::input::{Node, Value, read};
 use crate::problem::Problem;
 
+pub use planes::{ControlPlaneSettings, StateKey, TlsFiles, XdsSettings};
 use spec::BootstrapSpec;
 
 /// Prefix of environment variables that belong to the bootstrap.
@@ -36,8 +38,12 @@ pub struct Bootstrap {
     pub api_listen: SocketAddr,
     /// The administration listener. Default 127.0.0.1:9901.
     pub admin_listen: SocketAddr,
-    /// The xDS listener of a control plane of its own. Default 127.0.0.1:18000.
-    pub xds_listen: SocketAddr,
+    /// The xDS listener of a control plane of its own.
+    pub xds: XdsSettings,
+    /// Where a data plane of its own finds its control plane.
+    pub control_plane: ControlPlaneSettings,
+    /// Seals the configuration that a data plane of its own keeps.
+    pub state_key: StateKey,
     /// Logs.
     pub log: LogSettings,
     /// The event log.
@@ -458,7 +464,7 @@ log: {level: loud}
         assert_eq!(bootstrap.public_url, "http://127.0.0.1:5005");
         assert_eq!(bootstrap.api_listen.to_string(), "127.0.0.1:5010");
         assert_eq!(bootstrap.admin_listen.to_string(), "127.0.0.1:9901");
-        assert_eq!(bootstrap.xds_listen.to_string(), "127.0.0.1:18000");
+        assert_eq!(bootstrap.xds.listen.to_string(), "127.0.0.1:18000");
         assert_eq!(
             bootstrap.delivery,
             DeliverySettings {

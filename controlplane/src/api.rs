@@ -8,6 +8,7 @@
 mod api_keys;
 mod body;
 mod call;
+mod dataplanes;
 mod deliveries;
 mod endpoints;
 mod error;
@@ -151,6 +152,7 @@ pub fn router(api: Api) -> Router {
     let routes = Router::new()
         .route("/healthz", get(healthz))
         .merge(projects::routes_of_all())
+        .merge(dataplanes::routes())
         .nest(PROJECT_PATH, in_project)
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

@@ -17,7 +17,6 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -55,8 +54,8 @@ const API_VERSION: HeaderValue = HeaderValue::from_static("2025-11-24");
 pub struct Settings {
     /// Bounds of a request.
     pub limits: Limits,
-    /// HTTP address of the control plane, which answers what the data plane does not.
-    pub control_plane: SocketAddr,
+    /// Host and port of the control plane's API, which answers what the data plane does not.
+    pub control_plane: String,
     /// Random bits of this process, in the ids it gives to requests.
     pub process: u64,
 }

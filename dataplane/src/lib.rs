@@ -10,10 +10,12 @@ mod command;
 pub mod deliver;
 pub mod egress;
 pub mod ingest;
+mod instance;
 pub mod metrics;
 pub mod queue;
 mod retention;
 pub mod route;
+pub mod state_log;
 pub mod stats;
 pub mod table;
 
@@ -26,6 +28,7 @@ use outrider_store::{
     Clock, DeliveryStatus, FatalError, Index, IndexError, LocalLog, LogClosed, Lost, OpenError,
     Record, Recovered, StateRecord,
 };
+use outrider_webhook::id::Uid;
 use outrider_xds::CommandHandler;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -39,8 +42,9 @@ use self::egress::{Egress, EgressError};
 use self::ingest::{Intake, Limits, ListenError, PublicListener};
 use self::metrics::Metrics;
 use self::queue::{PayloadCache, Queue};
+use self::state_log::{StateKey, StateLog, StateLogError};
 use self::stats::Stats;
-use self::table::RoutingTable;
+use self::table::{Kept, RoutingTable};
 
 /// Payloads kept in memory for delivery, bytes (RULINGS 6).
 const PAYLOAD_CACHE_BYTES: usize = 256 * 1024 * 1024;
@@ -53,8 +57,10 @@ pub struct Settings {
     pub public_listen: SocketAddr,
     /// Address of the administration listener.
     pub admin_listen: SocketAddr,
-    /// HTTP address of the control plane; it answers what the data plane does not.
-    pub control_plane: SocketAddr,
+    /// Host and port of the control plane's API; it answers what the data plane does not.
+    pub control_plane: String,
+    /// The directory and the key of the state log; `None` with the control plane in the process.
+    pub state: Option<(PathBuf, StateKey)>,
     /// Threads of the public listener.
     pub threads: usize,
     /// Bounds of intake requests.
@@ -110,9 +116,12 @@ pub enum StartError {
         /// Why.
         source: IndexError,
     },
-    /// The note of the followed journal cannot be read.
+    /// The kept configuration cannot be used.
+    #[error("the kept configuration: {0}")]
+    State(#[from] StateLogError),
+    /// A note beside the log cannot be read.
     #[error("cannot read {}: {source}", path.display())]
-    Mark {
+    Note {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -141,6 +150,7 @@ pub struct DataPlane {
     deliverer: Arc<Deliverer>,
     settings: Running,
     recovered: Summary,
+    instance: Uid,
 }
 
 /// What is needed again after start.
@@ -209,18 +219,22 @@ impl DataPlane {
             LEASE_LIMIT,
         );
         let mark = settings.log.dir.with_file_name("journal.json");
+        let note = settings.log.dir.with_file_name("instance");
         let index_dir = settings.log.dir.with_file_name("index");
         let (log, recovered) = open_log(settings.log, Arc::clone(&clock), &queue).await?;
         end_lost(&log, &recovered.lost, clock.now_ms()).await?;
         let recovered = restore(&queue, recovered);
         let index = open_index(index_dir, &log).await?;
+        let instance = instance::load_or_create(&note)
+            .map_err(|source| StartError::Note { path: note, source })?;
         let table = RoutingTable::new(
             mark.clone(),
+            open_state(settings.state).await?,
             queue.clone(),
             Arc::clone(&clock),
             Arc::clone(&metrics),
         )
-        .map_err(|source| StartError::Mark { path: mark, source })?;
+        .map_err(|source| StartError::Note { path: mark, source })?;
         let deliverer = Arc::new(Deliverer {
             queue: queue.clone(),
             table: table.clone(),
@@ -274,7 +288,14 @@ impl DataPlane {
             deliverer,
             settings,
             recovered,
+            instance,
         })
+    }
+
+    /// Which data plane this is: made with its data directory.
+    #[must_use]
+    pub fn instance(&self) -> Uid {
+        self.instance
     }
 
     /// The table to connect to the control plane's stream.
@@ -405,6 +426,18 @@ async fn open_log(
     match opened {
         Ok(opened) => opened.map_err(|source| StartError::Log { dir, source }),
         // A panic in recovery is a bug; it ends the start as loudly as any other failure.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+async fn open_state(state: Option<(PathBuf, StateKey)>) -> Result<Kept, StartError> {
+    let Some((dir, key)) = state else {
+        return Ok(Kept::nothing());
+    };
+    match tokio::task::spawn_blocking(move || StateLog::open(dir, key)).await {
+        Ok(opened) => opened
+            .map(|(log, snapshot)| Kept::in_log(log, snapshot))
+            .map_err(StartError::State),
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }

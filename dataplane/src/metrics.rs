@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use outrider_config::snapshot::Quarantined;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// Latency buckets in seconds (field standard, `standards` section 4).
@@ -58,6 +58,9 @@ pub struct Metrics {
     config_revision: IntGauge,
     config_quarantined: IntGauge,
     config_apply: Histogram,
+    config_kept: IntGaugeVec,
+    /// Revisions that could not be written to the state log.
+    pub config_keep_errors: IntCounter,
     /// 1 while the stream to the control plane is up.
     pub xds_connected: IntGauge,
 }
@@ -161,6 +164,17 @@ impl Metrics {
                 "config_apply_duration_seconds",
                 "Compile and swap of one revision",
             )?,
+            config_kept: gauges(
+                r,
+                "config_kept",
+                "Configuration on disk, for a start without the control plane",
+                &["figure"],
+            )?,
+            config_keep_errors: counter(
+                r,
+                "config_keep_errors_total",
+                "Revisions that could not be kept on disk",
+            )?,
             xds_connected: gauge(
                 r,
                 "xds_connected",
@@ -187,11 +201,25 @@ impl Metrics {
             "partly_quarantined"
         };
         self.config_updates.with_label_values(&[result]).inc();
+        self.config_restored(revision, quarantined);
+        self.config_apply.observe(took.as_secs_f64());
+    }
+
+    /// What is in force came from disk, or is in force now.
+    pub fn config_restored(&self, revision: u64, quarantined: &[Quarantined]) {
         self.config_revision
             .set(i64::try_from(revision).unwrap_or(i64::MAX));
         self.config_quarantined
             .set(i64::try_from(quarantined.len()).unwrap_or(i64::MAX));
-        self.config_apply.observe(took.as_secs_f64());
+    }
+
+    /// A revision is on disk, in a file of so many bytes.
+    pub fn config_kept(&self, revision: u64, bytes: u64) {
+        for (figure, value) in [("revision", revision), ("bytes", bytes)] {
+            self.config_kept
+                .with_label_values(&[figure])
+                .set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
     }
 
     /// Prometheus text format.
@@ -216,6 +244,12 @@ fn counters(
     labels: &[&str],
 ) -> Result<IntCounterVec, prometheus::Error> {
     let made = IntCounterVec::new(Opts::new(name(short), help), labels)?;
+    r.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn counter(r: &Registry, short: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let made = IntCounter::new(name(short), help)?;
     r.register(Box::new(made.clone()))?;
     Ok(made)
 }

@@ -4,6 +4,7 @@
 //! all of a revision or none. A request loads the table once and keeps it to its end.
 
 mod catch_up;
+mod kept;
 mod mark;
 
 use std::io;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 use self::catch_up::CatchUp;
 pub use self::catch_up::{HeadSource, Missing};
+pub use self::kept::Kept;
 use self::mark::MarkFile;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -30,27 +32,35 @@ pub struct RoutingTable {
     version: watch::Sender<Option<Version>>,
     catch_up: Arc<CatchUp>,
     mark: Arc<Mutex<MarkFile>>,
+    kept: Arc<Kept>,
     queue: Queue,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
 
 impl RoutingTable {
-    /// An empty table; the data plane is not ready before its first version. Lanes that were
-    /// parked for want of configuration go on after each change. `mark` is the file that
-    /// remembers which journal was followed.
+    /// A table of what was kept, or an empty one; the data plane is not ready before its first
+    /// version. Lanes that were parked for want of configuration go on after each change. `mark`
+    /// is the file that remembers which journal was followed.
     ///
     /// # Errors
     /// When that file is there and cannot be read.
     pub fn new(
         mark: PathBuf,
+        kept: Kept,
         queue: Queue,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
-        let version = watch::Sender::new(None);
+        let snapshot = kept.snapshot.clone();
+        if let Some(Version { revision, .. }) = snapshot.version() {
+            let quarantined: Vec<Quarantined> = snapshot.quarantined().collect();
+            metrics.config_restored(revision, &quarantined);
+        }
+        let version = watch::Sender::new(snapshot.version());
         Ok(Self {
-            current: Arc::new(ArcSwap::from_pointee(Snapshot::empty())),
+            current: Arc::new(ArcSwap::from_pointee(snapshot)),
+            kept: Arc::new(kept),
             catch_up: Arc::new(CatchUp::new(version.subscribe())),
             version,
             mark: Arc::new(Mutex::new(MarkFile::open(mark)?)),
@@ -113,7 +123,8 @@ impl Table for RoutingTable {
         let started = Instant::now();
         self.follow(transaction.version.journal);
         let (snapshot, quarantined) = self.current.load().apply(&transaction);
-        self.current.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.current.store(Arc::clone(&snapshot));
         self.version.send_replace(Some(transaction.version));
         self.queue.unpark();
         self.metrics.config_applied(
@@ -131,6 +142,8 @@ impl Table for RoutingTable {
             is_full = transaction.is_full,
             "configuration in force"
         );
+        // In force before it is on disk, acknowledged after (RULINGS 13).
+        self.kept.keep(&transaction, &snapshot, &self.metrics);
         quarantined
     }
 }

@@ -32,18 +32,21 @@ mod table;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use client::{Client, ClientSettings, Rejection, Status};
 pub use control::{
     Action, Command, CommandHandler, Commands, ControlClient, HeadProbe, Outcome, SendError,
 };
 pub use log::{RevisionLog, RevisionLogError, Since};
-pub use node::{INTEREST_ALL, Node};
+pub use node::{Claim, INTEREST_ALL, Node};
 pub use pack::{RESPONSE_BYTES_MAX, RESPONSE_RESOURCES_MAX};
 pub use resource::TYPE_URL;
 pub use serve::{ServeError, channel, serve_in_process, serve_tcp};
-pub use server::{DataplaneStatus, Nack, Server, ServerSettings};
+pub use server::{DataplaneStatus, Link, Nack, Server, ServerSettings};
 pub use table::Table;
+pub use tls::Tls;
+pub use tonic::transport::Channel;
 
 /// Largest message either side decodes, bytes. Responses stay near [`RESPONSE_BYTES_MAX`]; the
 /// room is for one large document, and for the version list of a foreign client.

@@ -4,6 +4,8 @@
 //!
 //! ```text
 //! outrider:
+//!   number: "3"               the number in the ids of its events, and which installation of a
+//!   instance: "01JD..."       data plane has it: sent with its first request
 //!   journal: "01JD..."        where the client stands: sent with its first request
 //!   revision: "41"            a text, since numbers of a Struct are floats
 //!   interest: "*"             what the table holds
@@ -19,6 +21,7 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::google::protobuf::value::Kind as ValueKind;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value};
 use outrider_config::{Quarantined, Version};
+use outrider_webhook::id::{NodeId, Uid};
 
 /// The interest of a client that wants everything. There is no other yet; a client that names
 /// another one gets a full sync.
@@ -37,7 +40,30 @@ pub struct Node {
     pub id: String,
     /// The group of data planes it belongs to; empty when there is none.
     pub cluster: String,
+    /// The number it uses; a client that is no data plane of ours has none.
+    pub claim: Option<Claim>,
 }
+
+/// A data plane's claim to its number: no two may use one, or the ids of their events collide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The number in the ids of its events.
+    pub number: NodeId,
+    /// Of the data directory: a restart on it is the same data plane again.
+    pub instance: Uid,
+}
+
+impl Claim {
+    /// Whether both cannot be there at once.
+    pub(crate) fn conflicts(self, other: Self) -> bool {
+        self.number == other.number && self.instance != other.instance
+    }
+}
+
+/// Another data plane has the number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("node number {} is in use by another data plane: give each its own `store.node`", .0.get())]
+pub(crate) struct Taken(pub(crate) NodeId);
 
 /// Which resources a data plane refused, as it reported.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +86,10 @@ pub(crate) struct Metadata {
 /// The node of a first request: where the client stands, if anywhere.
 pub(crate) fn introduction(node: &Node, position: Option<Version>) -> core::Node {
     let mut fields = HashMap::new();
+    if let Some(Claim { number, instance }) = node.claim {
+        fields.insert("number".to_owned(), text(number.get().to_string()));
+        fields.insert("instance".to_owned(), text(instance.to_string()));
+    }
     if let Some(Version { journal, revision }) = position {
         fields.insert("journal".to_owned(), text(journal.to_string()));
         fields.insert("revision".to_owned(), text(revision.to_string()));
@@ -91,28 +121,40 @@ pub(crate) fn report(node: &Node, quarantined: &[Quarantined]) -> core::Node {
     message(node, fields)
 }
 
-/// The node's names, cut to a length that fits a log line.
+/// Who the node is: its names, cut to a length that fits a log line, and its claim.
 pub(crate) fn identity(node: &core::Node) -> Node {
     let cut = |text: &str| text.chars().take(256).collect();
     Node {
         id: cut(&node.id),
         cluster: cut(&node.cluster),
+        claim: ours(node).and_then(read_claim),
     }
 }
 
 /// Reads the metadata of a request.
 pub(crate) fn read(node: &core::Node) -> Metadata {
-    let ours = node
-        .metadata
-        .as_ref()
-        .and_then(|metadata| metadata.fields.get(KEY));
-    let Some(ValueKind::StructValue(ours)) = ours.and_then(|value| value.kind.as_ref()) else {
-        return Metadata::default();
-    };
-    Metadata {
-        position: read_position(ours),
-        quarantine: read_quarantine(ours),
+    match ours(node) {
+        Some(ours) => Metadata {
+            position: read_position(ours),
+            quarantine: read_quarantine(ours),
+        },
+        None => Metadata::default(),
     }
+}
+
+fn ours(node: &core::Node) -> Option<&Struct> {
+    match &node.metadata.as_ref()?.fields.get(KEY)?.kind {
+        Some(ValueKind::StructValue(ours)) => Some(ours),
+        _ => None,
+    }
+}
+
+fn read_claim(ours: &Struct) -> Option<Claim> {
+    let number = read_text(ours, "number")?.parse().ok();
+    Some(Claim {
+        number: number.and_then(NodeId::new)?,
+        instance: read_text(ours, "instance")?.parse().ok()?,
+    })
 }
 
 fn read_position(ours: &Struct) -> Option<Version> {
@@ -191,12 +233,15 @@ fn value(kind: ValueKind) -> Value {
 mod tests {
     use super::*;
     use outrider_config::Kind;
-    use outrider_webhook::id::Uid;
 
     fn node() -> Node {
         Node {
             id: "dp-1".into(),
             cluster: "eu".into(),
+            claim: Some(Claim {
+                number: NodeId::new(3).unwrap(),
+                instance: Uid::from_bits(9),
+            }),
         }
     }
 
@@ -215,6 +260,7 @@ mod tests {
         };
         let metadata = read(&foreign);
         assert!(metadata.position.is_none() && metadata.quarantine.is_none());
+        assert_eq!(identity(&foreign).claim, None);
 
         let mut odd = introduction(&node(), Some(version()));
         let fields = &mut odd.metadata.as_mut().unwrap().fields;
@@ -238,6 +284,7 @@ mod tests {
         let metadata = read(&introduction(&node(), Some(version())));
         assert_eq!(metadata.position, Some(version()));
         assert!(metadata.quarantine.is_none());
+        assert_eq!(identity(&introduction(&node(), None)), node());
         assert!(read(&introduction(&node(), None)).position.is_none());
     }
 

@@ -9,18 +9,19 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint, Server as Transport, Uri};
 use tower::service_fn;
 
 use crate::server::Server;
+use crate::tls::Tls;
 
 /// Pings on a connection without traffic, both sides.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -38,14 +39,16 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX;
 /// The pipe between the two halves in one process, bytes each way.
 const PIPE_BYTES: usize = 256 << 10;
-/// Connections in one process that may wait to be accepted.
+/// Connections that may wait to be taken, in one process or from a listener.
 const DIALS_MAX: usize = 4;
+/// Wait after a failed accept, which is mostly for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The transport failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The listener or the connections failed.
-    #[error("the xDS transport failed")]
+    #[error("the xDS transport failed: {}", crate::tls::causes(.0))]
     Transport(#[from] tonic::transport::Error),
     /// The listener has no address.
     #[error("the xDS listener has no address")]
@@ -78,7 +81,7 @@ pub fn serve_in_process(server: Server, shutdown: CancellationToken) -> (JoinHan
     let (dial, dialled) = mpsc::channel::<DuplexStream>(DIALS_MAX);
     let incoming = ReceiverStream::new(dialled).map(Ok::<_, io::Error>);
     let task = tokio::spawn(async move {
-        if let Err(error) = serve(server, incoming, shutdown).await {
+        if let Err(error) = serve(server, Transport::builder(), incoming, shutdown).await {
             tracing::error!(%error, code = error.code(), "the in-process xDS transport failed");
         }
     });
@@ -96,31 +99,71 @@ pub fn serve_in_process(server: Server, shutdown: CancellationToken) -> (JoinHan
     (task, endpoint.connect_with_connector_lazy(connector))
 }
 
-/// Serves `server` on a TCP listener until `shutdown` fires.
+/// Serves `server` on a TCP listener until `shutdown` fires. With `tls` only clients with a
+/// certificate from its roots get in.
 ///
 /// # Errors
-/// When the listener is not on loopback, since the stream carries secrets and there is no TLS
-/// here, or when the transport fails.
+/// When the listener is not on loopback and there is no TLS, since the stream carries secrets,
+/// when the TLS files are unusable, or when the transport fails.
 pub async fn serve_tcp(
     server: Server,
     listener: TcpListener,
+    tls: Option<Tls>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Listener)?;
-    if !address.ip().is_loopback() {
-        return Err(ServeError::NotLoopback(address));
+    let mut transport = Transport::builder();
+    match tls {
+        Some(tls) => transport = transport.tls_config(tls.server())?,
+        None if !address.ip().is_loopback() => return Err(ServeError::NotLoopback(address)),
+        None => {}
     }
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    serve(server, incoming, shutdown).await
+    let (sender, accepted) = mpsc::channel(DIALS_MAX);
+    let incoming = ReceiverStream::new(accepted).map(Ok::<_, io::Error>);
+    let stop = shutdown.child_token();
+    let ended = stop.clone().drop_guard(); // also when this future is dropped
+    let accepting = tokio::spawn(accept(listener, sender, stop));
+    let served = serve(server, transport, incoming, shutdown).await;
+    drop(ended);
+    if accepting.await.is_err() {
+        tracing::error!("the xDS listener ended with a panic");
+    }
+    served
+}
+
+/// Accepts connections. The transport itself would end for good at the first want of descriptors.
+async fn accept(listener: TcpListener, sender: mpsc::Sender<TcpStream>, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted, // cancel-safe
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true); // slower without, not wrong
+                if sender.send(stream).await.is_err() {
+                    return; // the transport has ended
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "xDS listener: accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await; // not a busy loop
+            }
+        }
+    }
 }
 
 /// A channel to a control plane, for the [`crate::Client`]. Connects when it is first used, and
 /// again whenever the connection broke.
 ///
 /// # Errors
-/// When `uri` is not one (`http://host:port`).
-pub fn channel(uri: &str) -> Result<Channel, ServeError> {
-    let endpoint = Endpoint::from_shared(uri.to_owned())?;
+/// When `uri` is not one (`http://host:port`, or `https://host:port` with `tls`), or the TLS
+/// files are unusable.
+pub fn channel(uri: &str, tls: Option<&Tls>) -> Result<Channel, ServeError> {
+    let mut endpoint = Endpoint::from_shared(uri.to_owned())?;
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls.client())?;
+    }
     Ok(settle(endpoint).tcp_nodelay(true).connect_lazy())
 }
 
@@ -136,6 +179,7 @@ fn settle(endpoint: Endpoint) -> Endpoint {
 
 async fn serve<I, E>(
     server: Server,
+    transport: Transport,
     incoming: impl Stream<Item = Result<I, E>>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError>
@@ -148,7 +192,7 @@ where
     let sessions = TaskTracker::new();
     let service = server.service(shutdown.clone(), sessions.clone());
     let control = server.control_service(shutdown.clone(), sessions.clone());
-    let transport = Transport::builder()
+    let transport = transport
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_MAX)

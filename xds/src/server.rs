@@ -24,7 +24,7 @@ use crate::log::RevisionLog;
 use registry::Registry;
 use session::Session;
 
-pub use registry::{DataplaneStatus, Nack};
+pub use registry::{DataplaneStatus, Link, Nack};
 
 /// Responses of one transaction that may wait for their ACK at a time.
 const WINDOW: usize = 8;
@@ -78,7 +78,7 @@ impl Server {
         }
     }
 
-    /// The connected data planes and how far each of them is.
+    /// The data planes that are connected, and that were, and how far each of them is.
     #[must_use]
     pub fn dataplanes(&self) -> Vec<DataplaneStatus> {
         self.registry.list()

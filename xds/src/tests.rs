@@ -8,3 +8,5 @@ mod odd;
 mod push;
 mod rejected;
 mod resume;
+mod tls;
+mod who;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::egress_spec::EgressSpec;
+use super::planes::{ControlPlaneSpec, StateSpec, XdsSpec};
 use super::{
     Bootstrap, DeliverySettings, IntakeSettings, LogFormat, LogSettings, StoreSettings, SyncMode,
     default_public_url,
@@ -25,7 +26,9 @@ pub(super) struct BootstrapSpec {
     public: Option<PublicSpec>,
     api: Option<ListenerSpec>,
     admin: Option<ListenerSpec>,
-    xds: Option<ListenerSpec>,
+    xds: Option<XdsSpec>,
+    control_plane: Option<ControlPlaneSpec>,
+    state: Option<StateSpec>,
     log: Option<LogSpec>,
     store: Option<StoreSpec>,
     intake: Option<IntakeSpec>,
@@ -112,7 +115,12 @@ impl Checks {
         Duration::from_millis(self.number(path, ms, default_ms, (1, 3_600_000)))
     }
 
-    fn listener(&mut self, path: &str, listen: Option<String>, default: SocketAddr) -> SocketAddr {
+    pub(super) fn listener(
+        &mut self,
+        path: &str,
+        listen: Option<String>,
+        default: SocketAddr,
+    ) -> SocketAddr {
         let Some(text) = listen else {
             return default;
         };
@@ -185,7 +193,9 @@ impl BootstrapSpec {
             public_url: checks.public_url("public.url", public.url, public_listen),
             api_listen: checks.listener("api.listen", listen(self.api), local(5010)),
             admin_listen: checks.listener("admin.listen", listen(self.admin), local(9901)),
-            xds_listen: checks.listener("xds.listen", listen(self.xds), local(18000)),
+            xds: self.xds.unwrap_or_default().check(&mut checks),
+            control_plane: self.control_plane.unwrap_or_default().check(&mut checks),
+            state_key: self.state.unwrap_or_default().check(&mut checks),
             log: self.log.unwrap_or_default().check(&mut checks),
             store: self.store.unwrap_or_default().check(&mut checks),
             intake: self.intake.unwrap_or_default().check(&mut checks),
@@ -196,7 +206,7 @@ impl BootstrapSpec {
             ("public.listen", bootstrap.public_listen),
             ("api.listen", bootstrap.api_listen),
             ("admin.listen", bootstrap.admin_listen),
-            ("xds.listen", bootstrap.xds_listen),
+            ("xds.listen", bootstrap.xds.listen),
         ]);
         if checks.errors.is_empty() {
             Ok(bootstrap)

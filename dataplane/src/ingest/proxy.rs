@@ -10,7 +10,7 @@ mod head;
 mod slots;
 mod upload;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -67,7 +67,7 @@ pub(super) struct Written {
 }
 
 impl ControlPlane {
-    pub(super) fn new(address: SocketAddr) -> Self {
+    pub(super) fn new(authority: String) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
@@ -79,7 +79,7 @@ impl ControlPlane {
             .build(connector);
         Self {
             client,
-            authority: address.to_string(),
+            authority,
             slots: Slots::default(),
         }
     }

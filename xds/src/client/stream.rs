@@ -29,7 +29,7 @@ const REQUESTS_MAX: usize = 16;
 /// Why a connection ended, other than by our own wish.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StreamError {
-    #[error("{}: {}", .0.code(), .0.message())]
+    #[error("{}", crate::tls::status(.0))]
     Status(#[from] tonic::Status),
     #[error("the control plane closed the stream")]
     Closed,

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrider_config::Version;
-use outrider_webhook::id::NodeId;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +19,7 @@ use tracing::{info, warn};
 
 use super::{Command, CommandHandler, Outcome, wire};
 use crate::backoff::Backoff;
-use crate::node::Node;
+use crate::node::{Claim, Node};
 use link::Link;
 
 /// Commands that run at a time, over all sessions. When so many run nothing more is read from
@@ -42,7 +41,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// One data plane's command session.
 pub struct ControlClient {
     channel: Channel,
-    number: NodeId,
+    claim: Claim,
     node: Node,
     runner: Runner,
     asks: watch::Sender<Option<mpsc::Sender<Ask>>>,
@@ -52,18 +51,18 @@ pub struct ControlClient {
 type Ask = oneshot::Sender<Version>;
 
 impl ControlClient {
-    /// A client that runs commands for node `node_number` with `handler`. The channel may be
-    /// the one the [`crate::Client`] uses.
+    /// A client that runs the commands of the number it claims with `handler`. The channel may
+    /// be the one the [`crate::Client`] uses.
     #[must_use]
     pub fn new(
         channel: Channel,
-        node_number: NodeId,
+        claim: Claim,
         node: Node,
         handler: Arc<dyn CommandHandler>,
     ) -> Self {
         Self {
             channel,
-            number: node_number,
+            claim,
             node,
             runner: Runner::new(handler),
             asks: watch::Sender::new(None),

@@ -15,6 +15,7 @@ use tonic::Status;
 
 use super::wire::{self, ToNode};
 use super::{Command, Outcome};
+use crate::node::{Claim, Taken};
 
 /// Commands that may wait for their outcome at a time, over all nodes.
 pub(crate) const WAITING_MAX: usize = 1_024;
@@ -72,6 +73,7 @@ type WaitKey = (NodeId, Uid, u64);
 #[derive(Clone)]
 struct Route {
     session: u64,
+    claim: Claim,
     outgoing: Outgoing,
     replaced: CancellationToken,
 }
@@ -118,29 +120,35 @@ impl Commands {
         }
     }
 
-    /// A session of `node` is open, and replaces an older one. It is the node's until the seat
-    /// is dropped.
-    pub(super) fn open(&self, node: NodeId, outgoing: Outgoing) -> Seat {
+    /// A session is open, and replaces an older one of the same data plane. It has the node's
+    /// place until the seat is dropped.
+    pub(super) fn open(&self, claim: Claim, outgoing: Outgoing) -> Result<Seat, Taken> {
+        let node = claim.number;
         let mut hub = self.lock();
         hub.last += 1;
         let session = hub.last;
         let replaced = CancellationToken::new();
         let route = Route {
             session,
+            claim,
             outgoing,
             replaced: replaced.clone(),
         };
-        let older = hub.nodes.entry(node).or_default().send_replace(Some(route));
-        if let Some(older) = older {
+        let place = hub.nodes.entry(node).or_default();
+        let is_taken = |route: &Route| route.claim.conflicts(claim);
+        if place.borrow().as_ref().is_some_and(is_taken) {
+            return Err(Taken(node));
+        }
+        if let Some(older) = place.send_replace(Some(route)) {
             older.replaced.cancel();
         }
         drop(hub);
-        Seat {
+        Ok(Seat {
             commands: self.clone(),
             node,
             session,
             replaced,
-        }
+        })
     }
 
     /// Hands an outcome to all who wait for it. `false` when nobody does.

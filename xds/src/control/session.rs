@@ -113,10 +113,12 @@ impl Session {
         let Some(NodeSaid::Hello(hello)) = first.said else {
             return Err(Status::invalid_argument("the first message must be a hello").into());
         };
-        let (number, id) = hello.read()?;
-        self.node = Some(number);
-        info!(node_number = number.get(), node = %id, "command session opened");
-        Ok(self.commands.open(number, self.responses.clone()))
+        let (claim, id) = hello.read()?;
+        let seat = self.commands.open(claim, self.responses.clone());
+        let seat = seat.map_err(|taken| Status::already_exists(taken.to_string()))?;
+        self.node = Some(claim.number);
+        info!(node_number = claim.number.get(), node = %id, "command session opened");
+        Ok(seat)
     }
 
     /// Takes a message after the first.

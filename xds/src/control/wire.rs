@@ -7,7 +7,7 @@
 //! service Control { rpc Session(stream FromNode) returns (stream ToNode); }
 //!
 //! message FromNode { oneof said { Hello hello = 1; Outcome outcome = 2; HeadRequest head_request = 3; } }
-//! message Hello { uint32 number = 1; string id = 2; }
+//! message Hello { uint32 number = 1; string id = 2; bytes instance = 3; }
 //! message Outcome { bytes command = 1; oneof result { Done done = 2; Refused refused = 3; } }
 //! message Done {}
 //! message Refused { string code = 1; string message = 2; }
@@ -28,6 +28,7 @@ use prost::{Message, Oneof};
 use tonic::Status;
 
 use super::{Action, Command, Outcome};
+use crate::node::Claim;
 
 /// The service's name.
 pub(crate) const SERVICE: &str = "outrider.control.v1.Control";
@@ -65,6 +66,8 @@ pub(crate) struct HelloFields {
     pub(crate) number: u32,
     #[prost(string, tag = "2")]
     pub(crate) id: String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) instance: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -181,10 +184,11 @@ impl From<WireError> for Status {
 }
 
 /// The first message of a session.
-pub(crate) fn hello(node: NodeId, id: &str) -> FromNode {
+pub(crate) fn hello(claim: Claim, id: &str) -> FromNode {
     let hello = HelloFields {
-        number: u32::from(node.get()),
+        number: u32::from(claim.number.get()),
         id: cut(id, NODE_CHARS_MAX),
+        instance: bytes_of(claim.instance),
     };
     FromNode {
         said: Some(NodeSaid::Hello(hello)),
@@ -246,11 +250,14 @@ pub(crate) fn head(number: u64, version: Version) -> ToNode {
 }
 
 impl HelloFields {
-    /// Who opens the session: the number, and the name for people.
-    pub(crate) fn read(&self) -> Result<(NodeId, String), WireError> {
+    /// Who opens the session, and the name for people.
+    pub(crate) fn read(&self) -> Result<(Claim, String), WireError> {
         let number = u16::try_from(self.number).ok().and_then(NodeId::new);
-        let number = number.ok_or(WireError::Node(self.number))?;
-        Ok((number, cut(&self.id, NODE_CHARS_MAX)))
+        let claim = Claim {
+            number: number.ok_or(WireError::Node(self.number))?,
+            instance: uid_of("instance", &self.instance)?,
+        };
+        Ok((claim, cut(&self.id, NODE_CHARS_MAX)))
     }
 }
 
@@ -354,6 +361,7 @@ mod tests {
             let fields = HelloFields {
                 number,
                 id: String::new(),
+                instance: vec![0; 16],
             };
             assert_eq!(fields.read(), Err(WireError::Node(number)));
         }

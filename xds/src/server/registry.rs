@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 
 use outrider_config::{Quarantined, Version};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::node::Node;
+use crate::node::{Node, Taken};
 
-/// A connected data plane, as the control plane sees it.
+/// Data planes that are not connected, and are still told of.
+const GONE_MAX: usize = 1_024;
+
+/// A data plane, as the control plane sees it.
 #[derive(Debug, Clone)]
 pub struct DataplaneStatus {
     /// As it named itself.
     pub node: Node,
-    /// How long it has been connected.
-    pub connected_for: Duration,
+    /// Whether it is connected; the rest is of its newest connection.
+    pub link: Link,
     /// The newest version it acknowledged; at first the one it came with, when the journal
     /// could go on from there.
     pub acked: Option<Version>,
@@ -23,12 +27,23 @@ pub struct DataplaneStatus {
     pub quarantined: Vec<Quarantined>,
     /// How many resources it refused.
     pub quarantined_total: u64,
-    /// The newest rejection on this connection. It is over once `acked` has reached its revision.
+    /// The newest rejection. It is over once `acked` has reached its revision.
     pub last_nack: Option<Nack>,
-    /// Resources and removals sent on this connection.
+    /// Resources and removals sent.
     pub resources_sent: u64,
-    /// Full transactions begun on this connection.
+    /// Bytes of responses sent, without the framing of the transport.
+    pub bytes_sent: u64,
+    /// Full transactions begun.
     pub full_syncs: u64,
+}
+
+/// Whether a data plane is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// For this long.
+    Connected(Duration),
+    /// Not for this long.
+    Gone(Duration),
 }
 
 /// A rejected transaction.
@@ -42,7 +57,7 @@ pub struct Nack {
     pub repeats: u32,
 }
 
-/// The list of connections.
+/// The list of data planes.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     entries: Mutex<Entries>,
@@ -54,22 +69,31 @@ pub(super) struct Registry {
 struct Entries {
     last_id: u64,
     live: BTreeMap<u64, Entry>,
+    /// Those that left, by name.
+    gone: BTreeMap<String, Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
     status: DataplaneStatus,
+    /// When it came, or went.
     since: Instant,
+    replaced: CancellationToken,
 }
 
 impl Registry {
+    /// Everybody who is connected, then those who are not any more.
     pub(super) fn list(&self) -> Vec<DataplaneStatus> {
         let entries = self.lock();
-        let statuses = entries.live.values().map(|entry| DataplaneStatus {
-            connected_for: entry.since.elapsed(),
-            ..entry.status.clone()
-        });
-        statuses.collect()
+        let status = |link: fn(Duration) -> Link| {
+            move |entry: &Entry| DataplaneStatus {
+                link: link(entry.since.elapsed()),
+                ..entry.status.clone()
+            }
+        };
+        let live = entries.live.values().map(status(Link::Connected));
+        let gone = entries.gone.values().map(status(Link::Gone));
+        live.chain(gone).collect()
     }
 
     /// A signal whenever an `acked` moves or a connection goes.
@@ -86,25 +110,38 @@ impl Registry {
         acked.filter(|acked| is_behind(*acked)).count()
     }
 
-    /// Adds a connection; it is listed until the registration is dropped.
-    pub(super) fn register(self: &Arc<Self>, node: Node) -> Registration {
-        let status = DataplaneStatus {
-            node,
-            connected_for: Duration::ZERO,
-            acked: None,
-            quarantined: Vec::new(),
-            quarantined_total: 0,
-            last_nack: None,
-            resources_sent: 0,
-            full_syncs: 0,
-        };
-        let since = Instant::now();
+    /// Adds a connection; it is listed as such until the registration is dropped. An older one of
+    /// the same data plane is told to end.
+    pub(super) fn register(self: &Arc<Self>, node: Node) -> Result<Registration, Taken> {
         let mut entries = self.lock();
+        if let Some(claim) = node.claim {
+            let of_live = |entry: &Entry| entry.status.node.claim;
+            let mut taken = entries.live.values().filter_map(of_live);
+            if taken.any(|other| claim.conflicts(other)) {
+                return Err(Taken(claim.number));
+            }
+            let older = entries
+                .live
+                .values()
+                .filter(|entry| of_live(entry) == Some(claim));
+            older.for_each(|entry| entry.replaced.cancel());
+        }
+        entries.gone.remove(&node.id);
         entries.last_id += 1;
         let id = entries.last_id;
-        entries.live.insert(id, Entry { status, since });
+        let replaced = CancellationToken::new();
+        let entry = Entry {
+            status: new_status(node),
+            since: Instant::now(),
+            replaced: replaced.clone(),
+        };
+        entries.live.insert(id, entry);
         let registry = Arc::clone(self);
-        Registration { registry, id }
+        Ok(Registration {
+            registry,
+            id,
+            replaced,
+        })
     }
 
     /// A poisoned list is still a list: each change to it is one assignment.
@@ -113,11 +150,48 @@ impl Registry {
     }
 }
 
+const fn new_status(node: Node) -> DataplaneStatus {
+    DataplaneStatus {
+        node,
+        link: Link::Connected(Duration::ZERO),
+        acked: None,
+        quarantined: Vec::new(),
+        quarantined_total: 0,
+        last_nack: None,
+        resources_sent: 0,
+        bytes_sent: 0,
+        full_syncs: 0,
+    }
+}
+
+impl Entries {
+    fn leave(&mut self, id: u64) {
+        let Some(mut entry) = self.live.remove(&id) else {
+            return;
+        };
+        // Clients without a claim come and go under any name.
+        let is_back = |other: &Entry| other.status.node.id == entry.status.node.id;
+        if entry.status.node.claim.is_none() || self.live.values().any(is_back) {
+            return;
+        }
+        entry.since = Instant::now();
+        if self.gone.len() >= GONE_MAX {
+            let oldest = self.gone.iter().min_by_key(|(_, entry)| entry.since);
+            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                self.gone.remove(&name);
+            }
+        }
+        self.gone.insert(entry.status.node.id.clone(), entry);
+    }
+}
+
 /// One connection's place in the list.
 #[derive(Debug)]
 pub(super) struct Registration {
     registry: Arc<Registry>,
     id: u64,
+    /// Fires when a newer connection of the same data plane took over.
+    pub(super) replaced: CancellationToken,
 }
 
 impl Registration {
@@ -138,7 +212,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registry.lock().live.remove(&self.id);
+        self.registry.lock().leave(self.id);
         self.registry.moved.send_replace(());
     }
 }

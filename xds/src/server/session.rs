@@ -16,6 +16,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse,
 };
 use outrider_config::Version;
+use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +71,8 @@ pub(super) struct Session {
 
     /// In the list once the client has introduced itself.
     registration: Option<Registration>,
+    /// Fires when a newer connection of the same data plane took over.
+    replaced: CancellationToken,
     node_id: String,
     /// What the client holds, as far as it acknowledged; `None` asks for a full sync.
     position: Option<Version>,
@@ -110,6 +113,7 @@ impl Session {
             requests,
             responses,
             registration: None,
+            replaced: CancellationToken::new(),
             node_id: String::new(),
             position: None,
             is_synced: false,
@@ -187,15 +191,20 @@ impl Session {
         });
         self.held_names = first.initial_resource_versions.into_keys().collect();
         let position = self.position;
+        let cluster = node.cluster.clone();
+        let registration = self.registry.register(node).map_err(|taken| {
+            warn!(node = %self.node_id, %taken, "data plane refused");
+            End::Status(Status::already_exists(taken.to_string()))
+        })?;
+        self.replaced = registration.replaced.clone();
+        registration.update(|status| status.acked = position);
         info!(
-            node = %node.id,
-            cluster = %node.cluster,
+            node = %self.node_id,
+            %cluster,
             snapshot_version = position.map(|held| held.revision),
             is_resumed = position.is_some(),
             "data plane connected"
         );
-        let registration = self.registry.register(node);
-        registration.update(|status| status.acked = position);
         self.registration = Some(registration);
         Ok(())
     }
@@ -216,6 +225,7 @@ impl Session {
         let request = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return Err(End::Shutdown),
+            () = self.replaced.cancelled() => return Err(replaced()),
             request = self.requests.message() => request,
             moved = self.head.changed() => {
                 return moved.map_err(|_| End::Status(Status::unavailable("the journal is closed")));
@@ -240,6 +250,7 @@ impl Session {
             let request = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Err(End::Shutdown),
+            () = self.replaced.cancelled() => return Err(replaced()),
                 () = sleep_until(until) => return Ok(()),
                 request = self.requests.message() => request,
                 moved = self.head.changed(), if until > earliest => {
@@ -267,11 +278,15 @@ impl Session {
         self.outstanding.push_back(self.last_nonce);
         part.nonce = self.last_nonce.to_string();
         let count = part.resources.len() + part.removed_resources.len();
+        let bytes = part.encoded_len();
+        let add = |sum: &mut u64, more: usize| {
+            *sum = sum.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+        };
         self.update(|status| {
-            let count = u64::try_from(count).unwrap_or(u64::MAX);
-            status.resources_sent = status.resources_sent.saturating_add(count);
+            add(&mut status.resources_sent, count);
+            add(&mut status.bytes_sent, bytes);
         });
-        debug!(node = %self.node_id, nonce = self.last_nonce, tag = %part.system_version_info, count, "response sent");
+        debug!(node = %self.node_id, nonce = self.last_nonce, tag = %part.system_version_info, count, bytes, "response sent");
         // The channel is as long as the window. It is full only when the client acknowledges
         // what it cannot have read, so the wait is bounded like one for an answer.
         match timeout(self.settings.answer_timeout, self.responses.send(Ok(part))).await {
@@ -306,6 +321,7 @@ impl Session {
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => Err(End::Shutdown),
+            () = self.replaced.cancelled() => Err(replaced()),
             request = self.requests.message() => received(request),
             () = sleep_until(due) => Err(too_slow("answer", self.settings.answer_timeout)),
         }
@@ -385,6 +401,12 @@ impl Session {
             registration.update(change);
         }
     }
+}
+
+fn replaced() -> End {
+    End::Status(Status::aborted(
+        "a newer stream of this data plane replaced it",
+    ))
 }
 
 fn check_type(request: &DeltaDiscoveryRequest) -> Result<(), End> {

@@ -16,9 +16,18 @@ use crate::control::wire::{
     self, ControlSaid, FromNode, HelloFields, NodeSaid, OutcomeFields, ToNode,
 };
 use crate::control::{RUNNING_MAX, WAITING_MAX, open};
-use crate::{Action, Command, CommandHandler, ControlClient, HeadProbe, Node, Outcome, SendError};
+use crate::{
+    Action, Claim, Command, CommandHandler, ControlClient, HeadProbe, Node, Outcome, SendError,
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
+
+fn claim(number: u16) -> Claim {
+    Claim {
+        number: node(number),
+        instance: Uid::from_bits(u128::from(number)),
+    }
+}
 
 fn node(number: u16) -> NodeId {
     NodeId::new(number).unwrap()
@@ -77,9 +86,10 @@ impl Commanded {
         let name = Node {
             id: format!("dp-{number}"),
             cluster: String::new(),
+            claim: Some(claim(number)),
         };
         let handler = Arc::new(Scripted(sender));
-        let client = ControlClient::new(channel.clone(), node(number), name, handler);
+        let client = ControlClient::new(channel.clone(), claim(number), name, handler);
         let head = client.head();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(client.run(shutdown.clone()));
@@ -120,7 +130,7 @@ impl Raw {
     /// Opens a session and waits until the control plane has it.
     async fn introduced(channel: &Channel, number: u16) -> Self {
         let mut raw = Self::open(channel).await;
-        raw.send(wire::hello(node(number), "raw")).await;
+        raw.send(wire::hello(claim(number), "raw")).await;
         raw.send(wire::head_request(9)).await;
         let Some(ControlSaid::Head(_)) = raw.next().await.said else {
             panic!("the head is the answer");
@@ -262,6 +272,7 @@ async fn a_message_that_makes_no_sense_is_answered_with_a_status() {
     let large = said(NodeSaid::Hello(HelloFields {
         number: 1_024,
         id: String::new(),
+        instance: vec![0; 16],
     }));
     for first in [empty.clone(), large, wire::head_request(1)] {
         let mut raw = Raw::open(&control.channel).await;
@@ -272,7 +283,7 @@ async fn a_message_that_makes_no_sense_is_answered_with_a_status() {
         command: vec![1; 15],
         result: None,
     }));
-    for later in [empty, short, wire::hello(node(7), "twice")] {
+    for later in [empty, short, wire::hello(claim(7), "twice")] {
         let mut raw = Raw::introduced(&control.channel, 7).await;
         raw.send(later).await;
         assert_eq!(raw.end().await.code(), Code::InvalidArgument);
@@ -385,6 +396,26 @@ async fn a_second_session_replaces_the_first() {
     let sent = send(&control, 7, command(1), LIMIT);
     let id = second.command().await;
     second.send(wire::outcome(id, &Outcome::Done)).await;
+    assert_eq!(soon(sent).await.unwrap(), Ok(Outcome::Done));
+    control.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_another_data_plane_with_the_number_is_refused_while_the_first_is_open() {
+    let control = control_plane();
+    let mut first = Raw::introduced(&control.channel, 7).await;
+    let other = Claim {
+        instance: Uid::from_bits(99),
+        ..claim(7)
+    };
+    let mut second = Raw::open(&control.channel).await;
+    second.send(wire::hello(other, "other")).await;
+    let status = second.end().await;
+    assert_eq!(status.code(), Code::AlreadyExists);
+    assert!(status.message().contains("number 7"), "{status}");
+    let sent = send(&control, 7, command(1), LIMIT);
+    let id = first.command().await;
+    first.send(wire::outcome(id, &Outcome::Done)).await;
     assert_eq!(soon(sent).await.unwrap(), Ok(Outcome::Done));
     control.stop().await;
 }

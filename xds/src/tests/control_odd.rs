@@ -87,7 +87,7 @@ async fn scripted() -> (Commanded, mpsc::Receiver<Script>) {
         .add_service(Scripted(sender))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(serving);
-    let channel = crate::channel(&format!("http://{address}")).unwrap();
+    let channel = crate::channel(&format!("http://{address}"), None).unwrap();
     (Commanded::start(&channel, 7), scripts)
 }
 

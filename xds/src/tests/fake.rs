@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use outrider_config::{Document, Kind, Quarantined, Transaction, Version};
-use outrider_webhook::id::{ProjectId, Uid};
+use outrider_webhook::id::{NodeId, ProjectId, Uid};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::{
-    Client, ClientSettings, DataplaneStatus, Node, RevisionLog, RevisionLogError, Server,
-    ServerSettings, Since, Status, Table, serve_in_process,
+    Claim, Client, ClientSettings, DataplaneStatus, Link, Node, RevisionLog, RevisionLogError,
+    Server, ServerSettings, Since, Status, Table, serve_in_process,
 };
 
 pub(super) type Resources = BTreeMap<(Kind, Uid), Bytes>;
@@ -26,6 +27,23 @@ pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future)
         .await
         .expect("happens soon")
+}
+
+/// A number that no other data plane of the test has.
+fn claim() -> Claim {
+    static LAST: AtomicU16 = AtomicU16::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    Claim {
+        number: NodeId::new(number % NodeId::MAX).unwrap(),
+        instance: Uid::from_bits(number.into()),
+    }
+}
+
+/// The data planes that are connected.
+pub(super) fn connected(server: &Server) -> Vec<DataplaneStatus> {
+    let mut all = server.dataplanes();
+    all.retain(|one| matches!(one.link, Link::Connected(_)));
+    all
 }
 
 pub(super) fn endpoint(number: u128, spec: impl Into<Bytes>) -> Document {
@@ -316,8 +334,18 @@ impl ControlPlane {
         .await
     }
 
-    /// Waits until the list of data planes satisfies the condition.
+    /// Waits until the list of connected data planes satisfies the condition.
     pub(super) async fn dataplanes<T>(
+        &self,
+        what: &str,
+        condition: impl Fn(&[DataplaneStatus]) -> Option<T>,
+    ) -> T {
+        self.told(what, |_| condition(&connected(&self.server)))
+            .await
+    }
+
+    /// Waits until the list of data planes that are or were connected satisfies the condition.
+    pub(super) async fn told<T>(
         &self,
         what: &str,
         condition: impl Fn(&[DataplaneStatus]) -> Option<T>,
@@ -364,7 +392,17 @@ impl DataPlane {
         let node = Node {
             id: "dp-1".into(),
             cluster: "test".into(),
+            claim: Some(claim()),
         };
+        Self::start_as(channel, node, table, settings)
+    }
+
+    pub(super) fn start_as(
+        channel: &Channel,
+        node: Node,
+        table: Arc<MemoryTable>,
+        settings: ClientSettings,
+    ) -> Self {
         let client = Client::with_settings(channel.clone(), node, table.clone(), settings);
         let status = client.status();
         let shutdown = CancellationToken::new();

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use super::fake::{ControlPlane, DataPlane, Journal, endpoint, endpoints, soon};
+use super::fake::{ControlPlane, DataPlane, Journal, connected, endpoint, endpoints, soon};
 use crate::tag::Tag;
 use crate::{ServerSettings, TYPE_URL};
 
@@ -167,7 +167,7 @@ async fn a_client_that_says_nothing_is_dropped() {
     let control = ControlPlane::start_with(&Journal::new(endpoints(1)), impatient());
     let mut raw = Raw::open(&control.channel).await;
     assert_eq!(raw.end().await.code(), Code::DeadlineExceeded);
-    assert!(control.server.dataplanes().is_empty());
+    assert!(connected(&control.server).is_empty());
     control.stop().await;
 }
 
@@ -259,6 +259,7 @@ async fn an_unsubscribed_client_is_left_alone_until_it_subscribes_again() {
             &crate::Node {
                 id: "raw".into(),
                 cluster: String::new(),
+                claim: None,
             },
             &[outrider_config::Quarantined {
                 kind: outrider_config::Kind::Source,

@@ -87,7 +87,7 @@ async fn scripted() -> (DataPlane, Script, mpsc::Receiver<Script>) {
         reconnect_wait_min: Duration::from_millis(10),
         ..ClientSettings::default()
     };
-    let channel = crate::channel(&format!("http://{address}")).unwrap();
+    let channel = crate::channel(&format!("http://{address}"), None).unwrap();
     let data = DataPlane::start_with(&channel, Arc::default(), settings);
     let script = soon(scripts.recv()).await.unwrap();
     (data, script, scripts)

@@ -157,7 +157,7 @@ async fn a_client_finds_a_restarted_server_and_resumes() {
     let serve = |listener| {
         let shutdown = CancellationToken::new();
         let server = Server::new(journal.clone());
-        let task = tokio::spawn(serve_tcp(server, listener, shutdown.clone()));
+        let task = tokio::spawn(serve_tcp(server, listener, None, shutdown.clone()));
         (shutdown, task)
     };
     let (shutdown, task) = serve(listener);
@@ -165,7 +165,7 @@ async fn a_client_finds_a_restarted_server_and_resumes() {
         reconnect_wait_min: Duration::from_millis(20),
         ..ClientSettings::default()
     };
-    let channel = channel(&format!("http://{address}")).unwrap();
+    let channel = channel(&format!("http://{address}"), None).unwrap();
     let mut data = DataPlane::start_with(&channel, Arc::default(), settings);
     data.reaches(journal.version()).await;
 

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use crate::ingest::{Intake, Limits, PublicListener, Settings};
 use crate::metrics::Metrics;
 use crate::queue::{PayloadCache, Queue};
-use crate::table::RoutingTable;
+use crate::table::{Kept, RoutingTable};
 
 /// Longer than any of these tests takes: a test that meets it has failed.
 pub(super) const LONG: Duration = Duration::from_secs(20);
@@ -61,6 +61,7 @@ impl Gateway {
             LocalLog::open(options, Arc::<SystemClock>::clone(&clock), queue.sink()).unwrap();
         let table = RoutingTable::new(
             dir.path().join("journal.json"),
+            Kept::nothing(),
             queue,
             Arc::<SystemClock>::clone(&clock),
             Arc::clone(&metrics),
@@ -75,7 +76,7 @@ impl Gateway {
                 headers_max: 100,
                 in_flight_bytes_max: 32 << 20,
             },
-            control_plane,
+            control_plane: control_plane.to_string(),
             process: 0xabc,
         };
         let intake = Intake::new(table.clone(), log, clock, Arc::clone(&metrics), settings);

@@ -26,7 +26,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Why a session ended, other than by our own wish.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
-    #[error("{}: {}", .0.code(), .0.message())]
+    #[error("{}", crate::tls::status(.0))]
     Status(#[from] tonic::Status),
     #[error("the control plane closed the session")]
     Closed,
@@ -65,14 +65,17 @@ impl Link {
         shutdown: &CancellationToken,
     ) -> Result<Option<Self>, LinkError> {
         let (outgoing, requests) = mpsc::channel(OUTGOING_MAX);
-        let hello = wire::hello(client.number, &client.node.id);
+        let hello = wire::hello(client.claim, &client.node.id);
         outgoing.try_send(hello).map_err(|_| LinkError::Closed)?;
         let opening = timeout(ANSWER_TIMEOUT, grpc::open(client.channel.clone(), requests));
         let incoming = tokio::select! {
             () = shutdown.cancelled() => return Ok(None),
             opened = opening => opened.map_err(|_| LinkError::Silent(ANSWER_TIMEOUT))??,
         };
-        info!(node_number = client.number.get(), "command session opened");
+        info!(
+            node_number = client.claim.number.get(),
+            "command session opened"
+        );
         let (sender, asks) = mpsc::channel(ASKS_MAX);
         client.asks.send_replace(Some(sender));
         Ok(Some(Self {

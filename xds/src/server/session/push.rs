@@ -14,7 +14,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use tonic::Status;
 use tracing::{error, info};
 
-use super::{End, Session, Stop, received};
+use super::{End, Session, Stop, received, replaced};
 use crate::coalesce::Coalescer;
 use crate::log::{RevisionLogError, Since};
 use crate::pack::{Oversize, Packer};
@@ -146,6 +146,7 @@ impl Session {
             let request = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Err(End::Shutdown.into()),
+                () = self.replaced.cancelled() => return Err(replaced().into()),
                 chunk = found.recv() => return Ok(chunk),
                 request = self.requests.message() => request,
             };

@@ -1,0 +1,270 @@
+//! One file of sealed records.
+//!
+//! ```text
+//! file:   8 magic | u32 format | 16 salt | record 0 | record 1 | ...
+//! record: u32 length of what follows | sealed bytes | 16 tag
+//! ```
+//!
+//! Records are sealed with ChaCha20-Poly1305 (RFC 8439) under a key that HKDF (RFC 5869) makes of
+//! the node's key and the salt, so a file has its own; the nonce is the record's number. A record
+//! thus opens in its place only, and none can be changed, moved or left out unnoticed but the
+//! last ones. Record 0 says nothing: it tells a wrong key from a damaged file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::hkdf::{HKDF_SHA256, Salt};
+
+use super::StateKey;
+
+const MAGIC: [u8; 8] = *b"OUTRSTAT";
+const FORMAT: u32 = 1;
+const SALT_BYTES: usize = 16;
+const HEADER_BYTES: u64 = 8 + 4 + SALT_BYTES as u64;
+const INFO: &[u8] = b"outrider state log";
+const FIRST: &[u8] = b"the key fits";
+/// A part is near 1 MiB, and a single document is at most 16 MiB.
+const RECORD_BYTES_MAX: usize = 32 << 20;
+
+/// What a file is not.
+#[derive(Debug)]
+pub(super) enum NotRead {
+    Io(io::Error),
+    /// Written by something else, or in a format of another version.
+    Foreign,
+    /// Sealed with another key.
+    Key,
+}
+
+impl From<io::Error> for NotRead {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Seals and opens the records of one file.
+struct Seal(LessSafeKey);
+
+impl Seal {
+    fn new(key: &StateKey, salt: &[u8]) -> Option<Self> {
+        let derived = Salt::new(HKDF_SHA256, salt).extract(key.bytes());
+        let key = derived.expand(&[INFO], &CHACHA20_POLY1305).ok()?;
+        Some(Self(LessSafeKey::new(UnboundKey::from(key))))
+    }
+
+    fn nonce(number: u64) -> Nonce {
+        let mut nonce = [0; 12];
+        for (to, from) in nonce.iter_mut().zip(number.to_le_bytes()) {
+            *to = from;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    fn seal(&self, number: u64, mut plain: Vec<u8>) -> io::Result<Vec<u8>> {
+        let too_much = |_| io::Error::other("a record is too large to be sealed");
+        self.0
+            .seal_in_place_append_tag(Self::nonce(number), Aad::empty(), &mut plain)
+            .map_err(too_much)?;
+        Ok(plain)
+    }
+
+    fn open(&self, number: u64, sealed: &mut Vec<u8>) -> bool {
+        let opened = self
+            .0
+            .open_in_place(Self::nonce(number), Aad::empty(), sealed);
+        let Ok(length) = opened.map(|plain| plain.len()) else {
+            return false;
+        };
+        sealed.truncate(length);
+        true
+    }
+}
+
+/// Appends records.
+pub(super) struct Writer {
+    file: File,
+    seal: Seal,
+    next: u64,
+    /// Up to here everything is written and synced.
+    length: u64,
+}
+
+impl Writer {
+    /// A new file, with record 0.
+    pub(super) fn create(path: &Path, key: &StateKey) -> io::Result<Self> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        let salt: [u8; SALT_BYTES] = rand::random();
+        let mut header = MAGIC.to_vec();
+        header.extend_from_slice(&FORMAT.to_le_bytes());
+        header.extend_from_slice(&salt);
+        file.write_all(&header)?;
+        let mut writer = Self {
+            seal: Seal::new(key, &salt).ok_or_else(|| io::Error::other("no key can be made"))?,
+            file,
+            next: 0,
+            length: HEADER_BYTES,
+        };
+        writer.append([FIRST.to_vec()])?;
+        Ok(writer)
+    }
+
+    /// Goes on behind the records that `reader` has read; what is behind them is cut off.
+    pub(super) fn resume(path: &Path, reader: Reader) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.set_len(reader.offset)?;
+        file.sync_all()?;
+        Ok(Self {
+            file,
+            seal: reader.seal,
+            next: reader.next,
+            length: reader.offset,
+        })
+    }
+
+    /// Appends records and syncs them: all or, after an error, none.
+    pub(super) fn append(&mut self, parts: impl IntoIterator<Item = Vec<u8>>) -> io::Result<()> {
+        let (mut next, mut length) = (self.next, self.length);
+        self.file.set_len(length)?; // an earlier call may have failed half way
+        self.file.seek(SeekFrom::Start(length))?;
+        for part in parts {
+            let sealed = self.seal.seal(next, part)?;
+            let framed = u32::try_from(sealed.len()).map_err(io::Error::other)?;
+            self.file.write_all(&framed.to_le_bytes())?;
+            self.file.write_all(&sealed)?;
+            next += 1;
+            length += 4 + u64::from(framed);
+        }
+        self.file.sync_data()?;
+        (self.next, self.length) = (next, length);
+        Ok(())
+    }
+
+    /// One that can write nothing: its file is open for reading.
+    #[cfg(test)]
+    pub(super) fn broken(path: &Path, key: &StateKey) -> Self {
+        let reader = Reader::open(path, key).unwrap();
+        Self {
+            file: File::open(path).unwrap(),
+            seal: reader.seal,
+            next: reader.next,
+            length: reader.offset,
+        }
+    }
+
+    /// Bytes of the file.
+    pub(super) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The number of the next record.
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+}
+
+/// What comes next in a file.
+pub(super) enum Next {
+    Record(Bytes),
+    /// Nothing more, or what was never synced.
+    End,
+    /// A record that was synced and does not open.
+    Damaged,
+}
+
+/// Reads records, one after the other.
+pub(super) struct Reader {
+    file: BufReader<File>,
+    seal: Seal,
+    next: u64,
+    offset: u64,
+}
+
+impl Reader {
+    /// Opens a file behind its record 0.
+    pub(super) fn open(path: &Path, key: &StateKey) -> Result<Self, NotRead> {
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+        let mut header = Vec::new();
+        file.by_ref().take(HEADER_BYTES).read_to_end(&mut header)?;
+        let rest = header.strip_prefix(&MAGIC).ok_or(NotRead::Foreign)?;
+        let (format, salt) = rest.split_first_chunk().ok_or(NotRead::Foreign)?;
+        if u32::from_le_bytes(*format) != FORMAT || salt.len() != SALT_BYTES {
+            return Err(NotRead::Foreign);
+        }
+        let mut reader = Self {
+            file,
+            seal: Seal::new(key, salt).ok_or(NotRead::Key)?,
+            next: 0,
+            offset: HEADER_BYTES,
+        };
+        match reader.next()? {
+            Next::Record(first) if first == FIRST => Ok(reader),
+            _ => Err(NotRead::Key),
+        }
+    }
+
+    /// Goes to a record whose place is known.
+    pub(super) fn skip_to(&mut self, next: u64, offset: u64) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(offset))?;
+        (self.next, self.offset) = (next, offset);
+        Ok(())
+    }
+
+    /// The number of the next record.
+    pub(super) const fn number(&self) -> u64 {
+        self.next
+    }
+
+    /// Where the next record begins.
+    pub(super) const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next record.
+    pub(super) fn next(&mut self) -> io::Result<Next> {
+        let Some(mut sealed) = self.framed()? else {
+            return Ok(Next::End);
+        };
+        let length = sealed.len() as u64;
+        if self.seal.open(self.next, &mut sealed) {
+            self.next += 1;
+            self.offset += 4 + length;
+            return Ok(Next::Record(sealed.into()));
+        }
+        // The record behind it was begun when this one was synced.
+        let mut behind = self.framed()?.unwrap_or_default();
+        match self.seal.open(self.next + 1, &mut behind) {
+            true => Ok(Next::Damaged),
+            false => Ok(Next::End),
+        }
+    }
+
+    /// The bytes of a record, opened or not; `None` when the file ends before it does.
+    fn framed(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        self.file.by_ref().take(4).read_to_end(&mut bytes)?;
+        let Some(length) = bytes.first_chunk().copied().map(u32::from_le_bytes) else {
+            return Ok(None);
+        };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if length > RECORD_BYTES_MAX {
+            return Ok(None);
+        }
+        bytes.clear();
+        bytes.reserve(length);
+        self.file
+            .by_ref()
+            .take(length as u64)
+            .read_to_end(&mut bytes)?;
+        Ok((bytes.len() == length).then_some(bytes))
+    }
+}

@@ -1,0 +1,101 @@
+//! The bootstrap as the settings of a data plane.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use outrider_config::bootstrap::Bootstrap;
+use outrider_dataplane::ingest::Limits;
+use outrider_dataplane::{Settings, egress};
+use outrider_webhook::address;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::cli::UnsafeArgs;
+use crate::exit::Failure;
+
+/// How long a drain waits for attempts under way; `standards` section 3.4 and `egress` section 9.
+const DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+/// The settings of a data plane whose control plane's API is at `control_plane`.
+pub(crate) fn settings(
+    bootstrap: &Bootstrap,
+    control_plane: String,
+    testing: &UnsafeArgs,
+) -> Result<Settings, Failure> {
+    testing.warn();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Settings {
+        public_listen: bootstrap.public_listen,
+        admin_listen: bootstrap.admin_listen,
+        control_plane,
+        state: None,
+        threads,
+        intake: Limits {
+            head_timeout: bootstrap.intake.head_timeout,
+            body_timeout: bootstrap.intake.body_timeout,
+            keepalive: bootstrap.intake.keepalive,
+            head_bytes_max: bootstrap.intake.head_bytes_max,
+            headers_max: bootstrap.intake.headers_max,
+            in_flight_bytes_max: bootstrap.intake.in_flight_bytes_max,
+        },
+        log: log_options(bootstrap),
+        egress: egress_settings(bootstrap, testing)?,
+        in_flight_max: bootstrap.delivery.in_flight_max,
+        lane_concurrency: bootstrap.delivery.lane_concurrency,
+        excerpt_bytes_max: bootstrap.delivery.excerpt_bytes_max,
+        drain_grace: DRAIN_GRACE,
+        seed: rand::random(),
+        unsafe_flags: testing.in_use(),
+    })
+}
+
+fn log_options(bootstrap: &Bootstrap) -> outrider_store::Options {
+    let mut options = outrider_store::Options::new(bootstrap.data_dir.join("log"));
+    options.segment_bytes = bootstrap.store.segment_bytes;
+    options.sync = match bootstrap.store.sync {
+        outrider_config::bootstrap::SyncMode::Always => outrider_store::Sync::Always,
+        outrider_config::bootstrap::SyncMode::Interval(every) => {
+            outrider_store::Sync::Interval(every)
+        }
+        outrider_config::bootstrap::SyncMode::Off => outrider_store::Sync::Off,
+    };
+    options.node = bootstrap.store.node;
+    options
+}
+
+/// Where deliveries may go: the same for who makes them and for who checks an endpoint.
+pub(crate) fn policy(bootstrap: &Bootstrap, testing: &UnsafeArgs) -> address::Policy {
+    let listeners = [
+        bootstrap.public_listen,
+        bootstrap.api_listen,
+        bootstrap.admin_listen,
+        bootstrap.xds.listen,
+    ];
+    let mut policy: address::Policy = bootstrap.egress.policy(&listeners);
+    for range in &testing.unsafe_egress_allow {
+        policy.unsafe_allow(*range);
+    }
+    policy
+}
+
+fn egress_settings(
+    bootstrap: &Bootstrap,
+    testing: &UnsafeArgs,
+) -> Result<egress::Settings, Failure> {
+    let mut settings = egress::Settings::new(policy(bootstrap, testing));
+    settings
+        .resolve_overrides
+        .clone_from(&testing.unsafe_resolve);
+    for path in &testing.unsafe_extra_root {
+        settings.extra_roots.extend(roots(path)?);
+    }
+    Ok(settings)
+}
+
+fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .with_context(|| format!("cannot read certificates from {}", path.display()))
+        .map_err(Failure::configuration)
+}

@@ -1,0 +1,129 @@
+//! What every role begins with: its bootstrap, its logs, its runtime, its data directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use outrider_config::bootstrap::{Bootstrap, ENV_PREFIX, TlsFiles};
+use outrider_config::file;
+use outrider_store::{Clock, SystemClock};
+use outrider_xds::Tls;
+
+use crate::cli::UnsafeArgs;
+use crate::exit::Failure;
+
+/// Reads the bootstrap file, if there is one, and the environment.
+pub(crate) fn bootstrap(
+    config: Option<&Path>,
+    data_dir: Option<PathBuf>,
+) -> Result<Bootstrap, Failure> {
+    let text = config
+        .map(|path| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        })
+        .transpose()
+        .map_err(Failure::configuration)?;
+    let mut bootstrap =
+        Bootstrap::load(text.as_deref(), environment()?.into_iter()).map_err(|problems| {
+            let name = config.map_or("environment".into(), |path| path.display().to_string());
+            all_problems(&name, &problems)
+        })?;
+    if let Some(dir) = data_dir {
+        bootstrap.data_dir = dir;
+    }
+    Ok(bootstrap)
+}
+
+/// The runtime of a role.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("outrider")
+        .build()
+        .context("cannot start the runtime")
+        .map_err(Failure::unavailable)
+}
+
+/// The wall clock, or the one of a test.
+pub(crate) fn clock(testing: &UnsafeArgs) -> Arc<dyn Clock> {
+    Arc::new(match testing.unsafe_now {
+        Some(unix_s) => SystemClock::starting_at(unix_s),
+        None => SystemClock::default(),
+    })
+}
+
+/// Switches for tests open what must stay closed: never beside a listener that others reach.
+pub(crate) fn guard_testing(
+    testing: &UnsafeArgs,
+    listener: std::net::SocketAddr,
+) -> Result<(), Failure> {
+    let in_use = testing.in_use();
+    if in_use.is_empty() || listener.ip().is_loopback() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is for tests and refused with a public listener on {listener}: listen on loopback or leave it out",
+        in_use.join(", "),
+    );
+    Err(Failure::usage(anyhow!(message)))
+}
+
+/// The files of one side of mutual TLS.
+pub(crate) fn tls(files: &TlsFiles) -> Result<Tls, Failure> {
+    let read = |path: &Path| {
+        std::fs::read(path)
+            .with_context(|| format!("cannot read {}", path.display()))
+            .map_err(Failure::configuration)
+    };
+    Ok(Tls::from_pem(
+        &read(&files.ca)?,
+        &read(&files.certificate)?,
+        &read(&files.key)?,
+    ))
+}
+
+/// Our variables; what else is in the environment need not even be text.
+fn environment() -> Result<Vec<(String, String)>, Failure> {
+    std::env::vars_os()
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(ENV_PREFIX.as_bytes()))
+        .map(
+            |(name, value)| match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => Ok((name, value)),
+                (Ok(name), Err(_)) => Err(Failure::configuration(anyhow!("{name} is not UTF-8"))),
+                (Err(name), _) => Err(Failure::configuration(anyhow!(
+                    "{} is not UTF-8",
+                    name.display()
+                ))),
+            },
+        )
+        .collect()
+}
+
+pub(crate) fn resource_file(path: &Path) -> Result<file::File, Failure> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read {name}"))
+        .map_err(Failure::configuration)?;
+    file::parse(&text).map_err(|problems| all_problems(&name, &problems))
+}
+
+/// Prints every problem, then fails once.
+pub(crate) fn all_problems(name: &str, problems: &[outrider_config::Problem]) -> Failure {
+    for problem in problems {
+        eprintln!("{name}: {problem}");
+    }
+    Failure::configuration(anyhow!(
+        "{name}: {} problem(s), nothing was started",
+        problems.len()
+    ))
+}
+
+pub(crate) fn prepare_dir(dir: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot create the data directory {}", dir.display()))
+        .map_err(Failure::io)
+}
