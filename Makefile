@@ -42,6 +42,7 @@ fmt: ## format the code
 	cargo fmt --all
 
 bench: setup ## a release build under load, next to the limits of the machine
+	@scripts/nginx.sh
 	cargo build --release -p outrider -p outrider-bench
 	target/release/outrider-bench run --outrider target/release/outrider
 

@@ -10,6 +10,7 @@ mod http1;
 mod latency;
 mod limits;
 mod load;
+mod nginx;
 mod payload;
 mod process;
 mod reads;

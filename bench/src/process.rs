@@ -73,20 +73,39 @@ impl Drop for Gateway {
     }
 }
 
-fn log_tail(path: &Path) -> String {
+/// The last lines of a log file, for an error message.
+pub(crate) fn log_tail(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(20);
     lines.get(from..).unwrap_or_default().join("\n")
 }
 
-/// CPU time used so far by the process, user and system, all threads.
+/// CPU time used so far by a process, user and system, all threads.
 pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     // /proc is memory, not a disk: reading it does not block the runtime.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
-        .context("the gateway's CPU time cannot be read")?;
-    let ticks = parse_cpu_ticks(&stat).context("the gateway's CPU time cannot be understood")?;
+        .with_context(|| format!("the CPU time of process {pid} cannot be read"))?;
+    let ticks = parse_cpu_ticks(&stat)
+        .with_context(|| format!("the CPU time of process {pid} cannot be understood"))?;
     Ok(duration_of(ticks))
+}
+
+/// Processes whose parent is `parent`.
+pub(crate) fn children(parent: u32) -> anyhow::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("the processes cannot be listed")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue; // not a process
+        };
+        // One that has ended since it was listed is nobody's child.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if parse_parent(&stat) == Some(parent) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
 }
 
 /// CPU time used so far by the whole machine, all cores, since it started.
@@ -119,10 +138,20 @@ fn parse_busy_ticks(stat: &str) -> Option<u64> {
     )
 }
 
-/// Fields 14 and 15 of `/proc/<pid>/stat`. The name in field 2 may hold blanks and brackets.
-fn parse_cpu_ticks(stat: &str) -> Option<u64> {
+/// The fields of `/proc/<pid>/stat` from the 3rd on. The name in field 2 may hold blanks and brackets.
+fn fields_after_name(stat: &str) -> Option<impl Iterator<Item = &str>> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_ascii_whitespace().skip(11);
+    Some(after_name.split_ascii_whitespace())
+}
+
+/// Field 4 of `/proc/<pid>/stat`.
+fn parse_parent(stat: &str) -> Option<u32> {
+    fields_after_name(stat)?.nth(1)?.parse().ok()
+}
+
+/// Fields 14 and 15 of `/proc/<pid>/stat`.
+fn parse_cpu_ticks(stat: &str) -> Option<u64> {
+    let mut fields = fields_after_name(stat)?.skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     user.checked_add(system)
@@ -183,6 +212,7 @@ mod tests {
     fn texts_of_another_shape_are_refused() {
         assert_eq!(parse_cpu_ticks(""), None);
         assert_eq!(parse_cpu_ticks("1 (a) S 1 2"), None);
+        assert_eq!(parse_parent("1 (a) S"), None);
         assert_eq!(parse_busy_ticks("cpu  1 2 x"), None);
         assert_eq!(parse_busy_ticks("intr 1 2 3"), None);
         assert_eq!(parse_resident_kib("VmRSS: many kB"), None);
@@ -193,12 +223,23 @@ mod tests {
     fn a_name_with_blanks_and_brackets_does_not_shift_the_fields() {
         let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 100 0 0 0 250 31 0 0 20 0 4 0";
         assert_eq!(parse_cpu_ticks(stat), Some(281));
+        assert_eq!(parse_parent(stat), Some(1));
     }
 
     #[test]
     fn idle_time_and_guests_are_not_busy() {
         let stat = "cpu  100 10 20 7000 300 1 2 3 50 60\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
         assert_eq!(parse_busy_ticks(stat), Some(136));
+    }
+
+    #[test]
+    fn a_child_is_found_as_long_as_it_runs() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let found = children(std::process::id()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(found.contains(&child.id()), "{found:?}");
+        assert!(!children(std::process::id()).unwrap().contains(&child.id()));
     }
 
     #[test]

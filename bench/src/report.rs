@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::limits::Limits;
 use crate::load::Outcome;
 use crate::payload::Mode;
 use crate::sink::Counts;
@@ -25,30 +26,6 @@ pub(crate) fn per_second(count: u64, elapsed: Duration) -> f64 {
 )]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
-}
-
-/// What the machine can do.
-#[derive(Debug, Clone)]
-pub(crate) struct Limits {
-    /// Requests per second from the generator straight to the sink, same clients and bodies.
-    pub(crate) straight_per_s: f64,
-    pub(crate) straight_p50_ms: f64,
-    pub(crate) straight_p99_ms: f64,
-    /// Synced 4 KiB writes per second where the log lies.
-    pub(crate) fdatasync_per_s: f64,
-    pub(crate) cores: usize,
-}
-
-impl Limits {
-    fn json(&self) -> Value {
-        json!({
-            "straight_per_s": self.straight_per_s,
-            "straight_p50_ms": self.straight_p50_ms,
-            "straight_p99_ms": self.straight_p99_ms,
-            "fdatasync_per_s": self.fdatasync_per_s,
-            "cores": self.cores,
-        })
-    }
 }
 
 /// One stretch of load, from its first event to its last delivery.
@@ -174,16 +151,7 @@ impl Report {
                 }
             }
         }
-        let limits = &self.limits;
-        format!(
-            "{}\nlimits of this machine, same run: {} cores; generator straight to sink {:.0}/s, p50 {:.2} ms, p99 {:.2} ms; fdatasync {:.0}/s\n",
-            align(&rows),
-            limits.cores,
-            limits.straight_per_s,
-            limits.straight_p50_ms,
-            limits.straight_p99_ms,
-            limits.fdatasync_per_s,
-        )
+        format!("{}\n{}", align(&rows), self.limits.text())
     }
 }
 

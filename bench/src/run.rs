@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
-use tokio::task::spawn_blocking;
 
 use crate::clock::now_us;
+use crate::limits::Probe;
 use crate::load::{self, End, Plan};
 use crate::payload::{Mode, Payloads, Target};
 use crate::process::{Gateway, MemoryWatch, cpu_time, resident_kib};
-use crate::report::{Limits, Phase, Report, Traffic};
+use crate::report::{Phase, Report, Traffic};
+use crate::resources;
 use crate::sink::Sink;
 use crate::start::{Ports, Start};
-use crate::{limits, resources};
 
 /// Deliveries that make no progress for this long are given up and counted as missing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -76,7 +76,13 @@ pub(crate) async fn command(args: Args) -> anyhow::Result<()> {
         .tempdir_in(&base)
         .with_context(|| format!("no directory can be made in `{}`", base.display()))?;
     let sink = Sink::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-    let limits = measure_limits(&args, &sink, work.path()).await?;
+    eprintln!("measuring the machine");
+    let probe = Probe {
+        clients: args.clients,
+        body_bytes: args.body_bytes,
+        duration: Duration::from_secs(args.seconds.min(3)),
+    };
+    let limits = probe.measure(&sink, work.path()).await?;
     let mut traffic = Vec::new();
     for mode in &args.mode {
         let directory = work.path().join(mode.as_str());
@@ -101,32 +107,6 @@ pub(crate) async fn command(args: Args) -> anyhow::Result<()> {
         bail!("the run is not clean:\n{}", faults.join("\n"));
     }
     Ok(())
-}
-
-async fn measure_limits(args: &Args, sink: &Sink, directory: &Path) -> anyhow::Result<Limits> {
-    eprintln!("measuring the machine");
-    let directory = directory.to_owned();
-    let probe =
-        spawn_blocking(move || limits::fdatasync_per_second(&directory, Duration::from_secs(1)));
-    let fdatasync_per_s = probe.await??;
-    let plan = Plan {
-        address: sink.address(),
-        rate: None,
-        clients: args.clients,
-        end: End::After(Duration::from_secs(args.seconds.min(3))),
-        first: now_us(),
-    };
-    sink.begin(plan.first);
-    let host = sink.address().to_string();
-    let payloads = Payloads::new(&Target::Plain, &host, args.body_bytes)?;
-    let outcome = load::run(&plan, Arc::new(payloads)).await?;
-    Ok(Limits {
-        straight_per_s: crate::report::per_second(outcome.count(), outcome.elapsed),
-        straight_p50_ms: outcome.ack.ms(0.5),
-        straight_p99_ms: outcome.ack.ms(0.99),
-        fdatasync_per_s,
-        cores: std::thread::available_parallelism()?.get(),
-    })
 }
 
 /// One kind of traffic, from the start of its gateway to its end.
