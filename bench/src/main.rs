@@ -20,6 +20,7 @@ mod run;
 mod sequence;
 mod sink;
 mod start;
+mod switches;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};

@@ -8,6 +8,7 @@ use crate::limits::Limits;
 use crate::load::Outcome;
 use crate::payload::Mode;
 use crate::sink::Counts;
+use crate::switches::Switches;
 
 /// A rate; 0 when no time has passed.
 pub(crate) fn per_second(count: u64, elapsed: Duration) -> f64 {
@@ -41,6 +42,8 @@ pub(crate) struct Phase {
     pub(crate) missing: u64,
     /// CPU time of the gateway, until it was at rest again.
     pub(crate) cpu: Duration,
+    /// Context switches of the gateway, over the same time.
+    pub(crate) switches: Switches,
     /// Highest resident memory of the gateway, KiB.
     pub(crate) peak_kib: u64,
 }
@@ -55,10 +58,23 @@ impl Phase {
     }
 
     fn cpu_us_per_event(&self) -> f64 {
+        self.per_event(self.cpu.as_secs_f64() * 1e6)
+    }
+
+    fn voluntary_per_event(&self) -> f64 {
+        self.per_event(float(self.switches.voluntary))
+    }
+
+    fn involuntary_per_event(&self) -> f64 {
+        self.per_event(float(self.switches.involuntary))
+    }
+
+    /// A share of each accepted event; 0 when there is none.
+    fn per_event(&self, sum: f64) -> f64 {
         if self.sent.accepted.is_empty() {
             return 0.0;
         }
-        self.cpu.as_secs_f64() * 1e6 / float(self.sent.count())
+        sum / float(self.sent.count())
     }
 
     fn json(&self) -> Value {
@@ -70,6 +86,8 @@ impl Phase {
             "delivered_per_s": self.delivered_per_s(),
             "missing": self.missing,
             "cpu_us_per_event": self.cpu_us_per_event(),
+            "voluntary_switches_per_event": self.voluntary_per_event(),
+            "involuntary_switches_per_event": self.involuntary_per_event(),
             "rss_peak_kib": self.peak_kib,
         })
     }
@@ -174,6 +192,12 @@ const ROWS: &[(&str, Figure)] = &[
     ("repeated", |_, phase| phase.received.repeats.to_string()),
     ("gateway CPU-us/event", |_, phase| {
         format!("{:.1}", phase.cpu_us_per_event())
+    }),
+    ("voluntary switches/event", |_, phase| {
+        format!("{:.2}", phase.voluntary_per_event())
+    }),
+    ("involuntary switches/event", |_, phase| {
+        format!("{:.2}", phase.involuntary_per_event())
     }),
     ("ack p50 ms", |_, phase| {
         format!("{:.2}", phase.sent.ack.ms(0.5))

@@ -18,6 +18,7 @@ use crate::report::{Phase, Report, Traffic};
 use crate::resources;
 use crate::sink::Sink;
 use crate::start::{Ports, Start};
+use crate::switches::Threads;
 
 /// Deliveries that make no progress for this long are given up and counted as missing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -185,13 +186,14 @@ impl Bench<'_> {
         };
         self.sink.begin(plan.first);
         let memory = MemoryWatch::start(pid);
-        let cpu_before = cpu_time(pid)?;
+        let (cpu_before, threads_before) = (cpu_time(pid)?, Threads::of(pid)?);
         let begin = Instant::now();
         let sent = load::run(&plan, Arc::new(payloads)).await?;
         self.gateway.check_alive()?;
         self.until_delivered(sent.count()).await?;
         self.until_at_rest().await?;
         let cpu = cpu_time(pid)?.saturating_sub(cpu_before);
+        let switches = Threads::of(pid)?.since(&threads_before);
         let received = self.sink.counts();
         let delivered_in = received
             .last_at
@@ -203,6 +205,7 @@ impl Bench<'_> {
             received,
             delivered_in,
             cpu,
+            switches,
             peak_kib: memory.peak_kib(),
         })
     }
