@@ -44,9 +44,20 @@ impl Failure {
 
     /// Prints the message with its causes and gives the code.
     pub(crate) fn report(self) -> ExitCode {
-        eprintln!("outrider: {:#}", self.error);
+        eprintln!("outrider: {}", message(&self.error));
         ExitCode::from(self.code)
     }
+}
+
+/// An error with its causes, each said once: many of ours quote their cause already.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// What clap has to say: help and version are no failures.
@@ -57,5 +68,21 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         ExitCode::from(USAGE)
     } else {
         ExitCode::SUCCESS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_is_quoted_is_not_told_again_and_every_other_is() {
+        let error = anyhow!("broken").context("cannot read x: broken");
+        assert_eq!(message(&error), "cannot read x: broken");
+        let error = error.context("cannot start");
+        assert_eq!(message(&error), "cannot start: cannot read x: broken");
+        assert_eq!(message(&anyhow!("alone")), "alone");
     }
 }
