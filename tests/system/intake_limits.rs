@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::harness::{
-    DEADLINE, Framing, Outrider, RawClient, Receiver, Resources, Setup, get, github, uid,
+    DEADLINE, Framing, Outrider, RawClient, Receiver, Reply, Resources, Setup, get, github, uid,
 };
 
 const SECRET: &str = "shared-with-the-customer";
@@ -22,6 +22,13 @@ fn event(padding: usize) -> Vec<u8> {
     json!({"endpoint_id": uid(1), "event_type": "a", "data": data})
         .to_string()
         .into_bytes()
+}
+
+/// Refused with this code, in words that say what the limit is or what is wrong.
+fn assert_refused(reply: &Reply, status: u16, code: &str, says: &str) {
+    let message = reply.refusal(status);
+    assert_eq!(reply.code(), code, "{message}");
+    assert!(message.contains(says), "{says:?} is not in {message:?}");
 }
 
 /// The gateway still takes and delivers an event, and it is the first one the receiver sees.
@@ -47,14 +54,16 @@ async fn a_body_over_the_limit_is_413_declared_or_chunked() {
     for framing in [Framing::Length, Framing::Chunked] {
         let mut client = RawClient::connect(outrider.public()).await;
         client.publish("", framing, &event(TOO_LARGE)).await;
-        assert_eq!(client.read_status().await, 413, "{framing:?}");
+        let reply = client.read_reply().await;
+        assert_refused(&reply, 413, "body_too_large", "at most 51200 bytes");
     }
     // A length alone is enough: nobody waits for the bytes.
     let mut client = RawClient::connect(outrider.public()).await;
     client
         .write(RawClient::publish_head("Content-Length: 9999999999\r\n"))
         .await;
-    assert_eq!(client.read_status().await, 413);
+    let reply = client.read_reply().await;
+    assert_refused(&reply, 413, "body_too_large", "at most 51200 bytes");
     assert_nothing_came_of_it(&outrider, &receiver).await;
 }
 
@@ -72,12 +81,7 @@ async fn a_webhook_over_the_limit_of_its_project_is_413_before_it_is_verified() 
         .github("push", &github("secret", &large), large.clone().into())
         .await
         .unwrap();
-    assert_eq!(
-        (reply.status.as_u16(), reply.code()),
-        (413, "body_too_large"),
-        "{}",
-        reply.text()
-    );
+    assert_refused(&reply, 413, "body_too_large", "at most 1024 bytes");
     let fitting = large[..1024].to_vec();
     let reply = client
         .github("push", &github("secret", &fitting), fitting.into())
@@ -92,19 +96,30 @@ async fn two_framings_in_one_request_are_400() {
     let outrider = start(&receiver).await;
     let body = String::from_utf8(event(1)).unwrap();
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let length = body.len();
     let framings = [
-        format!(
-            "Content-Length: {}\r\nTransfer-Encoding: chunked\r\n",
-            body.len()
+        (
+            format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"),
+            "ambiguous_framing",
+            "Content-Length and Transfer-Encoding",
         ),
-        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n".to_owned(),
-        format!("Content-Length: {}\r\nContent-Length: 5\r\n", body.len()),
+        (
+            "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n".to_owned(),
+            "ambiguous_framing",
+            "Content-Length and Transfer-Encoding",
+        ),
+        (
+            format!("Content-Length: {length}\r\nContent-Length: 5\r\n"),
+            "malformed_request",
+            "framing is ambiguous",
+        ),
     ];
-    for framing in framings {
+    for (framing, code, says) in framings {
         let mut client = RawClient::connect(outrider.public()).await;
         client.write(RawClient::publish_head(&framing)).await;
         client.write(&chunked).await;
-        assert_eq!(client.read_status().await, 400, "{framing:?}");
+        let reply = client.read_reply().await;
+        assert_refused(&reply, 400, code, says);
     }
     assert_nothing_came_of_it(&outrider, &receiver).await;
 }
@@ -113,21 +128,23 @@ async fn two_framings_in_one_request_are_400() {
 async fn malformed_requests_are_400() {
     let receiver = Receiver::start().await;
     let outrider = start(&receiver).await;
-    for body in [
-        r#"{"endpoint_id": "#,
-        "",
-        "null",
-        "[1,2",
-        r#"{"data": {"a": 1}} trailing"#,
-        "\u{0}",
+    for (body, says) in [
+        (r#"{"endpoint_id": "#, "JSON (at character 16)"),
+        ("", "must not be empty"),
+        ("null", "must be a JSON object"),
+        ("[1,2", "badly-formed JSON"),
+        (r#"{"data": {"a": 1}} trailing"#, "JSON (at character 20)"),
+        ("\u{0}", "JSON (at character 1)"),
     ] {
         let mut client = RawClient::connect(outrider.public()).await;
         client.publish("", Framing::Length, body.as_bytes()).await;
-        assert_eq!(client.read_status().await, 400, "{body:?}");
+        let reply = client.read_reply().await;
+        assert_refused(&reply, 400, "invalid_event", says);
     }
     let mut client = RawClient::connect(outrider.public()).await;
     client.write("POST\r\nthis is not HTTP\r\n\r\n").await;
-    assert_eq!(client.read_status().await, 400);
+    let reply = client.read_reply().await;
+    assert_refused(&reply, 400, "malformed_request", "head is malformed");
     assert_nothing_came_of_it(&outrider, &receiver).await;
 }
 
@@ -219,7 +236,8 @@ async fn what_is_not_http_is_refused_without_a_panic_and_without_quoting_it_in_t
     ] {
         let mut client = RawClient::connect(outrider.public()).await;
         client.write(&head).await;
-        assert_eq!(client.read_status().await, 400, "{head:?}");
+        let reply = client.read_reply().await;
+        assert_refused(&reply, 400, "malformed_request", "head is malformed");
     }
     assert_nothing_came_of_it(&outrider, &receiver).await;
     assert_eq!(outrider.terminate().await, Some(0));
@@ -248,19 +266,53 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
 async fn codings_that_are_not_understood_and_a_missing_host_are_refused() {
     let receiver = Receiver::start().await;
     let outrider = start(&receiver).await;
-    for (head, status) in [
-        ("Host: x\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+    let coding = (
+        501,
+        "unsupported_coding",
+        "only one `Transfer-Encoding: chunked`",
+    );
+    for (head, (status, code, says)) in [
+        ("Host: x\r\nTransfer-Encoding: gzip, chunked\r\n", coding),
         (
             "Host: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-            501,
+            coding,
         ),
-        ("Content-Length: 0\r\n", 400),
+        (
+            "Content-Length: 0\r\n",
+            (400, "missing_host", "Host header"),
+        ),
     ] {
         let mut client = RawClient::connect(outrider.public()).await;
         client
             .write(format!("POST /ingest/x HTTP/1.1\r\n{head}\r\n"))
             .await;
-        assert_eq!(client.read_status().await, status, "{head:?}");
+        let reply = client.read_reply().await;
+        assert_refused(&reply, status, code, says);
+    }
+    assert_nothing_came_of_it(&outrider, &receiver).await;
+}
+
+#[tokio::test]
+async fn a_head_over_its_limits_is_431_and_says_which() {
+    let receiver = Receiver::start().await;
+    let outrider = Setup::new(&Resources::outgoing_to(&receiver, SECRET))
+        .env("OUTRIDER__INTAKE__HEADER_BYTES_MAX", "4096")
+        .env("OUTRIDER__INTAKE__HEADERS_MAX", "50")
+        .start()
+        .await;
+    let long = format!("X-Long: {}\r\n", "a".repeat(4096));
+    let many: String = (0..50).map(|n| format!("X-Many-{n}: a\r\n")).collect();
+    for more in [long, many] {
+        let mut client = RawClient::connect(outrider.public()).await;
+        let head = format!("Content-Length: 0\r\n{more}");
+        client.write(RawClient::publish_head(&head)).await;
+        let reply = client.read_reply().await;
+        assert_refused(
+            &reply,
+            431,
+            "head_too_large",
+            "at most 4096 bytes and 50 headers",
+        );
     }
     assert_nothing_came_of_it(&outrider, &receiver).await;
 }
@@ -281,7 +333,7 @@ async fn a_client_that_drips_is_cut_in_its_head_and_in_its_body() {
     let receiver = Receiver::start().await;
     let outrider = Setup::new(&Resources::outgoing_to(&receiver, SECRET))
         .env("OUTRIDER__INTAKE__HEAD_TIMEOUT_MS", "300")
-        .env("OUTRIDER__INTAKE__BODY_TIMEOUT_MS", "300")
+        .env("OUTRIDER__INTAKE__BODY_TIMEOUT_MS", "400")
         .start()
         .await;
     let drip = async |start: String, piece: &'static str| {
@@ -290,8 +342,10 @@ async fn a_client_that_drips_is_cut_in_its_head_and_in_its_body() {
         client.drip_until_answered(piece).await
     };
     let head = "POST /ingest/x HTTP/1.1\r\nHost: x\r\nX-Long: ".to_owned();
-    assert_eq!(drip(head, "a").await, 408);
+    let reply = drip(head, "a").await;
+    assert_refused(&reply, 408, "head_timeout", "head took longer than 300 ms");
     let body = RawClient::publish_head("Content-Length: 1000\r\n");
-    assert_eq!(drip(body, " ").await, 408);
+    let reply = drip(body, " ").await;
+    assert_refused(&reply, 408, "body_timeout", "body took longer than 400 ms");
     assert_nothing_came_of_it(&outrider, &receiver).await;
 }

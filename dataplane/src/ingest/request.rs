@@ -75,14 +75,7 @@ pub(super) async fn read_head(http: &mut ServerSession, limits: &Limits) -> Head
             ))
         }
         Err(_) if is_reused => Head::Gone,
-        Err(_) => Head::Unreadable(
-            Reply::refuse(
-                StatusCode::REQUEST_TIMEOUT,
-                "head_timeout",
-                "the request head took too long",
-            )
-            .last(),
-        ),
+        Err(_) => Head::Unreadable(too_slow("head_timeout", "the request head took", wait)),
     }
 }
 
@@ -170,14 +163,18 @@ pub(super) async fn read_body(
     .await
     {
         Ok(body) => Ok((body?, reserved)),
-        Err(_) => Err(body_too_slow()),
+        Err(_) => Err(body_too_slow(limits)),
     }
 }
 
 /// The body took longer than its whole time.
-pub(super) fn body_too_slow() -> Reply {
-    let message = "the request body took too long";
-    Reply::refuse(StatusCode::REQUEST_TIMEOUT, "body_timeout", message).last()
+pub(super) fn body_too_slow(limits: &Limits) -> Reply {
+    too_slow("body_timeout", "the request body took", limits.body_timeout)
+}
+
+fn too_slow(code: &'static str, what: &str, limit: Duration) -> Reply {
+    let message = format!("{what} longer than {} ms", limit.as_millis());
+    Reply::refuse(StatusCode::REQUEST_TIMEOUT, code, &message).last()
 }
 
 async fn read_chunks(
@@ -248,8 +245,8 @@ pub(super) fn declared_length(http: &ServerSession) -> Result<Option<usize>, Rep
 pub(super) fn broken_body(error: &pingora::Error) -> Reply {
     tracing::debug!(class = error.etype().as_str(), "request body refused");
     if matches!(error.etype(), pingora::ErrorType::ReadTimedout) {
-        let message = "the request body stopped coming";
-        return Reply::refuse(StatusCode::REQUEST_TIMEOUT, "body_timeout", message).last();
+        let what = "the next part of the request body took";
+        return too_slow("body_timeout", what, BODY_IDLE_TIMEOUT);
     }
     bad_request(
         "malformed_body",

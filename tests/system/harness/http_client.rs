@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -269,16 +269,51 @@ impl RawClient {
     /// Reads up to the end of the next head and gives its status; the body stays unread.
     pub(crate) async fn read_status(&mut self) -> u16 {
         let head = timeout(DEADLINE, self.read_head()).await.expect("no reply");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        status.unwrap_or_else(|| panic!("no status in {head:?}"))
+        Self::parse_head(&head).0.as_u16()
+    }
+
+    /// Reads the next reply with its body, whose length it says.
+    pub(crate) async fn read_reply(&mut self) -> Reply {
+        let head = timeout(DEADLINE, self.read_head()).await.expect("no reply");
+        self.read_rest(&head).await
+    }
+
+    async fn read_rest(&mut self, head: &str) -> Reply {
+        let (status, headers) = Self::parse_head(head);
+        let length = headers.get(http::header::CONTENT_LENGTH);
+        let length = length.unwrap_or_else(|| panic!("no length in {head:?}"));
+        let length: usize = length.to_str().unwrap().parse().unwrap();
+        let reading = async {
+            while self.seen.len() < length {
+                self.read_more().await;
+            }
+        };
+        timeout(DEADLINE, reading).await.expect("no whole reply");
+        let body = self.seen.drain(..length).collect::<Vec<u8>>().into();
+        Reply {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    fn parse_head(head: &str) -> (StatusCode, HeaderMap) {
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1));
+        let status = status.and_then(|status| status.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status in {head:?}"));
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        (status, headers)
     }
 
     /// Writes a piece at a time, each well within any time limit for one read, until there is an
-    /// answer; gives its status.
-    pub(crate) async fn drip_until_answered(&mut self, piece: &str) -> u16 {
+    /// answer.
+    pub(crate) async fn drip_until_answered(&mut self, piece: &str) -> Reply {
         let dripping = async {
             loop {
                 self.write(piece).await;
@@ -289,7 +324,7 @@ impl RawClient {
             }
         };
         let head = timeout(DEADLINE, dripping).await.expect("never cut");
-        head.split(' ').nth(1).unwrap().parse().unwrap()
+        self.read_rest(&head).await
     }
 
     /// Everything up to the end of the connection, which the server has to end.
@@ -312,14 +347,18 @@ impl RawClient {
                 let head: Vec<u8> = self.seen.drain(..end + 4).collect();
                 return String::from_utf8(head).unwrap();
             }
-            let mut more = [0; 1024];
-            let count = self.stream.read(&mut more).await.unwrap();
-            assert!(
-                count > 0,
-                "closed after {:?}",
-                String::from_utf8_lossy(&self.seen)
-            );
-            self.seen.extend_from_slice(&more[..count]);
+            self.read_more().await;
         }
+    }
+
+    async fn read_more(&mut self) {
+        let mut more = [0; 1024];
+        let count = self.stream.read(&mut more).await.unwrap();
+        assert!(
+            count > 0,
+            "closed after {:?}",
+            String::from_utf8_lossy(&self.seen)
+        );
+        self.seen.extend_from_slice(&more[..count]);
     }
 }

@@ -102,7 +102,7 @@ impl Feed {
     ) -> Result<(), Reply> {
         http.set_read_timeout(Some(BODY_IDLE_TIMEOUT));
         let pumped = timeout(limits.body_timeout, self.pump_all(http)).await;
-        pumped.unwrap_or_else(|_| Err(request::body_too_slow()))
+        pumped.unwrap_or_else(|_| Err(request::body_too_slow(limits)))
     }
 
     async fn pump_all(&mut self, http: &mut ServerSession) -> Result<(), Reply> {
