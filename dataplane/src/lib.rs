@@ -221,7 +221,8 @@ impl DataPlane {
         let mark = settings.log.dir.with_file_name("journal.json");
         let note = settings.log.dir.with_file_name("instance");
         let index_dir = settings.log.dir.with_file_name("index");
-        let (log, recovered) = open_log(settings.log, Arc::clone(&clock), &queue).await?;
+        let (log, recovered) =
+            open_log(settings.log, index_dir.clone(), Arc::clone(&clock), &queue).await?;
         end_lost(&log, &recovered.lost, clock.now_ms()).await?;
         let recovered = restore(&queue, recovered);
         let index = open_index(index_dir, &log).await?;
@@ -417,13 +418,17 @@ impl Serving {
 }
 
 async fn open_log(
-    options: outrider_store::Options,
+    mut options: outrider_store::Options,
+    index_dir: PathBuf,
     clock: Arc<dyn Clock>,
     queue: &Queue,
 ) -> Result<(LocalLog, Recovered), StartError> {
     let (dir, sink) = (options.dir.clone(), queue.sink());
-    let opened = tokio::task::spawn_blocking(move || LocalLog::open(options, clock, sink)).await;
-    match opened {
+    let open = move || {
+        options.synced = Index::synced(&index_dir);
+        LocalLog::open(options, clock, sink)
+    };
+    match tokio::task::spawn_blocking(open).await {
         Ok(opened) => opened.map_err(|source| StartError::Log { dir, source }),
         // A panic in recovery is a bug; it ends the start as loudly as any other failure.
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),

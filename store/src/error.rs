@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::dir::{FileError, MetaError};
+use crate::event::Position;
 use crate::scan::ScanError;
 
 /// The log could not be opened.
@@ -31,6 +32,19 @@ pub enum OpenError {
     /// The segments cannot be read.
     #[error(transparent)]
     Scan(#[from] ScanError),
+    /// The end of the log is gone: the segments are whole up to where they end, too early.
+    #[error(
+        "the log ends at {end} and was synced up to {synced}: what was acknowledged in between is \
+         gone. Restore the log from a backup, or remove {} and start with what is left", index.display()
+    )]
+    CutShort {
+        /// Where it ends now.
+        end: Position,
+        /// Where it ended at least.
+        synced: Position,
+        /// The index that knows it.
+        index: PathBuf,
+    },
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),

@@ -14,6 +14,7 @@ mod fold;
 mod follow;
 mod items;
 mod keys;
+mod known;
 mod mark;
 mod names;
 mod page;
@@ -34,6 +35,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::items::{DeliveryItem, EventContent, EventItem};
+pub use self::known::Synced;
 use self::mark::Mark;
 pub use self::page::{Direction, Page, PageRequest, Sort};
 pub use self::query::{DeliveryFilter, EventFilter, OwnerFilter, Search};

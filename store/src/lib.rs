@@ -56,7 +56,7 @@ pub use self::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError,
 pub use self::event::{Position, StoredEvent, Targets};
 pub use self::index::{
     DeliveryFilter, DeliveryItem, Direction, EventContent, EventFilter, EventItem, Index,
-    IndexError, IndexStats, LIST_WAIT, OwnerFilter, Page, PageRequest, Search, Sort,
+    IndexError, IndexStats, LIST_WAIT, OwnerFilter, Page, PageRequest, Search, Sort, Synced,
 };
 pub use self::log::{Accepted, AcceptedSink, LocalLog};
 pub use self::options::{Options, Sync};

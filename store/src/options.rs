@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use outrider_webhook::id::{EventId, NodeId};
 
+use crate::index::Synced;
+
 /// When a group of records counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sync {
@@ -44,6 +46,9 @@ pub struct Options {
     /// Start in spite of corruption: damaged groups are reported, skipped and remembered in
     /// `meta.json`. What they held is lost.
     pub salvage: bool,
+    /// How far the log is known to have been synced; one that ends before is not opened. See
+    /// [`crate::Index::synced`].
+    pub synced: Option<Synced>,
     /// Faults to inject.
     #[cfg(test)]
     pub(crate) faults: crate::segment::Faults,
@@ -74,6 +79,7 @@ impl Options {
             free_bytes_min: None,
             idempotency_keys_max: 2_000_000,
             salvage: false,
+            synced: None,
             #[cfg(test)]
             faults: crate::segment::Faults::default(),
         }

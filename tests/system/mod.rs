@@ -7,6 +7,7 @@ mod admin_key;
 mod clients;
 mod command_line;
 mod crash;
+mod damaged_log;
 mod incoming;
 mod index;
 mod intake_limits;

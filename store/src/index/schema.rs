@@ -138,6 +138,12 @@ pub(super) fn writer(dir: &Path) -> Result<Option<Connection>, IndexError> {
     }
 }
 
+/// Whether a connection leads to an index of this version.
+pub(super) fn is_ours(connection: &Connection) -> Result<bool, IndexError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(found == SCHEMA)
+}
+
 /// Opens a reading connection.
 pub(super) fn reader(dir: &Path) -> Result<Connection, IndexError> {
     let reader = Connection::open_with_flags(

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::codec::GROUP_BYTES;
 use crate::dir::{self, FileError, Meta};
 use crate::error::OpenError;
+use crate::event::Position;
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::read::Reader;
@@ -53,6 +54,7 @@ pub(super) fn open(
     let (numbers, now_ms) = (dir::segments(&options.dir)?, clock.now_ms());
     let mut meta = Meta::open(&options.dir, options.node, numbers.is_empty(), now_ms)?;
     let mut recovery = recover::recover(&options.dir, &meta, &numbers, options, now_ms)?;
+    check_end(options, &meta, recovery.resume.end)?;
     meta.epoch += 1;
     meta.salvaged.extend(&recovery.damage);
     meta.write(&options.dir)?;
@@ -66,6 +68,9 @@ pub(super) fn open(
         created_ms: now_ms,
         salt_print: salt_print(meta.salt),
     };
+    if recovery.is_torn {
+        tracing::warn!(end = %resume.end, "the torn tail of the log is cut off, nothing in it was acknowledged");
+    }
     clear_behind(&options.dir, &numbers, &resume)?;
     let segment = writable_segment(options, &resume, &header(resume.end.segment))?;
     let (recovered, open) = hand_over(&mut recovery);
@@ -107,6 +112,20 @@ pub(super) fn open(
         inner,
         recovered,
     })
+}
+
+/// Before anything is written: what is behind the end may still be of use to somebody.
+fn check_end(options: &Options, meta: &Meta, end: Position) -> Result<(), OpenError> {
+    let known = options.synced.as_ref();
+    let known = known.filter(|known| known.log == meta.salt && !options.salvage);
+    match known {
+        Some(known) if end < known.through => Err(OpenError::CutShort {
+            end,
+            synced: known.through,
+            index: known.index.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Bytes a record may have in segments of a size.

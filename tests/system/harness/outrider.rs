@@ -236,6 +236,15 @@ impl Outrider {
         fs::write(self.setup.dir.path().join(RESOURCES), resources.text()).unwrap();
     }
 
+    /// Starts it on the directory it has, where it is not expected to serve; how that ended.
+    pub(crate) async fn run_to_end(&self) -> Ended {
+        assert!(self.child.is_none(), "already running");
+        let before = self.stderr().len();
+        let mut ended = self.setup.run_to_end().await;
+        ended.output.drain(..before); // what it wrote in earlier runs
+        ended
+    }
+
     /// kill -9, and the end of the process.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
