@@ -18,4 +18,5 @@ mod read_your_write;
 mod reads;
 mod receivers;
 mod resend;
+mod rude_receivers;
 mod secrets;
