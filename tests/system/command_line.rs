@@ -47,11 +47,11 @@ async fn check_reports_every_problem_of_a_file_with_its_place_and_exits_78() {
     let ended = check(WITH_PROBLEMS).await;
     assert_eq!(ended.code, CONFIGURATION, "{}", ended.output);
     for says in [
-        "projects[0].uid",
-        "http_timout",
-        "http_timeout",
-        "projects[0].subscriptions[0]",
-        "nobody",
+        "line 4: projects[0].uid: must be a uid",
+        "line 9: projects[0].endpoints[0].http_timout: unknown field; did you mean `http_timeout`?",
+        "line 12: projects[0].subscriptions[0].endpoint_id: ",
+        "`nobody`",
+        "3 problem(s)",
     ] {
         assert!(
             ended.output.contains(says),
@@ -83,7 +83,36 @@ async fn a_wrong_resource_file_stops_the_start_before_a_port_is_bound() {
         .config("strategy", "never");
     let ended = Setup::new(&bad).run_to_end().await;
     assert_eq!(ended.code, CONFIGURATION, "{}", ended.output);
-    for says in ["no_such_setting", "strategy"] {
+    for says in [
+        "projects[0].config.no_such_setting: unknown field",
+        "projects[0].config.strategy: ",
+        "2 problem(s), nothing was started",
+    ] {
+        assert!(
+            ended.output.contains(says),
+            "{says} is not in:\n{}",
+            ended.output
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_bootstrap_is_told_whole_and_stops_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("outrider.yaml");
+    std::fs::write(&file, "intake:\n  body_timeout: 5\nstore:\n  node: 5000\n").unwrap();
+    let ended = Setup::new(&no_events())
+        .flag("--config", file.to_str().unwrap())
+        .env("OUTRIDER__DELIVERY__IN_FLIGHT_MAX", "many")
+        .run_to_end()
+        .await;
+    assert_eq!(ended.code, CONFIGURATION, "{}", ended.output);
+    for says in [
+        "line 2: intake.body_timeout: unknown field; did you mean `body_timeout_ms`?",
+        "line 4: store.node: must be from 0 to 1023",
+        "OUTRIDER__DELIVERY__IN_FLIGHT_MAX: a whole number",
+        "3 problem(s), nothing was started",
+    ] {
         assert!(
             ended.output.contains(says),
             "{says} is not in:\n{}",
@@ -102,6 +131,11 @@ async fn a_second_process_on_one_data_directory_exits_69_and_the_first_serves_on
         .run_to_end_on(&first.data_dir())
         .await;
     assert_eq!(ended.code, UNAVAILABLE, "{}", ended.output);
+    let says = format!(
+        "cannot open the event log in {0}: {0} is in use by another process",
+        first.data_dir().join("log").display()
+    );
+    assert!(ended.output.contains(&says), "{}", ended.output);
     let mut client = first.client();
     assert_eq!(
         client

@@ -62,7 +62,8 @@ async fn a_webhook_without_or_with_a_foreign_signature_is_401() {
     let receiver = Receiver::start().await;
     let outrider = start(&receiver).await;
     let mut client = outrider.client();
-    let body = payloads().swap_remove(0).body;
+    let good = payloads().swap_remove(0);
+    let body = good.body.clone();
     let foreign = github("another secret", &body);
     let sha1_only = foreign.replace("sha256=", "sha1=");
     for signature in [
@@ -76,7 +77,7 @@ async fn a_webhook_without_or_with_a_foreign_signature_is_401() {
             .github("push", signature, body.clone())
             .await
             .unwrap();
-        assert_eq!(reply.status, 401, "{signature:?}: {}", reply.text());
+        assert_unverified(&reply, signature);
     }
     let unsigned = client
         .post(
@@ -86,8 +87,29 @@ async fn a_webhook_without_or_with_a_foreign_signature_is_401() {
         )
         .await
         .unwrap();
-    assert_eq!(unsigned.status, 401);
+    assert_unverified(&unsigned, "no header at all");
     assert_eq!(receiver.connections(), 0);
+    // The sender learns nothing, the operator everything.
+    for (reason, count) in [
+        ("missing_signature", 2.0),
+        ("malformed_signature", 3.0),
+        ("signature_mismatch", 1.0),
+    ] {
+        let label = format!("reason=\"{reason}\"");
+        let counted = "outrider_verify_failures_total";
+        assert_eq!(outrider.metric(counted, &[&label]).await, count, "{reason}");
+    }
+    let uid = send(&mut client, &good).await.event_uid();
+    assert_eq!(receiver.wait_for(1, DEADLINE).await[0].webhook_id(), uid);
+}
+
+/// Refused in words that say nothing about which check failed, and how.
+fn assert_unverified(reply: &Reply, what: &str) {
+    let message = reply.refusal(401);
+    assert_eq!(reply.code(), "verification_failed", "{what}");
+    for telling in ["signature", "header", "x-hub", "missing", "sha256"] {
+        assert!(!message.contains(telling), "{what}: {message}");
+    }
 }
 
 #[tokio::test]
@@ -96,7 +118,12 @@ async fn an_unknown_mask_is_404() {
     let outrider = start(&receiver).await;
     let payload = &payloads()[0];
     let signature = github(GITHUB_SECRET, &payload.body);
-    for mask in ["nobodyknowsthis1", "", "..", "nobody/more"] {
+    for (mask, code) in [
+        ("nobodyknowsthis1", "unknown_source"),
+        ("", "no_route"),
+        ("..", "unknown_source"),
+        ("nobody/more", "no_route"),
+    ] {
         let headers = [
             ("x-hub-signature-256", signature.as_str()),
             ("x-github-event", "push"),
@@ -106,9 +133,12 @@ async fn an_unknown_mask_is_404() {
             .post(&format!("/ingest/{mask}"), &headers, payload.body.clone())
             .await
             .unwrap();
-        assert_eq!(reply.status, 404, "{mask:?}: {}", reply.text());
-        assert_eq!(reply.json()["status"], false);
+        reply.refusal(404);
+        assert_eq!(reply.code(), code, "{mask:?}");
     }
+    let mut client = outrider.client();
+    let uid = send(&mut client, payload).await.event_uid();
+    assert_eq!(receiver.wait_for(1, DEADLINE).await[0].webhook_id(), uid);
 }
 
 #[tokio::test]

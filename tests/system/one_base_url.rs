@@ -256,6 +256,42 @@ async fn a_body_that_is_too_large_is_413_on_both_ports_and_one_that_just_fits_is
 }
 
 #[tokio::test]
+async fn json_that_is_none_is_400_on_both_ports_and_changes_nothing() {
+    let (outrider, project) = start().await;
+    for address in [outrider.public(), outrider.api()] {
+        let mut client = project.at(address);
+        for (body, says) in [
+            ("", "must not be empty"),
+            ("{", "badly-formed JSON (at character 1)"),
+            (
+                r#"{"name": "a", "url": }"#,
+                "badly-formed JSON (at character 22)",
+            ),
+            (
+                r#"{"name": "a"} trailing"#,
+                "badly-formed JSON (at character 15)",
+            ),
+            ("[]", "incorrect JSON type (at character 1)"),
+            ("null", "incorrect JSON type (at character 1)"),
+            ("\u{0}", "badly-formed JSON (at character 1)"),
+            (
+                r#"{"name": 7, "url": "https://customer.example"}"#,
+                "incorrect JSON type for field \"name\"",
+            ),
+        ] {
+            let sent = Some(body.into());
+            let reply = client
+                .call_with(Method::POST, "/endpoints", &[], sent)
+                .await;
+            let message = reply.refusal(400);
+            assert_eq!(reply.code(), "bad_json", "{body:?}");
+            assert!(message.contains(says), "{body:?}: {message}");
+        }
+        assert_eq!(client.rows("/endpoints").await, [json!(null); 0]);
+    }
+}
+
+#[tokio::test]
 async fn the_health_of_either_port_is_asked_without_a_key() {
     let (outrider, _) = start().await;
     for address in [outrider.public(), outrider.api()] {

@@ -5,7 +5,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::harness::{
-    API_KEY, DEADLINE, Endpoint, OUTGOING, Outrider, Received, Receiver, Resources, Setup,
+    API_KEY, DEADLINE, Endpoint, OUTGOING, Outrider, Received, Receiver, Reply, Resources, Setup,
     convoy_advanced, convoy_simple, standard_webhooks, uid,
 };
 
@@ -23,8 +23,8 @@ fn event(endpoint: &str) -> Value {
     json!({"endpoint_id": endpoint, "event_type": "invoice.paid", "data": {"amount": 1250}})
 }
 
-/// Sends `event` with this key to the project with this uid, and gives the status.
-async fn status_with(outrider: &Outrider, authorization: Option<&str>, project: &str) -> u16 {
+/// Sends `event` with this key to the project with this uid.
+async fn publish_with(outrider: &Outrider, authorization: Option<&str>, project: &str) -> Reply {
     let mut request = Request::post(format!("/api/v1/projects/{project}/events"))
         .header("content-type", "application/json");
     if let Some(value) = authorization {
@@ -36,8 +36,6 @@ async fn status_with(outrider: &Outrider, authorization: Option<&str>, project: 
         .send(request.body(body).unwrap())
         .await
         .unwrap()
-        .status
-        .as_u16()
 }
 
 #[tokio::test]
@@ -53,31 +51,37 @@ async fn without_the_right_key_nothing_is_accepted() {
     let outrider = Setup::new(&resources).start().await;
     let wrong = format!("Bearer {}", API_KEY.replace("outgoing", "outgoinh"));
     let refused = [
-        (None, OUTGOING, 401),
-        (Some(""), OUTGOING, 401),
-        (Some("Bearer"), OUTGOING, 401),
-        (Some("Bearer "), OUTGOING, 401),
-        (Some(API_KEY), OUTGOING, 401),
-        (Some(wrong.as_str()), OUTGOING, 401),
-        (Some("Basic dXNlcjpwYXNz"), OUTGOING, 401),
+        None,
+        Some(""),
+        Some("Bearer"),
+        Some("Bearer "),
+        Some(API_KEY),
+        Some(wrong.as_str()),
+        Some("Basic dXNlcjpwYXNz"),
     ];
-    for (authorization, project, expected) in refused {
-        assert_eq!(
-            status_with(&outrider, authorization, project).await,
-            expected,
-            "{authorization:?}"
-        );
+    for authorization in refused {
+        let reply = publish_with(&outrider, authorization, OUTGOING).await;
+        let message = reply.refusal(401);
+        let (code, says) = match authorization {
+            Some(given) if given == wrong => ("unknown_key", "authorization failed"),
+            _ => ("authentication_required", "Authentication required"),
+        };
+        assert_eq!((reply.code(), &*message), (code, says), "{authorization:?}");
     }
     // A good key opens its own project and no other: the rest does not exist for it.
     let (own, other) = (format!("Bearer {API_KEY}"), format!("Bearer {other_key}"));
-    assert_eq!(status_with(&outrider, Some(&other), OUTGOING).await, 404);
-    assert_eq!(status_with(&outrider, Some(&own), other_project).await, 404);
-    assert_eq!(
-        status_with(&outrider, Some(&own), "01JQ0000000000000000000077").await,
-        404
-    );
+    for (key, project) in [
+        (&other, OUTGOING),
+        (&own, other_project),
+        (&own, "01JQ0000000000000000000077"),
+    ] {
+        let reply = publish_with(&outrider, Some(key), project).await;
+        assert_eq!(reply.refusal(404), "project not found", "{project}");
+        assert_eq!(reply.code(), "unknown_project");
+    }
     assert_eq!(receiver.connections(), 0);
-    assert_eq!(status_with(&outrider, Some(&own), OUTGOING).await, 201);
+    let reply = publish_with(&outrider, Some(&own), OUTGOING).await;
+    reply.event_uid();
     assert_eq!(receiver.wait_for(1, DEADLINE).await.len(), 1);
 }
 

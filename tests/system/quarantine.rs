@@ -1,7 +1,7 @@
 //! A resource that this data plane refuses is not deleted: what waits for it keeps waiting.
 
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::harness::{DEADLINE, Endpoint, Fault, Receiver, Resources, Setup, uid};
 
@@ -55,4 +55,59 @@ async fn deliveries_of_a_quarantined_endpoint_are_held_and_go_on_when_it_is_mend
     outrider.start_without_resources().await;
     let received = receiver.wait_for(2, DEADLINE).await;
     assert_eq!(received[1].webhook_id(), event);
+}
+
+/// What a control plane with weaker rules than this data plane's would do: the document of every
+/// change goes out with another scheme.
+const WEAKER: &str = "
+    CREATE TRIGGER weaker AFTER INSERT ON changes WHEN NEW.kind = 'endpoint' BEGIN
+        UPDATE changes SET after = CAST(replace(CAST(after AS TEXT), 'http://', 'ftp://') AS BLOB)
+        WHERE revision = NEW.revision AND seq = NEW.seq;
+    END";
+
+#[tokio::test]
+async fn the_old_endpoint_stays_in_force_while_the_new_one_is_in_quarantine() {
+    let (old, new) = (Receiver::start().await, Receiver::start().await);
+    let outrider = Setup::through_api().start().await;
+    let mut admin = outrider.admin_api();
+    let mut project = admin.make_project("shop", "outgoing", &json!({})).await;
+    let url = old.url("/old");
+    let endpoint = project.make_endpoint("customer", &url, &json!({})).await;
+    let journal = outrider.data_dir().join("control/journal.sqlite");
+    let journal = Connection::open(journal).unwrap();
+    journal.execute_batch(WEAKER).unwrap();
+
+    let path = format!("/endpoints/{endpoint}");
+    let change = json!({"name": "customer", "url": new.url("/new")});
+    project.put(&path, &change).await.data(202);
+    let quarantined = "outrider_config_quarantined";
+    outrider
+        .wait_for_metric(quarantined, &[], 1.0, DEADLINE)
+        .await;
+    let event = project.publish(&endpoint, "a", &json!(1)).await;
+    let received = old.wait_for(1, DEADLINE).await;
+    assert_eq!(received[0].webhook_id(), event);
+    assert_eq!(new.connections(), 0);
+    let dump = outrider.admin_page("/config_dump").await;
+    let dump: Value = serde_json::from_str(&dump).unwrap();
+    let shown = &dump["quarantined"][0];
+    assert_eq!(
+        (&shown["kind"], &shown["uid"]),
+        (&json!("endpoint"), &json!(endpoint))
+    );
+    assert_eq!(
+        shown["reason"],
+        "`url`: only http and https are delivered to"
+    );
+    assert_eq!(dump["projects"][0]["endpoints"][0]["url"], url);
+    assert!(outrider.stderr().contains("resource quarantined"));
+
+    journal.execute_batch("DROP TRIGGER weaker").unwrap();
+    let mended = json!({"name": "customer", "url": new.url("/new"), "http_timeout": 2});
+    project.put(&path, &mended).await.data(202);
+    let event = project.publish(&endpoint, "a", &json!(2)).await;
+    let received = new.wait_for(1, DEADLINE).await;
+    assert_eq!(received[0].webhook_id(), event);
+    assert_eq!(outrider.metric(quarantined, &[]).await, 0.0);
+    assert_eq!(old.received().len(), 1);
 }
