@@ -151,6 +151,14 @@ async fn a_log_that_ends_before_what_was_synced_stops_the_start_and_names_the_pl
         fs::write(&first, &whole).unwrap();
     }
     assert_serves_as_before(&mut outrider, &receiver, &acknowledged).await;
+
+    // What the message offers to whoever has no backup works.
+    assert_eq!(outrider.terminate().await, Some(0), "{}", outrider.stderr());
+    cut(&first, middle);
+    assert_refused(&outrider, IO, &CUT_SHORT).await;
+    fs::remove_dir_all(outrider.data_dir().join("index")).unwrap();
+    outrider.start().await;
+    publish(&outrider, 9, 10).await;
 }
 
 /// Nothing in the log says that its last group was synced. The index does.
