@@ -249,6 +249,46 @@ pub(crate) fn lock(dir: &Path) -> Result<Option<File>, FileError> {
     }
 }
 
+/// What a lock that is not to be made says.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// Nobody writes for as long as the file lives.
+    Ours(File),
+    /// There is no lock: nobody has opened this directory.
+    Missing,
+    /// Somebody else has it.
+    Theirs,
+}
+
+/// Keeps writers away from a log for as long as the file lives. Changes nothing, needs no right
+/// to write, and lets other readers in.
+pub(crate) fn lock_for_reading(dir: &Path) -> Result<Held, FileError> {
+    let path = dir.join(LOCK);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(Held::Missing),
+        Err(error) => return Err(FileError::at("open", &path)(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Held::Ours(file)),
+        Err(TryLockError::WouldBlock) => Ok(Held::Theirs),
+        Err(TryLockError::Error(error)) => Err(FileError::at("lock", &path)(error)),
+    }
+}
+
+/// Whether there is no such file, or what should be its directory is none.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Where the meta file is.
+pub(crate) fn meta_path(dir: &Path) -> PathBuf {
+    dir.join(META)
+}
+
 /// Makes creations, renames and removals in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), FileError> {
     File::open(dir)

@@ -27,6 +27,7 @@
 //! The current segment and a spare are allocated in full, so an empty log takes twice
 //! [`Options::segment_bytes`]. Small installations set less.
 
+pub mod audit;
 mod catalog;
 mod clock;
 mod codec;

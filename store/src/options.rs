@@ -60,6 +60,9 @@ impl Options {
     /// Default size of a segment: 256 MiB.
     pub const SEGMENT_BYTES: u64 = 256 << 20;
 
+    /// Default of the idempotency keys remembered in memory.
+    pub const IDEMPOTENCY_KEYS_MAX: usize = 2_000_000;
+
     /// Idempotency keys kept beyond the bound: what waits in the queue, and what the writer has
     /// taken out of it at once.
     pub(crate) const fn idempotency_slack(&self) -> usize {
@@ -77,7 +80,7 @@ impl Options {
             queue_records: 16_384,
             queue_bytes: 64 << 20,
             free_bytes_min: None,
-            idempotency_keys_max: 2_000_000,
+            idempotency_keys_max: Self::IDEMPOTENCY_KEYS_MAX,
             salvage: false,
             synced: None,
             #[cfg(test)]

@@ -4,15 +4,18 @@
 //! was synced: then it is corruption, and nothing behind it is trusted without a salvage.
 
 mod evidence;
+mod members;
 mod window;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use self::evidence::Evidence;
+use self::members::check_members;
+pub(crate) use self::members::for_each_member;
 pub(crate) use self::window::Window;
 
-use crate::codec::{GROUP_BYTES, GroupHead, Malformed, PayloadCheck, Prefix, RawRecord, Seed};
+use crate::codec::{GROUP_BYTES, GroupHead, Malformed, Seed};
 use crate::dir::{Damage, FileError};
 use crate::event::Position;
 use crate::segment::{HEADER_BYTES, SegmentHeader, salt_print};
@@ -49,8 +52,16 @@ pub(crate) struct FoundGroup {
 }
 
 impl FoundGroup {
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         GROUP_BYTES + self.head.bytes as usize
+    }
+
+    /// Where a member starts that is `offset` bytes behind the start of the group.
+    pub(crate) fn member(&self, offset: usize) -> Position {
+        Position {
+            offset: self.start.offset + offset as u64,
+            ..self.start
+        }
     }
 
     /// Where the next group starts, unless a segment begins.
@@ -98,6 +109,8 @@ pub(crate) struct Scanner {
     is_salvage: bool,
     /// What this scan gave up.
     pub(crate) damage: Vec<Damage>,
+    /// What was wrong where each of them starts.
+    pub(crate) faults: Vec<Malformed>,
 }
 
 impl Scanner {
@@ -132,6 +145,7 @@ impl Scanner {
             given_up: given_up.into(),
             is_salvage,
             damage: Vec::new(),
+            faults: Vec::new(),
         };
         scanner.check_salt()?;
         if scanner.group_at(from.offset)?.is_ok() {
@@ -321,6 +335,7 @@ impl Scanner {
             start: position,
             end,
         });
+        self.faults.push(fault);
         match next {
             None => Ok(Some(End {
                 position,
@@ -346,18 +361,23 @@ impl Scanner {
     /// The first group behind `from` that is whole and newer than what was read.
     fn next_whole_group(&self, from: Position) -> Result<Option<Position>, ScanError> {
         let newer_than = self.expected.map_or(0, |expected| expected.group);
-        let mut heads = Vec::new();
+        // One at a time, so that what is damaged in many places is still read in one pass.
+        let mut next = Ok(None);
         self.evidence().each_head(from, |position, head| {
-            heads.push((position, head.number));
-            true
-        })?;
-        for (position, number) in heads {
-            let mut probe = Self::probe(&self.dir, self.salt, position)?;
-            if number > newer_than && probe.group_at(position.offset)?.is_ok() {
-                return Ok(Some(position));
+            if head.number <= newer_than {
+                return true;
             }
-        }
-        Ok(None)
+            next = self.whole_group_at(position);
+            matches!(next, Ok(None))
+        })?;
+        next
+    }
+
+    /// The position, when there is a whole group.
+    fn whole_group_at(&self, position: Position) -> Result<Option<Position>, ScanError> {
+        let mut probe = Self::probe(&self.dir, self.salt, position)?;
+        let found = probe.group_at(position.offset)?;
+        Ok(found.is_ok().then_some(position))
     }
 
     fn probe(dir: &Path, salt: u64, at: Position) -> Result<Self, ScanError> {
@@ -372,47 +392,7 @@ impl Scanner {
             given_up: VecDeque::new(),
             is_salvage: true,
             damage: Vec::new(),
+            faults: Vec::new(),
         })
     }
-}
-
-/// Checks every member of a group; whether some payload is all zeros.
-fn check_members(mut members: &[u8], head: &GroupHead, seed: Seed) -> Result<bool, Malformed> {
-    if members.len() != head.bytes as usize {
-        return Err(Malformed("group length"));
-    }
-    let (mut has_zeroed, mut members_crc) = (false, 0);
-    for number in 0..u64::from(head.count) {
-        let (record, check) = RawRecord::check(members, seed)?;
-        if record.prefix.seq != head.first_seq.wrapping_add(number) {
-            return Err(Malformed("sequence number"));
-        }
-        has_zeroed |= check == PayloadCheck::Zeroed;
-        members_crc = crc32c::crc32c_append(members_crc, &record.prefix.crc.to_le_bytes());
-        members = members.get(record.prefix.len()..).unwrap_or_default();
-    }
-    if members.is_empty() && members_crc == head.members_crc {
-        Ok(has_zeroed)
-    } else {
-        Err(Malformed("group"))
-    }
-}
-
-/// Calls `each` with every member of a checked group and its offset from the group's start.
-pub(crate) fn for_each_member<'a, E>(
-    group: &'a [u8],
-    mut each: impl FnMut(usize, &'a [u8], Prefix) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut offset = GROUP_BYTES;
-    while let Some(bytes) = group.get(offset..).filter(|rest| !rest.is_empty()) {
-        let Ok(prefix) = Prefix::decode(bytes) else {
-            break;
-        };
-        let Some(record) = bytes.get(..prefix.len()) else {
-            break;
-        };
-        each(offset, record, prefix)?;
-        offset += prefix.len();
-    }
-    Ok(())
 }

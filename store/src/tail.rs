@@ -12,7 +12,7 @@ use crate::codec::{
 };
 use crate::dir::{self, Meta, MetaError};
 use crate::event::Position;
-use crate::scan::{FoundGroup, ScanError, Scanner, Step};
+use crate::scan::{FoundGroup, ScanError, Scanner, Step, for_each_member};
 use crate::segment::HEADER_BYTES;
 
 /// A log cannot be read.
@@ -153,37 +153,41 @@ impl Tail {
 }
 
 fn decode(group: &Bytes, found: &FoundGroup, out: &mut Vec<Located>) -> Result<(), ScanError> {
-    let mut offset = GROUP_BYTES;
     out.reserve(found.head.count as usize);
-    while let Some(bytes) = group.get(offset..).filter(|rest| !rest.is_empty()) {
-        let position = Position {
-            offset: found.start.offset + offset as u64,
-            ..found.start
-        };
-        let corrupt = |what| ScanError::Corrupt { position, what };
-        let record = RawRecord::trust(bytes).map_err(corrupt)?;
-        let is_zeroed =
-            found.has_zeroed && crc32c::crc32c(record.payload()) != record.prefix.payload_crc;
-        let (check, payload) = match is_zeroed {
-            true => (PayloadCheck::Zeroed, PayloadState::Erased),
-            false => (PayloadCheck::Intact, PayloadState::Intact),
-        };
-        let entry = Entry::decode(&record, check, position, group).map_err(corrupt)?;
-        out.push(Located {
-            position,
-            seq: record.prefix.seq,
-            group: found.head.number,
-            payload,
-            entry,
-        });
-        offset += record.prefix.len();
-    }
-    Ok(())
+    for_each_member(group, |offset, bytes, _| {
+        let position = found.member(offset);
+        let record = decode_member((group, found), bytes, position)
+            .map_err(|what| ScanError::Corrupt { position, what })?;
+        out.push(record);
+        Ok(())
+    })
+}
+
+/// A record of a checked group.
+pub(crate) fn decode_member(
+    (group, found): (&Bytes, &FoundGroup),
+    bytes: &[u8],
+    position: Position,
+) -> Result<Located, Malformed> {
+    let record = RawRecord::trust(bytes)?;
+    let is_zeroed =
+        found.has_zeroed && crc32c::crc32c(record.payload()) != record.prefix.payload_crc;
+    let (check, payload) = match is_zeroed {
+        true => (PayloadCheck::Zeroed, PayloadState::Erased),
+        false => (PayloadCheck::Intact, PayloadState::Intact),
+    };
+    Ok(Located {
+        position,
+        seq: record.prefix.seq,
+        group: found.head.number,
+        payload,
+        entry: Entry::decode(&record, check, position, group)?,
+    })
 }
 
 /// The chain after a group, computed from its records.
-fn check_chain(
-    group: &Bytes,
+pub(crate) fn check_chain(
+    group: &[u8],
     found: &FoundGroup,
     before: Option<&Chain>,
 ) -> Result<Chain, ScanError> {

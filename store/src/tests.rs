@@ -1,6 +1,7 @@
 //! The log as a whole: accept, recovery, damage, faults, bounds.
 
 mod accept;
+mod audit;
 mod damage;
 mod faults;
 mod index;
