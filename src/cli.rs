@@ -24,6 +24,23 @@ pub(crate) enum Command {
     Dataplane(Box<DataPlaneArgs>),
     /// Check a bootstrap or resource file and report all problems at once
     Check(CheckArgs),
+    /// Prove from the event log of a stopped data directory that no event is lost or forged
+    Audit(AuditArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// The data directory. No process may have it; nothing in it is changed
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "OUTRIDER__DATA_DIR",
+        default_value = "./outrider-data"
+    )]
+    pub(crate) data_dir: PathBuf,
+    /// Write the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 /// Command line cannot be understood (EX_USAGE).
 pub(crate) const USAGE: u8 = 64;
+/// What is kept is not what was written (EX_DATAERR).
+pub(crate) const DATA: u8 = 65;
 /// An address or the data directory is taken (EX_UNAVAILABLE).
 pub(crate) const UNAVAILABLE: u8 = 69;
 /// The log cannot be read or written (EX_IOERR).

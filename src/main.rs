@@ -1,5 +1,6 @@
 //! `outrider`: one binary in roles. Command line to role; everything else lives in the libraries.
 
+mod audit;
 mod carry;
 mod check;
 mod cli;
@@ -18,6 +19,7 @@ mod state_key;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::exit::Failure;
 
 fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
@@ -29,6 +31,7 @@ fn main() -> std::process::ExitCode {
         Command::Controlplane(args) => controlplane::run(*args),
         Command::Dataplane(args) => dataplane::run(*args),
         Command::Check(args) => check::run(&args),
+        Command::Audit(args) => return audit::run(&args).unwrap_or_else(Failure::report),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

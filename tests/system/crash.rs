@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::harness::{
-    DEADLINE, Faults, Outrider, Received, Receiver, Resources, Setup, convoy_advanced, uid,
+    DEADLINE, Faults, Outrider, Received, Receiver, Resources, Setup, audit, convoy_advanced, uid,
 };
 
 const SECRET: &str = "shared-with-the-customer";
@@ -108,6 +108,17 @@ async fn assert_all_delivered(receiver: &Receiver, acknowledged: &BTreeMap<u64, 
     }
 }
 
+/// The log of a gateway that does not run proves one fate for each delivery, of at least as
+/// many events as were acknowledged.
+async fn assert_all_in_the_log(outrider: &Outrider, acknowledged: usize) {
+    let ended = audit(&outrider.data_dir(), &["--json"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    let report: serde_json::Value = serde_json::from_str(&ended.output).unwrap();
+    let events = report["records"]["events"].as_u64().unwrap();
+    assert!(events >= acknowledged as u64, "{}", ended.output);
+    assert_eq!(report["deliveries"]["total"], events, "{}", ended.output);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_event_is_delivered_after_five_kills_under_load() {
     let faults = Faults::new();
@@ -125,6 +136,7 @@ async fn every_acknowledged_event_is_delivered_after_five_kills_under_load() {
         let of_round = load.finish().await;
         eprintln!("round {round}: {} acknowledged", of_round.len());
         acknowledged.extend(of_round);
+        assert_all_in_the_log(&outrider, acknowledged.len()).await;
         outrider.start().await;
     }
     assert_all_delivered(&receiver, &acknowledged).await;

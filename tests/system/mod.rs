@@ -4,6 +4,7 @@ mod harness;
 
 mod addresses;
 mod admin_key;
+mod audit;
 mod clients;
 mod command_line;
 mod crash;

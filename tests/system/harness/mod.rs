@@ -18,7 +18,7 @@ pub(crate) use self::api::{Api, uid_of};
 pub(crate) use self::faults::Faults;
 pub(crate) use self::github::{Payload, payloads};
 pub(crate) use self::http_client::{Client, Framing, RawClient, Reply, get};
-pub(crate) use self::outrider::{Outrider, Setup, check};
+pub(crate) use self::outrider::{Ended, Outrider, Setup, audit, check};
 pub(crate) use self::ports::free_port;
 pub(crate) use self::receiver::{Fault, Received, Receiver};
 pub(crate) use self::resources::{API_KEY, Endpoint, MASK, OUTGOING, Resources, uid};

@@ -185,17 +185,25 @@ pub(crate) struct Ended {
 /// `outrider check FILE`, on a file with this text.
 pub(crate) async fn check(text: &str) -> Ended {
     let dir = tempfile::tempdir().unwrap();
-    let (file, output) = (dir.path().join("file.yaml"), dir.path().join("output"));
+    let file = dir.path().join("file.yaml");
     fs::write(&file, text).unwrap();
+    run(binary().arg("check").arg(&file)).await
+}
+
+/// `outrider audit` of a data directory, with more arguments.
+pub(crate) async fn audit(data_dir: &Path, arguments: &[&str]) -> Ended {
+    let mut command = binary();
+    command.arg("audit").arg("--data-dir").arg(data_dir);
+    run(command.args(arguments)).await
+}
+
+/// Runs a command to its end.
+async fn run(command: &mut Command) -> Ended {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("output");
     let log = File::create(&output).unwrap();
-    let mut child = binary()
-        .arg("check")
-        .arg(&file)
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let status = wait(&mut child).await;
+    let written = command.stdout(log.try_clone().unwrap()).stderr(log);
+    let status = wait(&mut written.spawn().unwrap()).await;
     Ended {
         code: status.code(),
         output: fs::read_to_string(&output).unwrap(),
