@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Dataplane(Box<DataPlaneArgs>),
     /// Check a bootstrap or resource file and report all problems at once
     Check(CheckArgs),
-    /// Prove from the event log of a stopped data directory that no event is lost or forged
+    /// Check the event log of a stopped data directory: one fate for each delivery, nothing changed
     Audit(AuditArgs),
 }
 

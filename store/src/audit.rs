@@ -1,7 +1,7 @@
 //! Audit: from the segments of a stopped log alone, that every accepted event has exactly one
 //! fate for each of its deliveries, and that the log is what was written.
 //!
-//! Reads with the [`Scanner`](crate::scan) of recovery and changes nothing: no meta file, no tail,
+//! Reads with the scanner of recovery and changes nothing: no meta file, no tail,
 //! not even the lock. Does not look at the index, which proves nothing, and does not repair.
 //!
 //! ```text
