@@ -21,3 +21,5 @@ mod receivers;
 mod resend;
 mod rude_receivers;
 mod secrets;
+mod split;
+mod split_tls;

@@ -367,7 +367,7 @@ impl Drop for Outrider {
 }
 
 /// The built binary, with no setting that leaked in from the environment of the test run.
-fn binary() -> Command {
+pub(super) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrider"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("OUTRIDER") {
@@ -377,7 +377,7 @@ fn binary() -> Command {
     command
 }
 
-async fn wait(child: &mut Child) -> ExitStatus {
+pub(super) async fn wait(child: &mut Child) -> ExitStatus {
     until("the process ends", DEADLINE, async || {
         child.try_wait().unwrap()
     })
