@@ -23,7 +23,7 @@ use crate::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError, To
 use crate::event::{Position, StoredEvent};
 use crate::index::WeakIndex;
 use crate::options::Options;
-use crate::queue::{Cost, PushError, Queue};
+use crate::queue::{Cost, PushError, Queue, Urgency};
 use crate::read::{ReadError, Reader};
 use crate::record::Record;
 use crate::recover::Recovered;
@@ -320,13 +320,17 @@ impl LocalLog {
             records: 1 + with.len(),
             bytes: with.iter().map(|one| one.draft.len()).sum::<usize>() + what.draft.len(),
         });
+        let urgency = match synced {
+            Some(_) => Urgency::Now,
+            None => Urgency::Soon,
+        };
         let op = Op::Record(RecordOp {
             cost,
             what,
             with,
             synced,
         });
-        queue.push(cost, op).await.map_err(|_| LogClosed)
+        queue.push(cost, urgency, op).await.map_err(|_| LogClosed)
     }
 
     /// Reads an event back, for a retry. Its checksums are checked.

@@ -1,8 +1,13 @@
 //! What waits for the writer: bounded in records and in bytes.
+//!
+//! An entry that somebody waits for wakes the writer. One that nobody waits for, as the record of
+//! an attempt, goes along with the next that does, or after [`PATIENCE`]: at moderate load that
+//! halves the groups, and with them the syncs and the switches between threads, which are most of
+//! what an event costs there.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -18,6 +23,21 @@ impl Cost {
         self.records += other.records;
         self.bytes += other.bytes;
     }
+}
+
+/// How long an entry that nobody waits for waits for company. Less than a person notices; what is
+/// not written when the process is killed is an attempt that is made again.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// So many of them are company enough: half a group.
+const PATIENT_MAX: usize = 256;
+
+/// Whether somebody waits for what becomes of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    Now,
+    /// Within [`PATIENCE`].
+    Soon,
 }
 
 /// There is no room, or nobody to make room.
@@ -41,9 +61,31 @@ pub(crate) struct Queue<T> {
 #[derive(Debug)]
 struct State<T> {
     entries: VecDeque<T>,
-    is_waiting: bool,
+    waiting: Waiting,
+    /// Whether an entry is there that somebody waits for.
+    is_urgent: bool,
+    /// When the oldest entry has waited long enough.
+    due: Option<Instant>,
     /// Nothing may be added any more.
     is_closed: bool,
+}
+
+/// What the consumer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    No,
+    /// It looks again by itself, soon enough for an entry without urgency.
+    Briefly,
+    Long,
+}
+
+impl<T> State<T> {
+    fn is_ready(&self, now: Instant) -> bool {
+        self.is_closed
+            || self.is_urgent
+            || self.entries.len() >= PATIENT_MAX
+            || self.due.is_some_and(|due| due <= now)
+    }
 }
 
 impl<T> Queue<T> {
@@ -55,7 +97,9 @@ impl<T> Queue<T> {
         Self {
             state: Mutex::new(State {
                 entries: VecDeque::new(),
-                is_waiting: false,
+                waiting: Waiting::No,
+                is_urgent: false,
+                due: None,
                 is_closed: false,
             }),
             wake: Condvar::new(),
@@ -75,11 +119,16 @@ impl<T> Queue<T> {
         };
         let records = self.records.try_acquire_many(records).map_err(full)?;
         let bytes = self.bytes.try_acquire_many(bytes).map_err(full)?;
-        self.add(entry, records, bytes)
+        self.add(entry, Urgency::Now, records, bytes)
     }
 
     /// Adds an entry as soon as there is room. Cancel-safe: either it was added or it was not.
-    pub(crate) async fn push(&self, cost: Cost, entry: T) -> Result<(), PushError> {
+    pub(crate) async fn push(
+        &self,
+        cost: Cost,
+        urgency: Urgency,
+        entry: T,
+    ) -> Result<(), PushError> {
         let (records, bytes) = self.permits(cost);
         let records = self
             .records
@@ -91,7 +140,7 @@ impl<T> Queue<T> {
             .acquire_many(bytes)
             .await
             .map_err(|_| PushError::Closed)?;
-        self.add(entry, records, bytes)
+        self.add(entry, urgency, records, bytes)
     }
 
     /// Adds an entry beyond the bounds: for the one that ends the queue.
@@ -101,7 +150,7 @@ impl<T> Queue<T> {
             return Err(PushError::Closed);
         }
         state.entries.push_back(entry);
-        state.is_closed = true;
+        state.is_closed = true; // urgent enough
         self.wake.notify_one();
         Ok(())
     }
@@ -109,6 +158,7 @@ impl<T> Queue<T> {
     fn add(
         &self,
         entry: T,
+        urgency: Urgency,
         records: SemaphorePermit<'_>,
         bytes: SemaphorePermit<'_>,
     ) -> Result<(), PushError> {
@@ -120,38 +170,65 @@ impl<T> Queue<T> {
         records.forget();
         bytes.forget();
         state.entries.push_back(entry);
-        if state.is_waiting {
-            state.is_waiting = false;
+        let is_enough = match urgency {
+            Urgency::Now => {
+                state.is_urgent = true;
+                true
+            }
+            Urgency::Soon => {
+                state.due.get_or_insert_with(|| Instant::now() + PATIENCE);
+                state.entries.len() >= PATIENT_MAX
+            }
+        };
+        let must_wake = match state.waiting {
+            Waiting::No => false,
+            Waiting::Briefly => is_enough,
+            Waiting::Long => true,
+        };
+        if must_wake {
+            state.waiting = Waiting::No; // once is enough
             drop(state);
             self.wake.notify_one();
         }
         Ok(())
     }
 
-    /// Takes everything there is into `taken`, which is empty. Waits until there is something,
-    /// the queue is closed, or `deadline` has come. `false`: closed, and nothing will come.
+    /// Takes everything there is into `taken`, which is empty. Waits until there is something that
+    /// is urgent or has waited long enough, the queue is closed, or `deadline` has come. `false`:
+    /// closed, and nothing will come.
     pub(crate) fn take(&self, taken: &mut VecDeque<T>, deadline: Option<Instant>) -> bool {
         let mut state = self.state();
-        while state.entries.is_empty() && !state.is_closed {
-            state.is_waiting = true;
-            state = match deadline {
+        let mut now = Instant::now();
+        // Right after work more is likely to come: until then no waking is needed for what has time.
+        let mut brief_until = Some(now + PATIENCE);
+        while !state.is_ready(now) && deadline.is_none_or(|deadline| now < deadline) {
+            if brief_until.is_some_and(|until| until <= now) {
+                brief_until = None;
+            }
+            let until = [state.due.or(brief_until), deadline]
+                .into_iter()
+                .flatten()
+                .min();
+            state.waiting = match until {
+                Some(until) if until <= now + PATIENCE => Waiting::Briefly,
+                _ => Waiting::Long,
+            };
+            state = match until {
                 None => self
                     .wake
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break;
-                    }
+                Some(until) => {
                     self.wake
-                        .wait_timeout(state, left)
+                        .wait_timeout(state, until.saturating_duration_since(now))
                         .unwrap_or_else(PoisonError::into_inner)
                         .0
                 }
             };
+            now = Instant::now();
         }
-        state.is_waiting = false;
+        state.waiting = Waiting::No;
+        (state.is_urgent, state.due) = (false, None);
         std::mem::swap(&mut state.entries, taken);
         !(state.is_closed && taken.is_empty())
     }
@@ -218,7 +295,7 @@ impl<T> Queue<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, mpsc};
     use std::task::Poll;
 
     use super::*;
@@ -265,7 +342,7 @@ mod tests {
     async fn a_push_that_is_cancelled_leaves_nothing_behind() {
         let queue = Arc::new(Queue::new(1, 100));
         queue.try_push(cost(1, 1), 1).unwrap();
-        let mut push = Box::pin(queue.push(cost(1, 1), 2));
+        let mut push = Box::pin(queue.push(cost(1, 1), Urgency::Now, 2));
         let is_pending =
             std::future::poll_fn(|context| Poll::Ready(push.as_mut().poll(context).is_pending()));
         assert!(is_pending.await);
@@ -273,7 +350,7 @@ mod tests {
         assert_eq!(taken(&queue), [1]);
         queue.release(cost(1, 1));
         assert_eq!(queue.depth(), cost(0, 0));
-        queue.push(cost(1, 1), 3).await.unwrap();
+        queue.push(cost(1, 1), Urgency::Soon, 3).await.unwrap();
     }
 
     #[tokio::test]
@@ -284,9 +361,62 @@ mod tests {
         assert_eq!(queue.push_last(3), Err(PushError::Closed));
         assert_eq!(taken(&queue), [1, 2]);
         queue.release(cost(1, 1));
-        assert_eq!(queue.push(cost(1, 1), 4).await, Err(PushError::Closed));
+        assert_eq!(
+            queue.push(cost(1, 1), Urgency::Now, 4).await,
+            Err(PushError::Closed)
+        );
         queue.close();
         assert_eq!(queue.try_push(cost(1, 1), 5), Err(PushError::Closed));
         assert!(!queue.take(&mut VecDeque::new(), None));
+    }
+
+    /// Takes on a thread of its own, and says when it has something.
+    fn taking(queue: &Arc<Queue<u32>>) -> mpsc::Receiver<Vec<u32>> {
+        let (sender, receiver) = mpsc::sync_channel(8);
+        let queue = Arc::clone(queue);
+        std::thread::spawn(move || {
+            let mut taken = VecDeque::new();
+            while queue.take(&mut taken, None) {
+                if sender.send(taken.drain(..).collect()).is_err() {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+
+    #[tokio::test]
+    async fn what_has_time_goes_with_what_has_none_and_comes_by_itself_too() {
+        let queue = Arc::new(Queue::new(1_000, 1_000));
+        // Nobody takes yet, so these are there together.
+        queue.push(cost(1, 1), Urgency::Soon, 1).await.unwrap();
+        queue.push(cost(1, 1), Urgency::Now, 2).await.unwrap();
+        let batches = taking(&queue);
+        let next = || batches.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(next(), [1, 2]);
+        // Alone, both while the consumer waits briefly and when it has waited for long.
+        queue.push(cost(1, 1), Urgency::Soon, 3).await.unwrap();
+        assert_eq!(next(), [3]);
+        tokio::time::sleep(4 * PATIENCE).await;
+        queue.push(cost(1, 1), Urgency::Soon, 4).await.unwrap();
+        assert_eq!(next(), [4]);
+        queue.push(cost(1, 1), Urgency::Now, 5).await.unwrap();
+        assert_eq!(next(), [5]);
+        queue.close();
+    }
+
+    #[tokio::test]
+    async fn many_that_have_time_do_not_wait() {
+        let queue = Arc::new(Queue::new(1_000, 1_000));
+        for number in 0..PATIENT_MAX {
+            let number = u32::try_from(number).unwrap();
+            let is_ready = |queue: &Queue<u32>| {
+                let state = queue.state();
+                state.is_ready(Instant::now() - PATIENCE)
+            };
+            assert!(!is_ready(&queue), "{number}");
+            queue.push(cost(1, 1), Urgency::Soon, number).await.unwrap();
+        }
+        assert!(queue.state().is_ready(Instant::now() - PATIENCE));
     }
 }
