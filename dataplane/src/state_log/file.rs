@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! file:   8 magic | u32 format | 16 salt | record 0 | record 1 | ...
-//! record: u32 length of what follows | sealed bytes | 16 tag
+//! record: u32 length of what follows | 12 nonce | sealed bytes | 16 tag
 //! ```
 //!
 //! Records are sealed with ChaCha20-Poly1305 (RFC 8439) under a key that HKDF (RFC 5869) makes of
-//! the node's key and the salt, so a file has its own; the nonce is the record's number. A record
-//! thus opens in its place only, and none can be changed, moved or left out unnoticed but the
-//! last ones. Record 0 says nothing: it tells a wrong key from a damaged file.
+//! the node's key and the salt, so a file has its own. The record's number is sealed with it: a
+//! record opens in its place only, and none can be changed, moved or left out unnoticed but the
+//! last ones. Nonces are random, not the number, since a record that was cut off half written is
+//! followed by another one with its number. Record 0 says nothing: it tells a wrong key from a
+//! damaged file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -16,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Salt};
 
 use super::StateKey;
@@ -56,32 +58,35 @@ impl Seal {
         Some(Self(LessSafeKey::new(UnboundKey::from(key))))
     }
 
-    fn nonce(number: u64) -> Nonce {
-        let mut nonce = [0; 12];
-        for (to, from) in nonce.iter_mut().zip(number.to_le_bytes()) {
-            *to = from;
-        }
-        Nonce::assume_unique_for_key(nonce)
-    }
-
-    fn seal(&self, number: u64, mut plain: Vec<u8>) -> io::Result<Vec<u8>> {
+    /// What follows the length: nonce, sealed bytes and tag.
+    fn seal(&self, number: u64, plain: &[u8]) -> io::Result<Vec<u8>> {
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + CHACHA20_POLY1305.tag_len());
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
         let too_much = |_| io::Error::other("a record is too large to be sealed");
-        self.0
-            .seal_in_place_append_tag(Self::nonce(number), Aad::empty(), &mut plain)
+        let (_, text) = sealed.split_at_mut(NONCE_LEN);
+        let (nonce, place) = (Nonce::assume_unique_for_key(nonce), place(number));
+        let tag = self
+            .0
+            .seal_in_place_separate_tag(nonce, place, text)
             .map_err(too_much)?;
-        Ok(plain)
+        sealed.extend_from_slice(tag.as_ref());
+        Ok(sealed)
     }
 
-    fn open(&self, number: u64, sealed: &mut Vec<u8>) -> bool {
-        let opened = self
-            .0
-            .open_in_place(Self::nonce(number), Aad::empty(), sealed);
-        let Ok(length) = opened.map(|plain| plain.len()) else {
-            return false;
-        };
-        sealed.truncate(length);
-        true
+    /// The plain bytes; `None` when it is not the record with this number.
+    fn open(&self, number: u64, mut sealed: Vec<u8>) -> Option<Bytes> {
+        let (nonce, text) = sealed.split_first_chunk_mut::<NONCE_LEN>()?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let length = self.0.open_in_place(nonce, place(number), text).ok()?.len();
+        Some(Bytes::from(sealed).slice(NONCE_LEN..NONCE_LEN + length))
     }
+}
+
+/// What binds a record to its place.
+fn place(number: u64) -> Aad<[u8; 8]> {
+    Aad::from(number.to_le_bytes())
 }
 
 /// Appends records.
@@ -137,7 +142,7 @@ impl Writer {
         self.file.set_len(length)?; // an earlier call may have failed half way
         self.file.seek(SeekFrom::Start(length))?;
         for part in parts {
-            let sealed = self.seal.seal(next, part)?;
+            let sealed = self.seal.seal(next, &part)?;
             let framed = u32::try_from(sealed.len()).map_err(io::Error::other)?;
             self.file.write_all(&framed.to_le_bytes())?;
             self.file.write_all(&sealed)?;
@@ -231,21 +236,21 @@ impl Reader {
 
     /// The next record.
     pub(super) fn next(&mut self) -> io::Result<Next> {
-        let Some(mut sealed) = self.framed()? else {
+        let Some(sealed) = self.framed()? else {
             return Ok(Next::End);
         };
         let length = sealed.len() as u64;
-        if self.seal.open(self.next, &mut sealed) {
+        if let Some(plain) = self.seal.open(self.next, sealed) {
             self.next += 1;
             self.offset += 4 + length;
-            return Ok(Next::Record(sealed.into()));
+            return Ok(Next::Record(plain));
         }
         // The record behind it was begun when this one was synced.
-        let mut behind = self.framed()?.unwrap_or_default();
-        match self.seal.open(self.next + 1, &mut behind) {
-            true => Ok(Next::Damaged),
-            false => Ok(Next::End),
-        }
+        let behind = self.framed()?.unwrap_or_default();
+        Ok(match self.seal.open(self.next + 1, behind) {
+            Some(_) => Next::Damaged,
+            None => Next::End,
+        })
     }
 
     /// The bytes of a record, opened or not; `None` when the file ends before it does.
