@@ -12,6 +12,7 @@ pub mod egress;
 pub mod ingest;
 mod instance;
 pub mod metrics;
+mod open;
 pub mod queue;
 mod retention;
 pub mod route;
@@ -24,10 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outrider_store::{
-    Clock, DeliveryStatus, FatalError, Index, IndexError, LocalLog, LogClosed, Lost, OpenError,
-    Record, Recovered, StateRecord,
-};
+use outrider_store::{Clock, FatalError, Index, LocalLog};
 use outrider_webhook::id::Uid;
 use outrider_xds::CommandHandler;
 use tokio::sync::watch;
@@ -38,13 +36,14 @@ use self::admin::State;
 use self::chance::Chance;
 use self::command::Executor;
 use self::deliver::Deliverer;
-use self::egress::{Egress, EgressError};
-use self::ingest::{Intake, Limits, ListenError, PublicListener};
+use self::egress::Egress;
+use self::ingest::{Intake, Limits, PublicListener};
 use self::metrics::Metrics;
+pub use self::open::StartError;
 use self::queue::{PayloadCache, Queue};
-use self::state_log::{StateKey, StateLog, StateLogError};
+use self::state_log::StateKey;
 use self::stats::Stats;
-use self::table::{Kept, RoutingTable};
+use self::table::RoutingTable;
 
 /// Payloads kept in memory for delivery, bytes (RULINGS 6).
 const PAYLOAD_CACHE_BYTES: usize = 256 * 1024 * 1024;
@@ -81,58 +80,6 @@ pub struct Settings {
     pub seed: u64,
     /// Test switches in use, to be shown as metrics.
     pub unsafe_flags: Vec<&'static str>,
-}
-
-/// The data plane could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The administration address cannot be had.
-    #[error("cannot listen on {address} for administration: {source}")]
-    Admin {
-        /// The configured address.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The public address cannot be had.
-    #[error(transparent)]
-    Public(#[from] ListenError),
-    /// The log cannot be opened.
-    #[error("cannot open the event log in {}: {source}", dir.display())]
-    Log {
-        /// Its directory.
-        dir: PathBuf,
-        /// Why.
-        source: OpenError,
-    },
-    /// The log failed as soon as it was open.
-    #[error(transparent)]
-    LogClosed(LogClosed),
-    /// The index of the log cannot be opened.
-    #[error("cannot open the index in {}: {source}", dir.display())]
-    Index {
-        /// Its directory.
-        dir: PathBuf,
-        /// Why.
-        source: IndexError,
-    },
-    /// The kept configuration cannot be used.
-    #[error("the kept configuration: {0}")]
-    State(#[from] StateLogError),
-    /// A note beside the log cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Note {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The egress settings are unusable.
-    #[error("egress: {0}")]
-    Egress(#[from] EgressError),
-    /// A metric was declared twice: a programming error.
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
 }
 
 /// A data plane that has recovered its log and waits for configuration, then for traffic.
@@ -222,15 +169,15 @@ impl DataPlane {
         let note = settings.log.dir.with_file_name("instance");
         let index_dir = settings.log.dir.with_file_name("index");
         let (log, recovered) =
-            open_log(settings.log, index_dir.clone(), Arc::clone(&clock), &queue).await?;
-        end_lost(&log, &recovered.lost, clock.now_ms()).await?;
-        let recovered = restore(&queue, recovered);
-        let index = open_index(index_dir, &log).await?;
+            open::log(settings.log, index_dir.clone(), Arc::clone(&clock), &queue).await?;
+        open::end_lost(&log, &recovered.lost, clock.now_ms()).await?;
+        let recovered = open::restore(&queue, recovered);
+        let index = open::index(index_dir, &log).await?;
         let instance = instance::load_or_create(&note)
             .map_err(|source| StartError::Note { path: note, source })?;
         let table = RoutingTable::new(
             mark.clone(),
-            open_state(settings.state).await?,
+            open::state(settings.state).await?,
             queue.clone(),
             Arc::clone(&clock),
             Arc::clone(&metrics),
@@ -415,69 +362,4 @@ impl Serving {
         }
         closed
     }
-}
-
-async fn open_log(
-    mut options: outrider_store::Options,
-    index_dir: PathBuf,
-    clock: Arc<dyn Clock>,
-    queue: &Queue,
-) -> Result<(LocalLog, Recovered), StartError> {
-    let (dir, sink) = (options.dir.clone(), queue.sink());
-    let open = move || {
-        options.synced = Index::synced(&index_dir);
-        LocalLog::open(options, clock, sink)
-    };
-    match tokio::task::spawn_blocking(open).await {
-        Ok(opened) => opened.map_err(|source| StartError::Log { dir, source }),
-        // A panic in recovery is a bug; it ends the start as loudly as any other failure.
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
-}
-
-async fn open_state(state: Option<(PathBuf, StateKey)>) -> Result<Kept, StartError> {
-    let Some((dir, key)) = state else {
-        return Ok(Kept::nothing());
-    };
-    match tokio::task::spawn_blocking(move || StateLog::open(dir, key)).await {
-        Ok(opened) => opened
-            .map(|(log, snapshot)| Kept::in_log(log, snapshot))
-            .map_err(StartError::State),
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
-}
-
-async fn open_index(dir: PathBuf, log: &LocalLog) -> Result<Index, StartError> {
-    let (of, at) = (log.clone(), dir.clone());
-    match tokio::task::spawn_blocking(move || Index::open(&at, &of)).await {
-        Ok(opened) => opened.map_err(|source| StartError::Index { dir, source }),
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
-}
-
-/// Deliveries that nobody can drive get their end, so that none is open for ever.
-async fn end_lost(log: &LocalLog, lost: &[Lost], now_ms: i64) -> Result<(), StartError> {
-    for one in lost {
-        let end = Record::State(StateRecord {
-            key: one.key,
-            position: one.position,
-            at_ms: now_ms,
-            status: DeliveryStatus::Failure,
-            next_due_ms: None,
-            attempts: one.attempts,
-            reason: Some("payload_gone".into()),
-        });
-        log.record(end).await.map_err(StartError::LogClosed)?;
-    }
-    Ok(())
-}
-
-fn restore(queue: &Queue, recovered: Recovered) -> Summary {
-    let summary = Summary {
-        events: recovered.events,
-        pending: recovered.pending.len(),
-        elapsed: recovered.elapsed,
-    };
-    queue.restore(recovered.pending);
-    summary
 }

@@ -1,0 +1,134 @@
+//! What a data plane opens at its start, and why it cannot.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use outrider_store::{
+    Clock, DeliveryStatus, Index, IndexError, LocalLog, LogClosed, Lost, OpenError, Record,
+    Recovered, StateRecord,
+};
+
+use crate::Summary;
+use crate::egress::EgressError;
+use crate::ingest::ListenError;
+use crate::queue::Queue;
+use crate::state_log::{StateKey, StateLog, StateLogError};
+use crate::table::Kept;
+
+/// The data plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The administration address cannot be had.
+    #[error("cannot listen on {address} for administration: {source}")]
+    Admin {
+        /// The configured address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The public address cannot be had.
+    #[error(transparent)]
+    Public(#[from] ListenError),
+    /// The log cannot be opened.
+    #[error("cannot open the event log in {}: {source}", dir.display())]
+    Log {
+        /// Its directory.
+        dir: PathBuf,
+        /// Why.
+        source: OpenError,
+    },
+    /// The log failed as soon as it was open.
+    #[error(transparent)]
+    LogClosed(LogClosed),
+    /// The index of the log cannot be opened.
+    #[error("cannot open the index in {}: {source}", dir.display())]
+    Index {
+        /// Its directory.
+        dir: PathBuf,
+        /// Why.
+        source: IndexError,
+    },
+    /// The kept configuration cannot be used.
+    #[error("the kept configuration: {0}")]
+    State(#[from] StateLogError),
+    /// A note beside the log cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Note {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The egress settings are unusable.
+    #[error("egress: {0}")]
+    Egress(#[from] EgressError),
+    /// A metric was declared twice: a programming error.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+pub(crate) async fn log(
+    mut options: outrider_store::Options,
+    index_dir: PathBuf,
+    clock: Arc<dyn Clock>,
+    queue: &Queue,
+) -> Result<(LocalLog, Recovered), StartError> {
+    let (dir, sink) = (options.dir.clone(), queue.sink());
+    let open = move || {
+        options.synced = Index::synced(&index_dir);
+        LocalLog::open(options, clock, sink)
+    };
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => opened.map_err(|source| StartError::Log { dir, source }),
+        // A panic in recovery is a bug; it ends the start as loudly as any other failure.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+pub(crate) async fn state(state: Option<(PathBuf, StateKey)>) -> Result<Kept, StartError> {
+    let Some((dir, key)) = state else {
+        return Ok(Kept::nothing());
+    };
+    match tokio::task::spawn_blocking(move || StateLog::open(dir, key)).await {
+        Ok(opened) => opened
+            .map(|(log, snapshot)| Kept::in_log(log, snapshot))
+            .map_err(StartError::State),
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+pub(crate) async fn index(dir: PathBuf, log: &LocalLog) -> Result<Index, StartError> {
+    let (of, at) = (log.clone(), dir.clone());
+    match tokio::task::spawn_blocking(move || Index::open(&at, &of)).await {
+        Ok(opened) => opened.map_err(|source| StartError::Index { dir, source }),
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+/// Deliveries that nobody can drive get their end, so that none is open for ever.
+pub(crate) async fn end_lost(log: &LocalLog, lost: &[Lost], now_ms: i64) -> Result<(), StartError> {
+    for one in lost {
+        let end = Record::State(StateRecord {
+            key: one.key,
+            position: one.position,
+            at_ms: now_ms,
+            status: DeliveryStatus::Failure,
+            next_due_ms: None,
+            attempts: one.attempts,
+            reason: Some("payload_gone".into()),
+        });
+        log.record(end).await.map_err(StartError::LogClosed)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn restore(queue: &Queue, recovered: Recovered) -> Summary {
+    let summary = Summary {
+        events: recovered.events,
+        pending: recovered.pending.len(),
+        elapsed: recovered.elapsed,
+    };
+    queue.restore(recovered.pending);
+    summary
+}
