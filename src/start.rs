@@ -1,5 +1,7 @@
 //! What every role begins with: its bootstrap, its logs, its runtime, its data directory.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -118,12 +120,30 @@ pub(crate) fn all_problems(name: &str, problems: &[outrider_config::Problem]) ->
     ))
 }
 
+/// Makes the data directory. Its name must survive a power cut as well as what is in it, and so
+/// must the name of every directory above that is made with it.
 pub(crate) fn prepare_dir(dir: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
+    let missing = dir.ancestors().take_while(|dir| !dir.exists()).count();
+    let made = std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(dir)
+        .create(dir);
+    // Also when it was there: the start that made it may have ended before this.
+    let named = dir.ancestors().take(missing.max(1));
+    made.and_then(|()| named.filter_map(Path::parent).try_for_each(sync_dir))
         .with_context(|| format!("cannot create the data directory {}", dir.display()))
         .map_err(Failure::io)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = match dir.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => dir,
+    };
+    match File::open(dir).and_then(|dir| dir.sync_all()) {
+        // What we may not read we did not make: whoever prepared it for us has it in his care.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
 }
