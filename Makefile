@@ -1,13 +1,15 @@
 # Every command does its own set-up: on a machine with rustup's toolchain, gcc, make and python3
 # nothing needs to be installed before it.
 .DEFAULT_GOAL := help
-.PHONY: help setup payloads clients run test check advisories fmt bench bench-reads fuzz
+.PHONY: help setup payloads clients run test crash check advisories fmt bench bench-reads fuzz
 
 # What the set-up fetches for this checkout alone lies under target/tools.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 # Random inputs per property in `make fuzz`.
 FUZZ_CASES ?= 100000
+# Rounds in `make crash`.
+CRASH_ROUNDS ?= 200
 
 help: ## what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +29,9 @@ run: setup ## the gateway with a seeded example, delivering one event of each di
 
 test: payloads clients ## all tests, also those of the whole system
 	cargo test --workspace
+
+crash: setup ## CRASH_ROUNDS kills and power cuts under load on one directory
+	OUTRIDER_CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test --release --test system crash:: -- --nocapture
 
 check: setup ## format, lints, documentation, dependencies, vectors
 	cargo fmt --all --check

@@ -14,7 +14,7 @@ use super::api::Api;
 use super::http_client::{Client, get};
 use super::ports::free_port;
 use super::resources::Resources;
-use super::wait::{DEADLINE, until};
+use super::wait::{DEADLINE, unix_s, until};
 
 const RESOURCES: &str = "resources.yaml";
 
@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     flags: Vec<String>,
     env: Vec<(String, String)>,
     has_resources: bool,
+    clock_offset_s: i64,
 }
 
 impl Setup {
@@ -62,6 +63,7 @@ impl Setup {
             flags: Vec::new(),
             env: Vec::new(),
             has_resources: false,
+            clock_offset_s: 0,
         }
     }
 
@@ -108,12 +110,17 @@ impl Setup {
 
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(self) -> Outrider {
-        let mut outrider = Outrider {
-            setup: self,
-            child: None,
-        };
+        let mut outrider = self.not_started();
         outrider.start().await;
         outrider
+    }
+
+    /// What a test starts by itself.
+    pub(crate) fn not_started(self) -> Outrider {
+        Outrider {
+            setup: self,
+            child: None,
+        }
     }
 
     /// Runs what is not expected to serve, on the data directory given, to its end.
@@ -143,6 +150,10 @@ impl Setup {
             command
                 .arg("--resources")
                 .arg(self.dir.path().join(RESOURCES));
+        }
+        if self.clock_offset_s != 0 {
+            let now = unix_s().strict_add_signed(self.clock_offset_s);
+            command.arg("--unsafe-now").arg(now.to_string());
         }
         command
             .arg("--data-dir")
@@ -219,8 +230,17 @@ pub(crate) struct Outrider {
 impl Outrider {
     /// Starts it, again, on the directory it has, and waits until it is ready.
     pub(crate) async fn start(&mut self) {
+        self.launch();
+        self.wait_until_live().await;
+    }
+
+    /// Starts it and does not wait.
+    pub(crate) fn launch(&mut self) {
         assert!(self.child.is_none(), "already running");
         self.child = Some(self.setup.spawn(&self.setup.data_dir()));
+    }
+
+    async fn wait_until_live(&mut self) {
         let admin = self.setup.admin;
         let child = self.child.as_mut().unwrap();
         until("the gateway is LIVE", DEADLINE, async || {
@@ -231,6 +251,11 @@ impl Outrider {
             (reply.status == StatusCode::OK && reply.text().trim() == "LIVE").then_some(())
         })
         .await;
+    }
+
+    /// From the next start on its clock is this many seconds off.
+    pub(crate) fn set_clock(&mut self, offset_s: i64) {
+        self.setup.clock_offset_s = offset_s;
     }
 
     /// Starts it, again, with what its journal holds and no resource file.
@@ -259,6 +284,11 @@ impl Outrider {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// How it ended by itself, if it did.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().unwrap()
     }
 
     /// SIGTERM, and the status with which the process ends after its drain.

@@ -16,14 +16,19 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, Socket};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Interval, interval, timeout};
 
 use super::ports::free_port;
+use super::wait::DEADLINE;
 
-/// How the receiver treats one request, after reading it whole.
+/// What the system reads ahead of a receiver. Small, so that a large request to one that never
+/// reads does not fit into it.
+const READ_AHEAD_BYTES: u32 = 4096;
+
+/// How the receiver treats one request, after reading it whole, or a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// None: 200 with a short body.
@@ -40,6 +45,15 @@ pub(crate) enum Fault {
     Trickle,
     /// 200 with this many bytes of body.
     Oversize(usize),
+    /// The connection is taken and nothing is read from it: for connections alone.
+    NeverReads,
+}
+
+impl Fault {
+    /// Answers 200 to its end, so that the sender may take it for delivered.
+    pub(crate) fn is_success(&self) -> bool {
+        matches!(self, Self::None | Self::Oversize(_))
+    }
 }
 
 /// One request as it came.
@@ -70,14 +84,17 @@ impl Received {
 
     /// Answered with 200 to its end, so that the sender may take it for delivered.
     pub(crate) fn is_success(&self) -> bool {
-        matches!(self.fault, Fault::None | Fault::Oversize(_))
+        self.fault.is_success()
     }
 }
 
 type Script = Box<dyn Fn(&Received) -> Fault + Send + Sync>;
+/// What the connection with this number, from 1, meets before anything is read from it.
+type Greeting = Box<dyn Fn(usize) -> Fault + Send + Sync>;
 
 struct Shared {
     script: Script,
+    greeting: Greeting,
     received: watch::Sender<Vec<Received>>,
     attempts: Mutex<HashMap<(String, String), u32>>,
     connections: watch::Sender<usize>,
@@ -117,8 +134,18 @@ impl Receiver {
 
     /// Has an address at which connections are refused until [`Receiver::open`].
     pub(crate) fn refusing(script: impl Fn(&Received) -> Fault + Send + Sync + 'static) -> Self {
+        Self::greeting(|_| Fault::None, script)
+    }
+
+    /// The same, and each connection first meets what `greeting` says: [`Fault::NeverReads`],
+    /// [`Fault::Reset`] or nothing.
+    pub(crate) fn greeting(
+        greeting: impl Fn(usize) -> Fault + Send + Sync + 'static,
+        script: impl Fn(&Received) -> Fault + Send + Sync + 'static,
+    ) -> Self {
         let shared = Shared {
             script: Box::new(script),
+            greeting: Box::new(greeting),
             received: watch::Sender::new(Vec::new()),
             attempts: Mutex::default(),
             connections: watch::Sender::new(0),
@@ -132,11 +159,22 @@ impl Receiver {
 
     /// Starts to accept connections.
     pub(crate) async fn open(&mut self) {
-        let listener =
-            TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, self.address.port())))
-                .await
-                .unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.set_recv_buffer_size(READ_AHEAD_BYTES).unwrap();
+        socket
+            .bind((Ipv4Addr::LOCALHOST, self.address.port()).into())
+            .unwrap();
+        let listener = socket.listen(1024).unwrap();
         self.task = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
+    }
+
+    /// Ends its connections and refuses new ones until [`Receiver::open`].
+    pub(crate) async fn close(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            let _ = task.await; // says that it was aborted
+        }
     }
 
     /// Where it listens.
@@ -198,9 +236,21 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         shared.connections.send_modify(|count| *count += 1);
+        let number = *shared.connections.borrow();
         while connections.try_join_next().is_some() {}
-        connections.spawn(serve(stream, Arc::clone(&shared)));
+        match (shared.greeting)(number) {
+            Fault::NeverReads => drop(connections.spawn(hold(stream))),
+            Fault::Reset => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
+            _ => drop(connections.spawn(serve(stream, Arc::clone(&shared)))),
+        }
     }
+}
+
+/// Keeps a connection, reading nothing, for longer than anybody waits for it. That its peer has
+/// given up does not show: what it has sent lies in front of its end.
+async fn hold(stream: TcpStream) {
+    tokio::time::sleep(DEADLINE).await;
+    drop(stream);
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
@@ -252,6 +302,7 @@ async fn answer(
         Fault::Stall => std::future::pending().await,
         Fault::Trickle => Response::new(BoxBody::new(Drip(interval(Duration::from_millis(50))))),
         Fault::Oversize(bytes) => reply(200, vec![b'x'; bytes].into()),
+        Fault::NeverReads => return Err("it has been read: this is for connections".into()),
     })
 }
 
@@ -288,7 +339,6 @@ impl Body for Drip {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::super::wait::DEADLINE;
     use super::*;
 
     /// A fault that is not what it says would make its test pass for nothing.
@@ -306,5 +356,34 @@ mod tests {
         let reset = stream.read(&mut [0; 16]).await.unwrap_err();
         assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
         assert_eq!(receiver.wait_for(1, DEADLINE).await[0].body, "{}");
+        receiver.close().await;
+        let refused = TcpStream::connect(receiver.address()).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn one_that_never_reads_takes_no_more_than_a_buffer_and_a_greeting_is_for_one() {
+        let greeting = |number| match number {
+            1 => Fault::NeverReads,
+            _ => Fault::None,
+        };
+        let mut receiver = Receiver::greeting(greeting, |_| Fault::None);
+        receiver.open().await;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(READ_AHEAD_BYTES).unwrap();
+        let held = socket.connect(receiver.address()).await.unwrap();
+        let mut other = TcpStream::connect(receiver.address()).await.unwrap();
+        other
+            .write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}")
+            .await
+            .unwrap();
+        receiver.wait_for(1, DEADLINE).await;
+        // Buffers take some; a megabyte they do not.
+        let mut taken = 0;
+        while let Ok(count) = held.try_write(&[b'x'; 1024]) {
+            taken += count;
+            assert!(taken < 1 << 20, "{taken} bytes and still room");
+        }
+        assert_eq!((receiver.connections(), receiver.received().len()), (2, 1));
     }
 }

@@ -1,12 +1,12 @@
 //! Signatures computed and verified from their published descriptions, apart from the product.
 
-use std::time::UNIX_EPOCH;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use sha2::Sha256;
+
+use super::wait::unix_s;
 
 /// Age of a timestamp that official receivers accept, seconds.
 const TOLERANCE_S: u64 = 300;
@@ -107,15 +107,7 @@ fn check_time(text: &str) -> Result<(), String> {
     let signed: u64 = text
         .parse()
         .map_err(|_| format!("timestamp {text} is no number"))?;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a receiver judges by its own wall clock"
-    )]
-    let now = std::time::SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
-    let skew = now.abs_diff(signed);
+    let skew = unix_s().abs_diff(signed);
     if skew <= TOLERANCE_S {
         Ok(())
     } else {

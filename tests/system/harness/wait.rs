@@ -1,6 +1,6 @@
 //! Waiting for conditions: a test never sleeps for a while and hopes.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// How long a condition may take that holds at once on an idle machine. Generous, because a
 /// loaded machine is slow and a deadline is only ever waited for by a failing test.
@@ -26,4 +26,14 @@ pub(crate) async fn until<T>(
         );
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// The wall clock of the test, which is the one of its receivers.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a receiver judges by its own wall clock"
+)]
+pub(crate) fn unix_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap().as_secs()
 }
