@@ -78,5 +78,6 @@ fn bootstrap(args: &ControlPlaneArgs) -> Result<Bootstrap, Failure> {
     bootstrap.api_listen = args.api_listen.unwrap_or(bootstrap.api_listen);
     bootstrap.xds.listen = args.xds_listen.unwrap_or(bootstrap.xds.listen);
     start::guard_testing(&args.testing, bootstrap.api_listen)?;
+    start::guard_testing(&args.testing, bootstrap.xds.listen)?;
     Ok(bootstrap)
 }

@@ -4,6 +4,7 @@
 use anyhow::{Context, anyhow};
 use outrider_config::bootstrap::Bootstrap;
 use outrider_dataplane::DataPlane;
+use outrider_dataplane::state_log::StateKey;
 use outrider_xds::{Channel, channel};
 use tokio_util::sync::CancellationToken;
 
@@ -17,17 +18,21 @@ use crate::{carry, logging, start, state_key};
 pub(crate) fn run(args: DataPlaneArgs) -> Result<(), Failure> {
     let bootstrap = bootstrap(&args)?;
     logging::start(&bootstrap.log);
-    start::runtime()?.block_on(serve(args, bootstrap))
+    start::prepare_dir(&bootstrap.data_dir)?;
+    // Before signals are taken over: a command that hangs must not outlive a request to end.
+    let key = state_key::load(&bootstrap.state_key, &bootstrap.data_dir)?;
+    start::runtime()?.block_on(serve(args, bootstrap, key))
 }
 
-async fn serve(args: DataPlaneArgs, bootstrap: Bootstrap) -> Result<(), Failure> {
+async fn serve(args: DataPlaneArgs, bootstrap: Bootstrap, key: StateKey) -> Result<(), Failure> {
     let clock = start::clock(&args.testing);
-    start::prepare_dir(&bootstrap.data_dir)?;
     let mut signals = Signals::new()?;
     let channel = control_plane(&bootstrap)?;
     let api = bootstrap.control_plane.api.clone();
+    if !bootstrap.control_plane.is_api_local() {
+        tracing::warn!(%api, "what the API is asked, keys included, is passed on in clear text: keep the way to it private");
+    }
     let mut settings = settings(&bootstrap, api, &args.testing)?;
-    let key = state_key::load(&bootstrap.state_key, &bootstrap.data_dir)?;
     settings.state = Some((bootstrap.data_dir.join("state"), key));
 
     let plane = DataPlane::open(settings, clock)

@@ -62,11 +62,12 @@ fn own(path: &Path) -> io::Result<Secret> {
     Ok(Secret::new(key))
 }
 
+/// What the command prints. Its arguments may hold a token, so they are not told.
 fn printed(words: &[String]) -> Result<Secret, Failure> {
-    let say = || format!("state.key_command: `{}`", words.join(" "));
     let (program, arguments) = words
         .split_first()
         .ok_or_else(|| Failure::configuration(anyhow!("state.key_command is empty")))?;
+    let say = || format!("state.key_command: `{program}`");
     let output = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -75,8 +76,9 @@ fn printed(words: &[String]) -> Result<Secret, Failure> {
         .with_context(say)
         .map_err(Failure::configuration)?;
     if !output.status.success() {
+        // Whoever holds the key may be back soon.
         let message = anyhow!("ended with {}", output.status).context(say());
-        return Err(Failure::configuration(message));
+        return Err(Failure::unavailable(message));
     }
     let text = String::from_utf8(output.stdout).map_err(|_| {
         Failure::configuration(anyhow!("what it prints is not text").context(say()))

@@ -123,6 +123,9 @@ impl Deliverer {
         let entry = &lease.entry;
         let snapshot = self.table.load();
         let revision = snapshot.version().map_or(0, |version| version.revision);
+        if self.is_behind(&snapshot, entry) {
+            return Err(Obstacle::Hold("config_behind"));
+        }
         let missing = |what| self.missing(&snapshot, entry, what);
         let table = snapshot
             .project(entry.project)
@@ -173,18 +176,23 @@ impl Deliverer {
         })
     }
 
-    /// What it means that project or endpoint of a delivery are not in the snapshot. Deleted is
-    /// only what a configuration of the same journal, as new as the delivery's, does not know.
-    fn missing(&self, snapshot: &Snapshot, entry: &Entry, what: &'static str) -> Obstacle {
+    /// Whether the delivery was decided by a newer configuration than this one, as after a start
+    /// from disk. Nothing of an older one is good enough for it: not the URL, not the secret, not
+    /// whether the endpoint is active.
+    fn is_behind(&self, snapshot: &Snapshot, entry: &Entry) -> bool {
         let revision = snapshot.version().map_or(0, |version| version.revision);
+        revision < entry.revision && entry.accepted_ms >= self.table.journal_since_ms()
+    }
+
+    /// What it means that project or endpoint of a delivery are not in the snapshot, which is not
+    /// behind. Deleted is only what a configuration of the same journal does not know.
+    fn missing(&self, snapshot: &Snapshot, entry: &Entry, what: &'static str) -> Obstacle {
         let is_held = snapshot.is_held(Kind::Endpoint, entry.target.endpoint.uid())
             || snapshot.is_held(Kind::Project, entry.project.uid());
         if is_held {
             Obstacle::Hold("config_quarantined")
         } else if entry.accepted_ms < self.table.journal_since_ms() {
             Obstacle::Hold("config_journal_changed")
-        } else if revision < entry.revision {
-            Obstacle::Hold("config_behind")
         } else {
             Obstacle::Discard(what)
         }

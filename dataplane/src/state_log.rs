@@ -17,7 +17,6 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use outrider_config::snapshot::{Document, Kind, Snapshot, Transaction, Version};
 use outrider_webhook::id::Uid;
@@ -32,8 +31,6 @@ const FILE_NAME: &str = "state.log";
 const PART_BYTES: usize = 1 << 20;
 /// Deltas that may pile up however little is in force, bytes.
 const SLACK_BYTES: u64 = 8 << 20;
-/// Transactions that could not be written and wait for the next try, bytes.
-const BACKLOG_BYTES_MAX: usize = 64 << 20;
 
 /// Seals the state log. Wiped when dropped.
 #[derive(Clone)]
@@ -85,9 +82,10 @@ pub struct StateLog {
     /// `None` before the first transaction, and after a full one that could not be written: then
     /// deltas would be put on what they do not belong to.
     writer: Option<Writer>,
+    /// The version of what is in it.
+    kept: Option<Version>,
     /// Bytes of the file when it was last written anew.
     full_bytes: u64,
-    backlog: Backlog,
     compaction: Option<Compaction>,
 }
 
@@ -113,8 +111,8 @@ impl StateLog {
             dir,
             key,
             writer: None,
+            kept: None,
             full_bytes: 0,
-            backlog: Backlog::default(),
             compaction: None,
         };
         let reader = match Reader::open(&path, &log.key) {
@@ -126,8 +124,13 @@ impl StateLog {
             Err(NotRead::Key) => return Err(StateLogError::Key(path)),
             Err(NotRead::Foreign) => return Err(StateLogError::Foreign(path)),
         };
-        let snapshot = log.restore(reader).map_err(failed(&path))?;
-        Ok((log, snapshot))
+        match log.restore(reader) {
+            Ok(snapshot) => Ok((log, snapshot)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(StateLogError::Foreign(path))
+            }
+            Err(source) => Err(StateLogError::Io { path, source }),
+        }
     }
 
     fn restore(&mut self, mut reader: Reader) -> io::Result<Snapshot> {
@@ -137,7 +140,7 @@ impl StateLog {
                 Next::End => break,
                 Next::Record(bytes) => match Part::decode(bytes) {
                     Some(part) => restored.add(part, &reader),
-                    None => return self.set_aside(),
+                    None => return Err(foreign()),
                 },
                 Next::Damaged => return self.set_aside(),
             }
@@ -147,6 +150,7 @@ impl StateLog {
         };
         reader.skip_to(next, offset)?;
         self.full_bytes = restored.full_bytes;
+        self.kept = restored.snapshot.version();
         self.writer = Some(Writer::resume(&self.path(), reader)?);
         Ok(restored.snapshot)
     }
@@ -161,26 +165,40 @@ impl StateLog {
     /// Makes a transaction durable; `snapshot` is what it has led to. Blocks.
     ///
     /// # Errors
-    /// When it could not be written. It is tried again with the next one, as long as what waits
-    /// stays small; after a restart the data plane is as far back as the file is.
+    /// When it could not be written. After a delta the file is as it was before; after a full
+    /// transaction there is none, since the old one would serve what is not in force any more.
+    /// See [`StateLog::version`] for where to go on.
     pub fn keep(&mut self, transaction: &Transaction, snapshot: &Snapshot) -> io::Result<()> {
         if transaction.is_full {
-            return self.begin_anew(transaction, snapshot);
-        }
-        let writer = self.writer.as_mut().ok_or_else(no_base)?;
-        self.backlog.add(parts_of(transaction));
-        if let Err(error) = self.backlog.write(writer) {
-            if self.backlog.bytes > BACKLOG_BYTES_MAX {
-                (self.writer, self.backlog) = (None, Backlog::default());
+            let begun = self.begin_anew(transaction, snapshot);
+            if begun.is_err() {
+                // Needs no room. What cannot be removed is replaced at the next try.
+                let _ = fs::remove_file(self.path());
+                self.kept = None;
             }
-            return Err(error);
+            begun?;
+        } else {
+            let writer = self.writer.as_mut().ok_or_else(no_base)?;
+            writer.append(parts_of(transaction))?;
+            if let Err(error) = self.compact(snapshot) {
+                // What is there stays good, and is tried again when it has doubled.
+                tracing::warn!(%error, "the state log could not be compacted");
+                self.full_bytes = self.writer.as_ref().map_or(0, Writer::length);
+            }
         }
-        if let Err(error) = self.compact(snapshot) {
-            // What is there stays good, and is tried again when it has doubled.
-            tracing::warn!(%error, "the state log could not be compacted");
-            self.full_bytes = self.writer.as_ref().map_or(0, Writer::length);
-        }
+        self.kept = Some(transaction.version);
         Ok(())
+    }
+
+    /// What is on disk is of no use: everything is needed.
+    pub fn forget(&mut self) {
+        self.kept = None;
+    }
+
+    /// The version on disk; `None` when there is none, and everything is needed.
+    #[must_use]
+    pub const fn version(&self) -> Option<Version> {
+        self.kept
     }
 
     /// Bytes of the file; 0 when there is none.
@@ -191,14 +209,13 @@ impl StateLog {
 
     fn begin_anew(&mut self, transaction: &Transaction, snapshot: &Snapshot) -> io::Result<()> {
         self.compaction = None;
-        self.backlog = Backlog::default();
         let old = self.writer.take();
         let mut anew = Anew::create(&self.fresh(), &self.key, snapshot.clone())?;
         if let Some(old) = old
             && snapshot.serves_older()
+            && let Err(error) = anew.add_older(&self.path(), &self.key, old.length())
         {
-            let (never, path) = (AtomicBool::new(false), self.path());
-            anew.add_all(&path, &self.key, old.length(), &never)?;
+            tracing::warn!(%error, "older versions that are served instead of refused ones are not kept over a restart");
         }
         for document in &transaction.upserts {
             anew.add(document.clone())?;
@@ -245,12 +262,14 @@ impl StateLog {
         let unreadable = |_| io::Error::other("the state log cannot be read back");
         let mut reader = Reader::open(&self.path(), &self.key).map_err(unreadable)?;
         reader.skip_to(next, offset)?;
+        let mut parts = Vec::new();
         while reader.offset() < self.bytes() {
             match reader.next()? {
-                Next::Record(part) => writer.append([part.to_vec()])?,
+                Next::Record(part) => parts.push(part.to_vec()),
                 Next::End | Next::Damaged => return Err(io::Error::other("a record is damaged")),
             }
         }
+        writer.append(parts)?;
         self.put_in_place(writer)
     }
 
@@ -263,28 +282,13 @@ impl StateLog {
     }
 }
 
+/// Sealed by us, and of a kind that we do not know.
+fn foreign() -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}
+
 fn no_base() -> io::Error {
-    io::Error::other("what it changes is not on disk: it is kept again after the next full sync")
-}
-
-/// Parts that could not be written yet.
-#[derive(Default)]
-struct Backlog {
-    parts: Vec<Vec<u8>>,
-    bytes: usize,
-}
-
-impl Backlog {
-    fn add(&mut self, parts: Vec<Vec<u8>>) {
-        self.bytes += parts.iter().map(Vec::len).sum::<usize>();
-        self.parts.extend(parts);
-    }
-
-    fn write(&mut self, writer: &mut Writer) -> io::Result<()> {
-        writer.append(self.parts.iter().cloned())?;
-        *self = Self::default();
-        Ok(())
-    }
+    io::Error::other("what it changes is not on disk: everything is needed first")
 }
 
 /// What is read back, transaction by transaction.

@@ -15,7 +15,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use outrider_config::snapshot::{Quarantined, Snapshot, Transaction, Version};
 use outrider_store::Clock;
-use outrider_xds::Table;
+use outrider_xds::{NotDurable, Table};
 use tokio::sync::watch;
 
 use self::catch_up::CatchUp;
@@ -52,7 +52,19 @@ impl RoutingTable {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
-        let snapshot = kept.snapshot.clone();
+        let mark = MarkFile::open(mark)?;
+        let snapshot = match kept.snapshot.version() {
+            // Its journal was left for another one, of which nothing could be kept: what is
+            // missing in it is not deleted.
+            Some(version) if !mark.is_of(version.journal) => {
+                tracing::warn!(
+                    "the kept configuration is of a journal that was left; the control plane is needed to go on"
+                );
+                kept.forget();
+                Snapshot::empty()
+            }
+            _ => kept.snapshot.clone(),
+        };
         if let Some(Version { revision, .. }) = snapshot.version() {
             let quarantined: Vec<Quarantined> = snapshot.quarantined().collect();
             metrics.config_restored(revision, &quarantined);
@@ -63,7 +75,7 @@ impl RoutingTable {
             kept: Arc::new(kept),
             catch_up: Arc::new(CatchUp::new(version.subscribe())),
             version,
-            mark: Arc::new(Mutex::new(MarkFile::open(mark)?)),
+            mark: Arc::new(Mutex::new(mark)),
             queue,
             clock,
             metrics,
@@ -116,10 +128,11 @@ impl RoutingTable {
 
 impl Table for RoutingTable {
     fn version(&self) -> Option<Version> {
-        *self.version.borrow()
+        let in_force = *self.version.borrow();
+        self.kept.version(in_force)
     }
 
-    fn apply(&self, transaction: Transaction) -> Vec<Quarantined> {
+    fn apply(&self, transaction: Transaction) -> Result<Vec<Quarantined>, NotDurable> {
         let started = Instant::now();
         self.follow(transaction.version.journal);
         let (snapshot, quarantined) = self.current.load().apply(&transaction);
@@ -143,7 +156,7 @@ impl Table for RoutingTable {
             "configuration in force"
         );
         // In force before it is on disk, acknowledged after (RULINGS 13).
-        self.kept.keep(&transaction, &snapshot, &self.metrics);
-        quarantined
+        self.kept.keep(&transaction, &snapshot, &self.metrics)?;
+        Ok(quarantined)
     }
 }

@@ -67,6 +67,11 @@ async fn only_a_data_plane_with_a_certificate_of_the_right_root_is_served_beyond
     let open = format!("0.0.0.0:{}", planes.control.xds().port());
     planes.control.process.change_flag("--xds-listen", &open);
     let ended = planes.control.process.run_to_end().await;
+    assert_eq!(ended.code, Some(64), "{}", ended.output);
+    let says = "unsafe_egress_allow is for tests";
+    assert!(ended.output.contains(says), "{}", ended.output);
+    planes.control.process.drop_flag("--unsafe-egress-allow");
+    let ended = planes.control.process.run_to_end().await;
     assert_eq!(ended.code, Some(78), "{}", ended.output);
     let says = "xDS without TLS is served on loopback only";
     assert!(ended.output.contains(says), "{}", ended.output);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use outrider_config::{Quarantined, Version};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tracing::{info, warn};
@@ -20,6 +21,10 @@ use crate::backoff::Backoff;
 use crate::node::Node;
 use crate::table::Table;
 use stream::{Stream, StreamError};
+
+/// A stream this old worked: the next failure is the first of a new row. Two processes on copies of
+/// one data directory replace each other sooner, and so end up at the longest wait.
+const STEADY_AFTER: Duration = Duration::from_secs(5);
 
 /// Times and bounds the client keeps.
 #[derive(Debug, Clone, Copy)]
@@ -183,11 +188,15 @@ impl Client {
         let Some(mut stream) = Stream::open(self, shutdown).await? else {
             return Ok(());
         };
-        while stream.step(self, shutdown).await? {
-            if self.status.borrow().is_synced {
+        let begun = Instant::now();
+        loop {
+            let step = stream.step(self, shutdown).await;
+            if self.status.borrow().is_synced && begun.elapsed() >= STEADY_AFTER {
                 backoff.reset();
             }
+            if !step? {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }

@@ -44,7 +44,7 @@ pub use pack::{RESPONSE_BYTES_MAX, RESPONSE_RESOURCES_MAX};
 pub use resource::TYPE_URL;
 pub use serve::{ServeError, channel, serve_in_process, serve_tcp};
 pub use server::{DataplaneStatus, Link, Nack, Server, ServerSettings};
-pub use table::Table;
+pub use table::{NotDurable, Table};
 pub use tls::Tls;
 pub use tonic::transport::Channel;
 

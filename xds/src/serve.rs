@@ -5,18 +5,21 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::Connected;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::transport::{Channel, Endpoint, Server as Transport, Uri};
 use tower::service_fn;
 
@@ -41,6 +44,9 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX;
 const PIPE_BYTES: usize = 256 << 10;
 /// Connections that may wait to be taken, in one process or from a listener.
 const DIALS_MAX: usize = 4;
+/// Connections to a listener at a time, also those that have not said yet who they are. A data plane
+/// has one, and there are 1,024 numbers for them.
+const CONNECTIONS_MAX: usize = 2_048;
 /// Wait after a failed accept, which is mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -132,8 +138,15 @@ pub async fn serve_tcp(
 }
 
 /// Accepts connections. The transport itself would end for good at the first want of descriptors.
-async fn accept(listener: TcpListener, sender: mpsc::Sender<TcpStream>, stop: CancellationToken) {
+async fn accept(listener: TcpListener, sender: mpsc::Sender<Accepted>, stop: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
+        // The permit comes first: an accepted connection never waits.
+        let permit = tokio::select! {
+            () = stop.cancelled() => return,
+            permit = Arc::clone(&permits).acquire_owned() => permit, // cancel-safe
+        };
+        let Ok(permit) = permit else { return };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted, // cancel-safe
@@ -141,7 +154,11 @@ async fn accept(listener: TcpListener, sender: mpsc::Sender<TcpStream>, stop: Ca
         match accepted {
             Ok((stream, _)) => {
                 let _ = stream.set_nodelay(true); // slower without, not wrong
-                if sender.send(stream).await.is_err() {
+                let accepted = Accepted {
+                    stream,
+                    _permit: permit,
+                };
+                if sender.send(accepted).await.is_err() {
                     return; // the transport has ended
                 }
             }
@@ -216,4 +233,46 @@ where
     sessions.close();
     sessions.wait().await;
     Ok(result?)
+}
+
+/// A connection of a listener, and its place among those that may be there.
+struct Accepted {
+    stream: TcpStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connected for Accepted {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::MESSAGE_BYTES_MAX;
 use crate::control::{Commands, ControlService};
 use crate::log::RevisionLog;
-use registry::Registry;
+pub(crate) use registry::Registry;
 use session::Session;
 
 pub use registry::{DataplaneStatus, Link, Nack};
@@ -115,6 +115,7 @@ impl Server {
     ) -> ControlService {
         ControlService {
             commands: self.commands.clone(),
+            registry: Arc::clone(&self.registry),
             head: self.log.head(),
             answer_timeout: self.settings.answer_timeout,
             shutdown,

@@ -42,6 +42,12 @@ impl ControlPlaneSettings {
         Ok(())
     }
 
+    /// Whether the way to the API stays on this machine. It is not encrypted.
+    #[must_use]
+    pub fn is_api_local(&self) -> bool {
+        Url::parse(&format!("http://{}", self.api)).is_ok_and(|url| is_loopback(&url))
+    }
+
     /// Moves to another API, given as its URL.
     ///
     /// # Errors
@@ -343,6 +349,9 @@ mod tests {
         }
         let bootstrap = load("control_plane: {api: 'http://[::1]:5010'}").unwrap();
         assert_eq!(bootstrap.control_plane.api, "[::1]:5010");
+        assert!(bootstrap.control_plane.is_api_local());
+        let bootstrap = load("control_plane: {api: 'http://10.0.0.1:5010'}").unwrap();
+        assert!(!bootstrap.control_plane.is_api_local());
     }
 
     #[test]

@@ -59,24 +59,25 @@ impl Anew {
         end: u64,
         stop: &AtomicBool,
     ) -> io::Result<()> {
-        let mut reader = Reader::open(from, key).map_err(|error| match error {
-            NotRead::Io(error) => error,
-            _ => io::Error::other("the state log is not what it was"),
-        })?;
-        while reader.offset() < end {
-            if stop.load(Ordering::Relaxed) {
-                return Err(io::Error::other("the process is stopping"));
+        each_document(from, key, end, |document| {
+            match stop.load(Ordering::Relaxed) {
+                true => Err(io::Error::other("the process is stopping")),
+                false => self.add(document),
             }
-            let part = match reader.next()? {
-                Next::Record(bytes) => Part::decode(bytes),
-                Next::End | Next::Damaged => None,
-            };
-            let part = part.ok_or_else(|| io::Error::other("the state log is damaged"))?;
-            part.upserts
-                .into_iter()
-                .try_for_each(|document| self.add(document))?;
-        }
-        Ok(())
+        })
+    }
+
+    /// Adds the documents of a file that are served in place of one in quarantine. The others
+    /// are in the transaction that the file is made of; by its revision alone a document of
+    /// another journal could pass for one of them.
+    pub(super) fn add_older(&mut self, from: &Path, key: &StateKey, end: u64) -> io::Result<()> {
+        each_document(from, key, end, |document| {
+            let is_replaced = self.snapshot.is_held(document.kind, document.uid);
+            match is_replaced && self.snapshot.standing(&document) == Standing::InForce {
+                true => self.add(document),
+                false => Ok(()),
+            }
+        })
     }
 
     /// The finished file.
@@ -94,6 +95,27 @@ impl Anew {
         }
         Ok(self.writer)
     }
+}
+
+fn each_document(
+    from: &Path,
+    key: &StateKey,
+    end: u64,
+    mut each: impl FnMut(Document) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut reader = Reader::open(from, key).map_err(|error| match error {
+        NotRead::Io(error) => error,
+        _ => io::Error::other("the state log is not what it was"),
+    })?;
+    while reader.offset() < end {
+        let part = match reader.next()? {
+            Next::Record(bytes) => Part::decode(bytes),
+            Next::End | Next::Damaged => None,
+        };
+        let part = part.ok_or_else(|| io::Error::other("the state log is damaged"))?;
+        part.upserts.into_iter().try_for_each(&mut each)?;
+    }
+    Ok(())
 }
 
 /// A compaction under way, in a thread of its own. It ends when this is dropped.

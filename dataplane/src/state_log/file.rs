@@ -2,15 +2,20 @@
 //!
 //! ```text
 //! file:   8 magic | u32 format | 16 salt | record 0 | record 1 | ...
-//! record: u32 length of what follows | 12 nonce | sealed bytes | 16 tag
+//! record: u32 length of what follows the numbers | u64 number | u64 first of its append
+//!         | 12 nonce | sealed bytes | 16 tag
 //! ```
 //!
 //! Records are sealed with ChaCha20-Poly1305 (RFC 8439) under a key that HKDF (RFC 5869) makes of
-//! the node's key and the salt, so a file has its own. The record's number is sealed with it: a
-//! record opens in its place only, and none can be changed, moved or left out unnoticed but the
-//! last ones. Nonces are random, not the number, since a record that was cut off half written is
+//! the node's key and the salt, so a file has its own. The numbers are sealed with it: a record
+//! opens in its place only, and none can be changed, moved or left out unnoticed but the last
+//! ones. Nonces are random, not the number, since a record that was cut off half written is
 //! followed by another one with its number. Record 0 says nothing: it tells a wrong key from a
 //! damaged file.
+//!
+//! An append of several records is synced once, so a power cut may leave any of them out. A record
+//! that does not open was synced, and is damaged, only if somewhere behind it there is one whose
+//! append began later.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -31,6 +36,8 @@ const INFO: &[u8] = b"outrider state log";
 const FIRST: &[u8] = b"the key fits";
 /// A part is near 1 MiB, and a single document is at most 16 MiB.
 const RECORD_BYTES_MAX: usize = 32 << 20;
+/// Length and numbers.
+const FRAME_BYTES: usize = 4 + 8 + 8;
 
 /// What a file is not.
 #[derive(Debug)]
@@ -59,14 +66,14 @@ impl Seal {
     }
 
     /// What follows the length: nonce, sealed bytes and tag.
-    fn seal(&self, number: u64, plain: &[u8]) -> io::Result<Vec<u8>> {
+    fn seal(&self, at: At, plain: &[u8]) -> io::Result<Vec<u8>> {
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + CHACHA20_POLY1305.tag_len());
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(plain);
         let too_much = |_| io::Error::other("a record is too large to be sealed");
         let (_, text) = sealed.split_at_mut(NONCE_LEN);
-        let (nonce, place) = (Nonce::assume_unique_for_key(nonce), place(number));
+        let (nonce, place) = (Nonce::assume_unique_for_key(nonce), Aad::from(at.bytes()));
         let tag = self
             .0
             .seal_in_place_separate_tag(nonce, place, text)
@@ -75,18 +82,43 @@ impl Seal {
         Ok(sealed)
     }
 
-    /// The plain bytes; `None` when it is not the record with this number.
-    fn open(&self, number: u64, mut sealed: Vec<u8>) -> Option<Bytes> {
+    /// The plain bytes; `None` when it is not the record that belongs there.
+    fn open(&self, at: At, mut sealed: Vec<u8>) -> Option<Bytes> {
         let (nonce, text) = sealed.split_first_chunk_mut::<NONCE_LEN>()?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = self.0.open_in_place(nonce, place(number), text).ok()?.len();
+        let length = self
+            .0
+            .open_in_place(nonce, Aad::from(at.bytes()), text)
+            .ok()?
+            .len();
         Some(Bytes::from(sealed).slice(NONCE_LEN..NONCE_LEN + length))
     }
 }
 
-/// What binds a record to its place.
-fn place(number: u64) -> Aad<[u8; 8]> {
-    Aad::from(number.to_le_bytes())
+/// Which record of the file, and which one was the first of its append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct At {
+    number: u64,
+    first: u64,
+}
+
+impl At {
+    fn bytes(self) -> [u8; 16] {
+        (u128::from(self.number) | u128::from(self.first) << 64).to_le_bytes()
+    }
+
+    /// The numbers and the length in front of a record; `None` when there are too few bytes.
+    fn read(frame: &[u8]) -> Option<(Self, usize)> {
+        let (length, rest) = frame.split_first_chunk()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let first = rest.first_chunk()?;
+        let at = Self {
+            number: u64::from_le_bytes(*number),
+            first: u64::from_le_bytes(*first),
+        };
+        let length = u32::from_le_bytes(*length);
+        Some((at, usize::try_from(length).unwrap_or(usize::MAX)))
+    }
 }
 
 /// Appends records.
@@ -142,12 +174,17 @@ impl Writer {
         self.file.set_len(length)?; // an earlier call may have failed half way
         self.file.seek(SeekFrom::Start(length))?;
         for part in parts {
-            let sealed = self.seal.seal(next, &part)?;
+            let at = At {
+                number: next,
+                first: self.next,
+            };
+            let sealed = self.seal.seal(at, &part)?;
             let framed = u32::try_from(sealed.len()).map_err(io::Error::other)?;
             self.file.write_all(&framed.to_le_bytes())?;
+            self.file.write_all(&at.bytes())?;
             self.file.write_all(&sealed)?;
             next += 1;
-            length += 4 + u64::from(framed);
+            length += FRAME_BYTES as u64 + u64::from(framed);
         }
         self.file.sync_data()?;
         (self.next, self.length) = (next, length);
@@ -236,40 +273,56 @@ impl Reader {
 
     /// The next record.
     pub(super) fn next(&mut self) -> io::Result<Next> {
-        let Some(sealed) = self.framed()? else {
-            return Ok(Next::End);
-        };
-        let length = sealed.len() as u64;
-        if let Some(plain) = self.seal.open(self.next, sealed) {
-            self.next += 1;
-            self.offset += 4 + length;
-            return Ok(Next::Record(plain));
+        if let Some((at, sealed)) = self.framed()?
+            && at.number == self.next
+        {
+            let length = FRAME_BYTES + sealed.len();
+            if let Some(plain) = self.seal.open(at, sealed) {
+                self.next += 1;
+                self.offset += length as u64;
+                return Ok(Next::Record(plain));
+            }
         }
-        // The record behind it was begun when this one was synced.
-        let behind = self.framed()?.unwrap_or_default();
-        Ok(match self.seal.open(self.next + 1, behind) {
-            Some(_) => Next::Damaged,
-            None => Next::End,
+        self.file.seek(SeekFrom::Start(self.offset))?;
+        let mut rest = Vec::new();
+        self.file.read_to_end(&mut rest)?;
+        Ok(match self.was_synced(&rest) {
+            true => Next::Damaged,
+            false => Next::End,
+        })
+    }
+
+    /// Whether some record in `rest` was appended after the record that is missing in front.
+    fn was_synced(&self, rest: &[u8]) -> bool {
+        (1..rest.len()).any(|start| {
+            let frame = rest.get(start..).unwrap_or_default();
+            let Some((at, length)) = At::read(frame) else {
+                return false;
+            };
+            // Almost nothing else looks like this, so next to nothing is opened in vain.
+            let is_later = at.first > self.next && at.first <= at.number;
+            let sealed = frame.get(FRAME_BYTES..FRAME_BYTES.saturating_add(length));
+            let sealed = sealed.filter(|_| is_later && length <= RECORD_BYTES_MAX);
+            sealed.is_some_and(|sealed| self.seal.open(at, sealed.to_vec()).is_some())
         })
     }
 
     /// The bytes of a record, opened or not; `None` when the file ends before it does.
-    fn framed(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut bytes = Vec::new();
-        self.file.by_ref().take(4).read_to_end(&mut bytes)?;
-        let Some(length) = bytes.first_chunk().copied().map(u32::from_le_bytes) else {
+    fn framed(&mut self) -> io::Result<Option<(At, Vec<u8>)>> {
+        let mut frame = Vec::with_capacity(FRAME_BYTES);
+        self.file
+            .by_ref()
+            .take(FRAME_BYTES as u64)
+            .read_to_end(&mut frame)?;
+        let Some((at, length)) = At::read(&frame).filter(|(_, length)| *length <= RECORD_BYTES_MAX)
+        else {
             return Ok(None);
         };
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        if length > RECORD_BYTES_MAX {
-            return Ok(None);
-        }
-        bytes.clear();
-        bytes.reserve(length);
+        let mut sealed = Vec::with_capacity(length);
         self.file
             .by_ref()
             .take(length as u64)
-            .read_to_end(&mut bytes)?;
-        Ok((bytes.len() == length).then_some(bytes))
+            .read_to_end(&mut sealed)?;
+        Ok((sealed.len() == length).then_some((at, sealed)))
     }
 }

@@ -276,23 +276,121 @@ fn what_is_served_in_place_of_a_quarantined_version_is_served_again() {
 }
 
 #[test]
-fn what_could_not_be_written_is_written_with_the_next_one() {
+fn what_could_not_be_written_leaves_what_was_there_and_is_written_again() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut log, mut snapshot) = open(&dir);
-    let steps = [
+    let (mut log, snapshot) = open(&dir);
+    let (first, second) = (
         full(1, 10..12),
         transaction(2, false, vec![endpoint(20, 2)]),
-        transaction(3, false, vec![endpoint(21, 3)]),
-    ];
-    snapshot = put(&mut log, &snapshot, &steps[0]);
-    let good = log.writer.take();
-    log.writer = Some(Writer::broken(&file(&dir), &log.key));
-    snapshot = snapshot.apply(&steps[1]).0;
-    assert!(log.keep(&steps[1], &snapshot).is_err());
+    );
+    let before = put(&mut log, &snapshot, &first);
+    let good = log.writer.replace(Writer::broken(&file(&dir), &log.key));
+    let after = before.apply(&second).0;
+    assert!(log.keep(&second, &after).is_err());
+    assert_eq!(log.version(), Some(first.version));
+    assert!(same(&open(&dir).1, &before));
     log.writer = good;
-    snapshot = put(&mut log, &snapshot, &steps[2]);
+    log.keep(&second, &after).unwrap();
+    assert_eq!(log.version(), Some(second.version));
     drop(log);
-    assert!(same(&open(&dir).1, &snapshot));
+    assert!(same(&open(&dir).1, &after));
+}
+
+#[test]
+fn a_full_transaction_that_could_not_be_written_leaves_nothing_old_to_serve() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, snapshot) = open(&dir);
+    let before = put(&mut log, &snapshot, &full(1, 10..12));
+    // Where the new file would be made is something that no file replaces.
+    fs::create_dir(dir.path().join("state/state.log.new")).unwrap();
+    let again = full(2, 10..11);
+    let after = before.apply(&again).0;
+    assert!(log.keep(&again, &after).is_err());
+    assert_eq!((log.version(), file(&dir).exists()), (None, false));
+    assert!(
+        log.keep(&transaction(3, false, Vec::new()), &after)
+            .is_err()
+    );
+    fs::remove_dir(dir.path().join("state/state.log.new")).unwrap();
+    log.keep(&again, &after).unwrap();
+    drop(log);
+    assert!(same(&open(&dir).1, &after));
+}
+
+#[test]
+fn an_append_of_several_records_may_lose_any_of_them_to_a_power_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, snapshot) = open(&dir);
+    let before = put(&mut log, &snapshot, &full(1, 10..12));
+    let start = usize::try_from(log.bytes()).unwrap();
+    // Two parts, because each document is most of one.
+    let large = |uid, revision| {
+        let spec = format!(
+            r#"{{"name":"{}","url":"https://example.com/"}}"#,
+            "x".repeat(900_000)
+        );
+        document(Kind::Endpoint, uid, revision, &spec)
+    };
+    put(
+        &mut log,
+        &before,
+        &transaction(2, false, vec![large(30, 2), large(31, 2)]),
+    );
+    drop(log);
+    let whole = fs::read(file(&dir)).unwrap();
+    // The first part of the append never reached the disk, the second did.
+    let mut torn = whole.clone();
+    torn[start..start + 500_000].fill(0);
+    fs::write(file(&dir), &torn).unwrap();
+    let (mut log, snapshot) = open(&dir);
+    assert!(same(&snapshot, &before), "nothing of it was acknowledged");
+    // The same with something behind it: it had been synced.
+    let after = put(
+        &mut log,
+        &snapshot,
+        &transaction(2, false, vec![large(30, 2), large(31, 2)]),
+    );
+    put(
+        &mut log,
+        &after,
+        &transaction(3, false, vec![endpoint(40, 3)]),
+    );
+    drop(log);
+    let mut damaged = fs::read(file(&dir)).unwrap();
+    damaged[start..start + 500_000].fill(0);
+    fs::write(file(&dir), &damaged).unwrap();
+    assert_eq!(open(&dir).1.version(), None);
+    assert!(dir.path().join("state/state.log.damaged").exists());
+}
+
+/// Where the records of a file begin, by the lengths in front of them.
+fn records(bytes: &[u8]) -> Vec<usize> {
+    let (mut starts, mut at) = (Vec::new(), 28);
+    while at < bytes.len() {
+        starts.push(at);
+        let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        at += 20 + usize::try_from(length).unwrap();
+    }
+    starts
+}
+
+#[test]
+fn every_flipped_byte_of_what_was_synced_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    kept(&dir, 3);
+    let whole = fs::read(file(&dir)).unwrap();
+    let starts = records(&whole);
+    // All but the key check in front and the last record, behind which there is no proof.
+    let (from, to) = (starts[1], *starts.last().unwrap());
+    for at in (from..to)
+        .step_by(3)
+        .chain(starts[1..starts.len() - 1].iter().copied())
+    {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        fs::write(file(&dir), &damaged).unwrap();
+        assert_eq!(open(&dir).1.version(), None, "byte {at} of {}", whole.len());
+    }
 }
 
 proptest! {

@@ -1,8 +1,9 @@
 //! What the table keeps on disk, where it does that.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use outrider_config::snapshot::{Snapshot, Transaction};
+use outrider_config::snapshot::{Snapshot, Transaction, Version};
+use outrider_xds::NotDurable;
 
 use crate::metrics::Metrics;
 use crate::state_log::StateLog;
@@ -32,17 +33,45 @@ impl Kept {
         }
     }
 
-    /// Makes durable what is in force now. What cannot be written is in force all the same: a
-    /// full disk must not hold up the configuration.
-    pub(super) fn keep(&self, transaction: &Transaction, after: &Snapshot, metrics: &Metrics) {
-        let Some(log) = &self.log else { return };
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What was kept is of no use: everything is needed.
+    pub(super) fn forget(&self) {
+        if let Some(log) = &self.log {
+            lock(log).forget();
+        }
+    }
+
+    /// The version to resume from, where one is kept; it may be older than the one in force.
+    pub(super) fn version(&self, in_force: Option<Version>) -> Option<Version> {
+        match &self.log {
+            Some(log) => lock(log).version(),
+            None => in_force,
+        }
+    }
+
+    /// Makes durable what is in force now.
+    pub(super) fn keep(
+        &self,
+        transaction: &Transaction,
+        after: &Snapshot,
+        metrics: &Metrics,
+    ) -> Result<(), NotDurable> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let mut log = lock(log);
         match log.keep(transaction, after) {
-            Ok(()) => metrics.config_kept(transaction.version.revision, log.bytes()),
+            Ok(()) => {
+                metrics.config_kept(transaction.version.revision, log.bytes());
+                Ok(())
+            }
             Err(error) => {
                 metrics.config_keep_errors.inc();
-                tracing::error!(%error, revision = transaction.version.revision, "the configuration could not be kept on disk: a restart without the control plane begins with an older one");
+                tracing::error!(%error, revision = transaction.version.revision, "the configuration is in force and could not be kept on disk; it is asked for again");
+                Err(NotDurable(error))
             }
         }
     }
+}
+
+/// What a panic left is what is on disk, or less: the log says so itself.
+fn lock(log: &Mutex<StateLog>) -> MutexGuard<'_, StateLog> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
 }

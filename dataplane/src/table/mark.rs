@@ -36,6 +36,11 @@ impl MarkFile {
         Ok(Self { path, mark })
     }
 
+    /// Whether this journal was the last one followed.
+    pub(super) fn is_of(&self, journal: Uid) -> bool {
+        self.mark.is_some_and(|mark| mark.journal == journal)
+    }
+
     /// Since when the present journal is followed.
     pub(super) fn since_ms(&self) -> i64 {
         self.mark.map_or(0, |mark| mark.since_ms)

@@ -54,6 +54,13 @@ impl Process {
         value.clone_into(&mut self.args[place + 1]);
     }
 
+    /// Goes without a flag, from the next start on.
+    pub(crate) fn drop_flag(&mut self, name: &str) {
+        let place = self.args.iter().position(|arg| arg == name);
+        let place = place.expect("the flag is given");
+        self.args.drain(place..place + 2);
+    }
+
     /// A setting by environment variable, from the next start on.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));

@@ -22,6 +22,7 @@ use crate::MESSAGE_BYTES_MAX;
 use crate::assemble::{Assembler, RejectError};
 use crate::node;
 use crate::resource::TYPE_URL;
+use crate::table::NotDurable;
 
 /// Requests that may wait to be written. The server's window keeps it from ever filling.
 const REQUESTS_MAX: usize = 16;
@@ -37,6 +38,8 @@ pub(super) enum StreamError {
     Silent(Duration),
     #[error("the table failed while it applied a transaction")]
     Table(#[source] tokio::task::JoinError),
+    #[error(transparent)]
+    NotDurable(#[from] NotDurable),
 }
 
 /// An open stream.
@@ -151,7 +154,7 @@ impl Stream {
         let table = Arc::clone(&client.table);
         let quarantined = spawn_blocking(move || table.apply(transaction))
             .await
-            .map_err(StreamError::Table)?;
+            .map_err(StreamError::Table)??;
         self.held = Some(version);
         self.is_synced = true;
         if quarantined.is_empty() {

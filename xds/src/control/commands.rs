@@ -151,6 +151,18 @@ impl Commands {
         })
     }
 
+    /// The claim is another data plane's: a session that has its place is ended.
+    pub(crate) fn evict(&self, claim: Claim) {
+        let hub = self.lock();
+        if let Some(place) = hub.nodes.get(&claim.number) {
+            let other = place.borrow().clone();
+            if let Some(other) = other.filter(|route| route.claim.conflicts(claim)) {
+                other.replaced.cancel();
+                place.send_replace(None);
+            }
+        }
+    }
+
     /// Hands an outcome to all who wait for it. `false` when nobody does.
     pub(super) fn settle(&self, node: NodeId, command: Uid, outcome: &Outcome) -> bool {
         let range = (node, command, 0)..=(node, command, u64::MAX);

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,11 +24,14 @@ use tonic_prost::ProstCodec;
 use super::commands::{Commands, QUEUED_MAX};
 use super::session::Session;
 use super::wire::{CONTROL_BYTES_MAX, FromNode, SERVICE, SESSION_PATH, ToNode};
+use crate::server::Registry;
 
 /// The service of one transport.
 #[derive(Clone)]
 pub(crate) struct ControlService {
     pub(crate) commands: Commands,
+    /// Who has which number.
+    pub(crate) registry: Arc<Registry>,
     pub(crate) head: watch::Receiver<Version>,
     /// How long a client may take to introduce itself.
     pub(crate) answer_timeout: Duration,

@@ -4,6 +4,7 @@
 //! for them, so a data plane that does not read holds up its own commands and nothing else.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrider_config::Version;
@@ -17,6 +18,8 @@ use tracing::{debug, info};
 use super::commands::{Commands, Outgoing, Seat};
 use super::grpc::ControlService;
 use super::wire::{self, FromNode, NodeSaid, WireError};
+use crate::node::Taken;
+use crate::server::Registry;
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -42,6 +45,7 @@ impl From<WireError> for End {
 /// The state of one session.
 pub(super) struct Session {
     commands: Commands,
+    registry: Arc<Registry>,
     head: watch::Receiver<Version>,
     answer_timeout: Duration,
     shutdown: CancellationToken,
@@ -58,6 +62,7 @@ impl Session {
     ) -> Self {
         Self {
             commands: service.commands.clone(),
+            registry: Arc::clone(&service.registry),
             head: service.head.clone(),
             answer_timeout: service.answer_timeout,
             shutdown: service.shutdown.clone(),
@@ -114,6 +119,9 @@ impl Session {
             return Err(Status::invalid_argument("the first message must be a hello").into());
         };
         let (claim, id) = hello.read()?;
+        if self.registry.is_taken(claim) {
+            return Err(Status::already_exists(Taken(claim.number).to_string()).into());
+        }
         let seat = self.commands.open(claim, self.responses.clone());
         let seat = seat.map_err(|taken| Status::already_exists(taken.to_string()))?;
         self.node = Some(claim.number);

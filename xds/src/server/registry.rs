@@ -8,10 +8,13 @@ use outrider_config::{Quarantined, Version};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::node::{Node, Taken};
+use crate::node::{Claim, Node, Taken};
 
 /// Data planes that are not connected, and are still told of.
 const GONE_MAX: usize = 1_024;
+
+/// Refused resources that are told of one by one after a data plane has left.
+const GONE_QUARANTINED_MAX: usize = 20;
 
 /// A data plane, as the control plane sees it.
 #[derive(Debug, Clone)]
@@ -59,7 +62,7 @@ pub struct Nack {
 
 /// The list of data planes.
 #[derive(Debug, Default)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     entries: Mutex<Entries>,
     /// Signals that an `acked` moved or a connection went.
     moved: watch::Sender<()>,
@@ -110,21 +113,22 @@ impl Registry {
         acked.filter(|acked| is_behind(*acked)).count()
     }
 
+    /// Whether another data plane has this number.
+    pub(crate) fn is_taken(&self, claim: Claim) -> bool {
+        self.lock().is_taken(claim)
+    }
+
     /// Adds a connection; it is listed as such until the registration is dropped. An older one of
     /// the same data plane is told to end.
     pub(super) fn register(self: &Arc<Self>, node: Node) -> Result<Registration, Taken> {
         let mut entries = self.lock();
         if let Some(claim) = node.claim {
-            let of_live = |entry: &Entry| entry.status.node.claim;
-            let mut taken = entries.live.values().filter_map(of_live);
-            if taken.any(|other| claim.conflicts(other)) {
+            if entries.is_taken(claim) {
                 return Err(Taken(claim.number));
             }
-            let older = entries
-                .live
-                .values()
-                .filter(|entry| of_live(entry) == Some(claim));
-            older.for_each(|entry| entry.replaced.cancel());
+            let live = entries.live.values();
+            live.filter(|entry| entry.status.node.claim == Some(claim))
+                .for_each(|entry| entry.replaced.cancel());
         }
         entries.gone.remove(&node.id);
         entries.last_id += 1;
@@ -165,6 +169,14 @@ const fn new_status(node: Node) -> DataplaneStatus {
 }
 
 impl Entries {
+    fn is_taken(&self, claim: Claim) -> bool {
+        let mut claims = self
+            .live
+            .values()
+            .filter_map(|entry| entry.status.node.claim);
+        claims.any(|other| claim.conflicts(other))
+    }
+
     fn leave(&mut self, id: u64) {
         let Some(mut entry) = self.live.remove(&id) else {
             return;
@@ -175,6 +187,7 @@ impl Entries {
             return;
         }
         entry.since = Instant::now();
+        entry.status.quarantined.truncate(GONE_QUARANTINED_MAX); // many may have gone
         if self.gone.len() >= GONE_MAX {
             let oldest = self.gone.iter().min_by_key(|(_, entry)| entry.since);
             if let Some(name) = oldest.map(|(name, _)| name.clone()) {

@@ -25,6 +25,7 @@ use tracing::{debug, error, info, warn};
 
 use super::registry::{Nack, Registration, Registry};
 use super::{Server, ServerSettings, WINDOW};
+use crate::control::Commands;
 use crate::log::RevisionLog;
 use crate::node;
 use crate::resource::TYPE_URL;
@@ -63,6 +64,7 @@ impl From<End> for Stop {
 pub(super) struct Session {
     log: Arc<dyn RevisionLog>,
     registry: Arc<Registry>,
+    commands: Commands,
     settings: ServerSettings,
     shutdown: CancellationToken,
     head: watch::Receiver<Version>,
@@ -107,6 +109,7 @@ impl Session {
         Self {
             log: Arc::clone(&server.log),
             registry: Arc::clone(&server.registry),
+            commands: server.commands.clone(),
             settings: server.settings,
             shutdown,
             head,
@@ -191,11 +194,15 @@ impl Session {
         });
         self.held_names = first.initial_resource_versions.into_keys().collect();
         let position = self.position;
-        let cluster = node.cluster.clone();
+        let (cluster, claim) = (node.cluster.clone(), node.claim);
         let registration = self.registry.register(node).map_err(|taken| {
             warn!(node = %self.node_id, %taken, "data plane refused");
             End::Status(Status::already_exists(taken.to_string()))
         })?;
+        if let Some(claim) = claim {
+            // Who has the stream has the number: commands go where the configuration goes.
+            self.commands.evict(claim);
+        }
         self.replaced = registration.replaced.clone();
         registration.update(|status| status.acked = position);
         info!(

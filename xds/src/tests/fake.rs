@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::{
-    Claim, Client, ClientSettings, DataplaneStatus, Link, Node, RevisionLog, RevisionLogError,
-    Server, ServerSettings, Since, Status, Table, serve_in_process,
+    Claim, Client, ClientSettings, DataplaneStatus, Link, Node, NotDurable, RevisionLog,
+    RevisionLogError, Server, ServerSettings, Since, Status, Table, serve_in_process,
 };
 
 pub(super) type Resources = BTreeMap<(Kind, Uid), Bytes>;
@@ -233,14 +233,17 @@ pub(super) struct Applied {
 #[derive(Default)]
 pub(super) struct MemoryTable {
     state: Mutex<TableState>,
+    /// What is applied is in force and not durable.
+    pub(super) is_full: AtomicBool,
 }
 
 #[derive(Default)]
 struct TableState {
-    version: Option<Version>,
+    in_force: Option<Version>,
     resources: Resources,
     quarantined: BTreeMap<(Kind, Uid), Quarantined>,
     applied: Vec<Applied>,
+    durable: Option<Version>,
 }
 
 impl MemoryTable {
@@ -255,10 +258,10 @@ impl MemoryTable {
 
 impl Table for MemoryTable {
     fn version(&self) -> Option<Version> {
-        self.state.lock().unwrap().version
+        self.state.lock().unwrap().durable
     }
 
-    fn apply(&self, transaction: Transaction) -> Vec<Quarantined> {
+    fn apply(&self, transaction: Transaction) -> Result<Vec<Quarantined>, NotDurable> {
         let mut state = self.state.lock().unwrap();
         state.applied.push(Applied {
             version: transaction.version,
@@ -266,7 +269,7 @@ impl Table for MemoryTable {
             upserts: transaction.upserts.len(),
             removals: transaction.removals.len(),
         });
-        state.version = Some(transaction.version);
+        state.in_force = Some(transaction.version);
         let before = if transaction.is_full {
             state.quarantined.clear();
             std::mem::take(&mut state.resources)
@@ -292,7 +295,11 @@ impl Table for MemoryTable {
                 state.resources.insert(key, document.spec);
             }
         }
-        state.quarantined.values().cloned().collect()
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(NotDurable(std::io::ErrorKind::StorageFull.into()));
+        }
+        state.durable = state.in_force;
+        Ok(state.quarantined.values().cloned().collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Coming back: from the tail where the journal can, from everything where it cannot.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::fake::{ControlPlane, DataPlane, Journal, MemoryTable, endpoint, endpoints, soon};
@@ -182,4 +183,36 @@ async fn a_client_finds_a_restarted_server_and_resumes() {
     data.stop().await;
     shutdown.cancel();
     soon(task).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_durable_is_not_acknowledged_and_is_sent_again_until_it_is() {
+    let journal = Journal::new(endpoints(3));
+    let control = ControlPlane::start(&journal);
+    let mut data = DataPlane::start(&control.channel);
+    let kept = journal.version();
+    data.reaches(kept).await;
+    data.table.is_full.store(true, Ordering::Relaxed);
+    let version = journal.commit(vec![endpoint(7, "{}")], &[]);
+    let status = data.until(|status| status.connects >= 3).await;
+    let error = status.last_error.unwrap();
+    assert!(error.contains("could not be made durable"), "{error}");
+    assert_eq!(
+        data.table.resources(),
+        journal.resources(),
+        "it is in force"
+    );
+    control
+        .told("nothing newer is acknowledged", |all| {
+            let acked = all.iter().map(|one| one.acked);
+            acked.eq([Some(kept)]).then_some(())
+        })
+        .await;
+    data.table.is_full.store(false, Ordering::Relaxed);
+    data.reaches(version).await;
+    control
+        .dataplane("it is acknowledged", |one| one.acked == Some(version))
+        .await;
+    data.stop().await;
+    control.stop().await;
 }

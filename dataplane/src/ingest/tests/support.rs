@@ -328,6 +328,6 @@ pub(super) fn apply(table: &RoutingTable, revision: u64, upserts: Vec<Document>)
             .collect(),
         removals: Vec::new(),
     });
-    assert_eq!(refused, []);
+    assert_eq!(refused.unwrap(), []);
     version
 }
