@@ -106,3 +106,83 @@ fn shown(one: &DataplaneStatus, head: Version) -> Shown<'_> {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use outrider_config::Kind;
+    use outrider_webhook::id::{NodeId, Uid};
+    use outrider_xds::{Claim, Node};
+    use serde_json::json;
+
+    use super::*;
+
+    fn version(journal: u128, revision: u64) -> Version {
+        Version {
+            journal: Uid::from_bits(journal),
+            revision,
+        }
+    }
+
+    fn status() -> DataplaneStatus {
+        DataplaneStatus {
+            node: Node {
+                id: "node-3".into(),
+                cluster: "eu".into(),
+                claim: Some(Claim {
+                    number: NodeId::new(3).unwrap(),
+                    instance: Uid::from_bits(9),
+                }),
+            },
+            link: Link::Connected(Duration::from_secs(2)),
+            acked: Some(version(1, 41)),
+            quarantined: vec![outrider_config::Quarantined {
+                kind: Kind::Source,
+                uid: Uid::from_bits(5),
+                reason: "why".into(),
+            }],
+            quarantined_total: 1,
+            last_nack: Some(outrider_xds::Nack {
+                version: version(1, 42),
+                reason: "a part is missing".into(),
+                repeats: 3,
+            }),
+            resources_sent: 7,
+            bytes_sent: 700,
+            full_syncs: 1,
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_shown_with_its_reason_until_it_is_over() {
+        let mut status = status();
+        let head = version(1, 42);
+        let value = serde_json::to_value(shown(&status, head)).unwrap();
+        assert_eq!(
+            value,
+            json!({
+                "id": "node-3", "cluster": "eu", "number": 3,
+                "is_connected": true, "since_ms": 2000,
+                "revision": 41, "head_revision": 42, "is_current": false,
+                "quarantined_total": 1,
+                "quarantined": [{"kind": "source", "uid": Uid::from_bits(5).to_string(), "reason": "why"}],
+                "last_nack": {"revision": 42, "reason": "a part is missing", "repeats": 3, "is_over": false},
+                "resources_sent": 7, "bytes_sent": 700, "full_syncs": 1,
+            })
+        );
+        status.acked = Some(head);
+        let shown = shown(&status, head);
+        assert!(shown.is_current && shown.last_nack.is_some_and(|nack| nack.is_over));
+    }
+
+    #[test]
+    fn who_is_gone_or_follows_another_journal_is_not_current() {
+        let head = version(1, 41);
+        let mut gone = status();
+        gone.link = Link::Gone(Duration::from_secs(1));
+        assert!(!shown(&gone, head).is_current);
+        let mut lost = status();
+        lost.acked = Some(version(2, 41));
+        let shown = shown(&lost, head);
+        assert!(!shown.is_current && shown.revision.is_none());
+    }
+}

@@ -14,7 +14,8 @@ use tokio::task::{JoinError, spawn_blocking};
 use tonic::Status;
 use tracing::{error, info};
 
-use super::{End, Session, Stop, received, replaced};
+use super::answers::{received, replaced};
+use super::{End, Session, Stop};
 use crate::coalesce::Coalescer;
 use crate::log::{RevisionLogError, Since};
 use crate::pack::{Oversize, Packer};
