@@ -109,6 +109,23 @@ struct Running {
     drain_grace: Duration,
 }
 
+impl Running {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            public_listen: settings.public_listen,
+            threads: settings.threads,
+            intake: ingest::Settings {
+                limits: settings.intake.clone(),
+                control_plane: settings.control_plane.clone(),
+                // Not the jitter's own sequence: clients see these bits.
+                process: Chance::seeded(!settings.seed).next(),
+            },
+            in_flight_max: settings.in_flight_max,
+            drain_grace: settings.drain_grace,
+        }
+    }
+}
+
 /// What recovery found.
 #[derive(Debug, Clone)]
 pub struct Summary {
@@ -136,6 +153,7 @@ impl DataPlane {
     /// # Errors
     /// [`StartError`]: an address or the log cannot be had.
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let running = Running::of(&settings);
         let metrics = Arc::new(Metrics::new()?);
         for flag in &settings.unsafe_flags {
             metrics.unsafe_flags.with_label_values(&[flag]).set(1);
@@ -165,24 +183,17 @@ impl DataPlane {
             u32::try_from(settings.in_flight_max).unwrap_or(u32::MAX),
             LEASE_LIMIT,
         );
-        let mark = settings.log.dir.with_file_name("journal.json");
-        let note = settings.log.dir.with_file_name("instance");
-        let index_dir = settings.log.dir.with_file_name("index");
+        let beside_log = |name| settings.log.dir.with_file_name(name);
+        let (mark, note) = (beside_log("journal.json"), beside_log("instance"));
+        let index_dir = beside_log("index");
         let (log, recovered) =
             open::log(settings.log, index_dir.clone(), Arc::clone(&clock), &queue).await?;
         open::end_lost(&log, &recovered.lost, clock.now_ms()).await?;
         let recovered = open::restore(&queue, recovered);
         let index = open::index(index_dir, &log).await?;
-        let instance = instance::load_or_create(&note)
-            .map_err(|source| StartError::Note { path: note, source })?;
-        let table = RoutingTable::new(
-            mark.clone(),
-            open::state(settings.state).await?,
-            queue.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&metrics),
-        )
-        .map_err(|source| StartError::Note { path: mark, source })?;
+        let instance = open::instance(note)?;
+        let kept = open::state(settings.state).await?;
+        let table = RoutingTable::new(mark, kept, queue.clone(), clock.clone(), metrics.clone())?;
         let deliverer = Arc::new(Deliverer {
             queue: queue.clone(),
             table: table.clone(),
@@ -193,13 +204,13 @@ impl DataPlane {
             metrics: Arc::clone(&metrics),
             excerpt_bytes_max: settings.excerpt_bytes_max,
         });
-        let executor = Arc::new(Executor::new(
+        let executor = Executor::new(
             queue.clone(),
             table.clone(),
             log.clone(),
             index.clone(),
             Arc::clone(&clock),
-        ));
+        );
         stats.send_replace(Some(Arc::new(Stats {
             table: table.clone(),
             queue: queue.clone(),
@@ -210,23 +221,11 @@ impl DataPlane {
             metrics: Arc::clone(&metrics),
         })));
         state.send_replace(State::Initializing);
-        let settings = Running {
-            public_listen: settings.public_listen,
-            threads: settings.threads,
-            intake: ingest::Settings {
-                limits: settings.intake,
-                control_plane: settings.control_plane,
-                // Not the jitter's own sequence: clients see these bits.
-                process: Chance::seeded(!settings.seed).next(),
-            },
-            in_flight_max: settings.in_flight_max,
-            drain_grace: settings.drain_grace,
-        };
         Ok(Self {
             table,
             log,
             index,
-            executor,
+            executor: Arc::new(executor),
             queue,
             clock,
             metrics,
@@ -234,7 +233,7 @@ impl DataPlane {
             stop_admin,
             admin,
             deliverer,
-            settings,
+            settings: running,
             recovered,
             instance,
         })

@@ -8,10 +8,12 @@ use outrider_store::{
     Clock, DeliveryStatus, Index, IndexError, LocalLog, LogClosed, Lost, OpenError, Record,
     Recovered, StateRecord,
 };
+use outrider_webhook::id::Uid;
 
 use crate::Summary;
 use crate::egress::EgressError;
 use crate::ingest::ListenError;
+use crate::instance;
 use crate::queue::Queue;
 use crate::state_log::{StateKey, StateLog, StateLogError};
 use crate::table::Kept;
@@ -84,6 +86,11 @@ pub(crate) async fn log(
         // A panic in recovery is a bug; it ends the start as loudly as any other failure.
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
+}
+
+/// Which data plane this is, from the note at `path`.
+pub(crate) fn instance(path: PathBuf) -> Result<Uid, StartError> {
+    instance::load_or_create(&path).map_err(|source| StartError::Note { path, source })
 }
 
 pub(crate) async fn state(state: Option<(PathBuf, StateKey)>) -> Result<Kept, StartError> {

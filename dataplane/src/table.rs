@@ -7,7 +7,6 @@ mod catch_up;
 mod kept;
 mod mark;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -22,6 +21,7 @@ use self::catch_up::CatchUp;
 pub use self::catch_up::{HeadSource, Missing};
 pub use self::kept::Kept;
 use self::mark::MarkFile;
+use crate::StartError;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 
@@ -44,15 +44,16 @@ impl RoutingTable {
     /// is the file that remembers which journal was followed.
     ///
     /// # Errors
-    /// When that file is there and cannot be read.
+    /// [`StartError::Note`]: that file is there and cannot be read.
     pub fn new(
         mark: PathBuf,
         kept: Kept,
         queue: Queue,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-    ) -> io::Result<Self> {
-        let mark = MarkFile::open(mark)?;
+    ) -> Result<Self, StartError> {
+        let opened = MarkFile::open(mark.clone());
+        let mark = opened.map_err(|source| StartError::Note { path: mark, source })?;
         let snapshot = match kept.snapshot.version() {
             // Its journal was left for another one, of which nothing could be kept: what is
             // missing in it is not deleted.
