@@ -49,17 +49,24 @@ pub(crate) struct CheckArgs {
     pub(crate) file: PathBuf,
 }
 
+/// What every role is told.
 #[derive(Debug, Args)]
-pub(crate) struct ServeArgs {
+pub(crate) struct BootstrapArgs {
     /// Bootstrap file (YAML). Every key can also be set as OUTRIDER__SECTION__KEY
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Resource file (YAML): projects, sources, endpoints, subscriptions, API keys
-    #[arg(long, value_name = "FILE")]
-    pub(crate) resources: Option<PathBuf>,
     /// Where everything is kept [default: ./outrider-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) bootstrap: BootstrapArgs,
+    /// Resource file (YAML): projects, sources, endpoints, subscriptions, API keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resources: Option<PathBuf>,
     /// Address for events [default: 127.0.0.1:5005]
     #[arg(long, value_name = "ADDR")]
     pub(crate) public_listen: Option<SocketAddr>,
@@ -78,15 +85,11 @@ pub(crate) struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ControlPlaneArgs {
-    /// Bootstrap file (YAML). Every key can also be set as OUTRIDER__SECTION__KEY
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) bootstrap: BootstrapArgs,
     /// Resource file (YAML): projects, sources, endpoints, subscriptions, API keys
     #[arg(long, value_name = "FILE")]
     pub(crate) resources: Option<PathBuf>,
-    /// Where the configuration is kept [default: ./outrider-data]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
     /// Address of the API [default: 127.0.0.1:5010]
     #[arg(long, value_name = "ADDR")]
     pub(crate) api_listen: Option<SocketAddr>,
@@ -99,12 +102,8 @@ pub(crate) struct ControlPlaneArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DataPlaneArgs {
-    /// Bootstrap file (YAML). Every key can also be set as OUTRIDER__SECTION__KEY
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where events and the last configuration are kept [default: ./outrider-data]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) bootstrap: BootstrapArgs,
     /// Address for events [default: 127.0.0.1:5005]
     #[arg(long, value_name = "ADDR")]
     pub(crate) public_listen: Option<SocketAddr>,

@@ -74,9 +74,14 @@ fn xds_failure(error: ServeError) -> Failure {
 }
 
 fn bootstrap(args: &ControlPlaneArgs) -> Result<Bootstrap, Failure> {
-    let mut bootstrap = start::bootstrap(args.config.as_deref(), args.data_dir.clone())?;
+    let mut bootstrap = start::bootstrap(&args.bootstrap)?;
     bootstrap.api_listen = args.api_listen.unwrap_or(bootstrap.api_listen);
     bootstrap.xds.listen = args.xds_listen.unwrap_or(bootstrap.xds.listen);
+    let xds = &bootstrap.xds;
+    if xds.tls.is_none() && !xds.listen.ip().is_loopback() {
+        // Said before anything is made.
+        return Err(xds_failure(ServeError::NotLoopback(xds.listen)));
+    }
     start::guard_testing(&args.testing, bootstrap.api_listen)?;
     start::guard_testing(&args.testing, bootstrap.xds.listen)?;
     Ok(bootstrap)

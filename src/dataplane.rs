@@ -74,7 +74,7 @@ fn control_plane(bootstrap: &Bootstrap) -> Result<Channel, Failure> {
 }
 
 fn bootstrap(args: &DataPlaneArgs) -> Result<Bootstrap, Failure> {
-    let mut bootstrap = start::bootstrap(args.config.as_deref(), args.data_dir.clone())?;
+    let mut bootstrap = start::bootstrap(&args.bootstrap)?;
     if let Some(address) = args.public_listen {
         bootstrap.listen_publicly_at(address);
     }

@@ -78,14 +78,14 @@ async fn serve(
 }
 
 fn bootstrap(args: &ServeArgs) -> Result<Bootstrap, Failure> {
-    let mut bootstrap = start::bootstrap(args.config.as_deref(), args.data_dir.clone())?;
+    let mut bootstrap = start::bootstrap(&args.bootstrap)?;
     if let Some(address) = args.public_listen {
         bootstrap.listen_publicly_at(address);
     }
     bootstrap.api_listen = args.api_listen.unwrap_or(bootstrap.api_listen);
     bootstrap.admin_listen = args.admin_listen.unwrap_or(bootstrap.admin_listen);
     start::guard_testing(&args.testing, bootstrap.public_listen)?;
-    if args.quickstart && args.config.is_none() {
+    if args.quickstart && args.bootstrap.config.is_none() {
         // The story is told on stdout; only what is wrong stands beside it.
         bootstrap.log.level = "warn".into();
     }

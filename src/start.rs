@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -11,14 +11,12 @@ use outrider_config::file;
 use outrider_store::{Clock, SystemClock};
 use outrider_xds::Tls;
 
-use crate::cli::UnsafeArgs;
+use crate::cli::{BootstrapArgs, UnsafeArgs};
 use crate::exit::Failure;
 
 /// Reads the bootstrap file, if there is one, and the environment.
-pub(crate) fn bootstrap(
-    config: Option<&Path>,
-    data_dir: Option<PathBuf>,
-) -> Result<Bootstrap, Failure> {
+pub(crate) fn bootstrap(args: &BootstrapArgs) -> Result<Bootstrap, Failure> {
+    let config = args.config.as_deref();
     let text = config
         .map(|path| {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
@@ -30,8 +28,8 @@ pub(crate) fn bootstrap(
             let name = config.map_or("environment".into(), |path| path.display().to_string());
             all_problems(&name, &problems)
         })?;
-    if let Some(dir) = data_dir {
-        bootstrap.data_dir = dir;
+    if let Some(dir) = &args.data_dir {
+        bootstrap.data_dir.clone_from(dir);
     }
     Ok(bootstrap)
 }

@@ -1,14 +1,14 @@
 //! The key that seals a data plane's kept configuration: from a file, the environment, or a
 //! command (RULINGS 13).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow};
 use outrider_config::bootstrap;
+use outrider_dataplane::note;
 use outrider_dataplane::state_log::StateKey;
 use outrider_webhook::secret::Secret;
 
@@ -46,19 +46,8 @@ fn own(path: &Path) -> io::Result<Secret> {
         Err(error) => return Err(error),
     }
     let key = hex::encode(rand::random::<[u8; 32]>());
-    let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)?;
-    writeln!(file, "{key}")?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
     // The configuration that it will seal must not outlive it.
-    path.parent()
-        .map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
+    note::replace(path, format!("{key}\n").as_bytes())?;
     Ok(Secret::new(key))
 }
 

@@ -3,12 +3,13 @@
 //! The control plane tells by it a data plane that comes back from a second one with the same
 //! node number, which would give its events the ids of the first.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use outrider_webhook::id::Uid;
+
+use crate::note;
 
 /// Reads the id in `path`, or makes one. Blocks.
 pub(crate) fn load_or_create(path: &Path) -> io::Result<Uid> {
@@ -25,18 +26,7 @@ pub(crate) fn load_or_create(path: &Path) -> io::Result<Uid> {
 
 fn create(path: &Path) -> io::Result<Uid> {
     let instance = Uid::from_bits(rand::random());
-    let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)?;
-    writeln!(file, "{instance}")?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    path.parent()
-        .map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
+    note::replace(path, format!("{instance}\n").as_bytes())?;
     Ok(instance)
 }
 

@@ -12,6 +12,7 @@ pub mod egress;
 pub mod ingest;
 mod instance;
 pub mod metrics;
+pub mod note;
 mod open;
 pub mod queue;
 mod retention;

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::harness::{DEADLINE, Endpoint, Fault, Receiver, Resources, Setup, uid};
+use super::harness::{DEADLINE, Endpoint, Fault, Receiver, Resources, Setup, WEAKER, uid};
 
 const SECRET: &str = "shared-with-the-customer";
 
@@ -56,14 +56,6 @@ async fn deliveries_of_a_quarantined_endpoint_are_held_and_go_on_when_it_is_mend
     let received = receiver.wait_for(2, DEADLINE).await;
     assert_eq!(received[1].webhook_id(), event);
 }
-
-/// What a control plane with weaker rules than this data plane's would do: the document of every
-/// change goes out with another scheme.
-const WEAKER: &str = "
-    CREATE TRIGGER weaker AFTER INSERT ON changes WHEN NEW.kind = 'endpoint' BEGIN
-        UPDATE changes SET after = CAST(replace(CAST(after AS TEXT), 'http://', 'ftp://') AS BLOB)
-        WHERE revision = NEW.revision AND seq = NEW.seq;
-    END";
 
 #[tokio::test]
 async fn the_old_endpoint_stays_in_force_while_the_new_one_is_in_quarantine() {

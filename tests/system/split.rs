@@ -4,8 +4,8 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::harness::{
-    Api, DEADLINE, DataPlane, Endpoint, Planes, Receiver, Resources, convoy_advanced, get, uid,
-    until,
+    Api, DEADLINE, DataPlane, Endpoint, Planes, Receiver, Resources, WEAKER, convoy_advanced, get,
+    uid, until,
 };
 
 const SECRET: &str = "shared-with-the-customer";
@@ -160,14 +160,6 @@ async fn what_the_api_made_is_in_force_when_it_answers_through_the_data_plane() 
     let refused = project.get("/eventdeliveries").await;
     assert_eq!(refused.code(), "no_index");
 }
-
-/// What a control plane with weaker rules than this data plane's would do: the document of every
-/// change goes out with another scheme.
-const WEAKER: &str = "
-    CREATE TRIGGER weaker AFTER INSERT ON changes WHEN NEW.kind = 'endpoint' BEGIN
-        UPDATE changes SET after = CAST(replace(CAST(after AS TEXT), 'http://', 'ftp://') AS BLOB)
-        WHERE revision = NEW.revision AND seq = NEW.seq;
-    END";
 
 #[tokio::test]
 async fn a_refused_resource_is_shown_with_its_reason_and_the_old_one_survives_a_restart() {

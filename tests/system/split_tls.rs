@@ -67,14 +67,10 @@ async fn only_a_data_plane_with_a_certificate_of_the_right_root_is_served_beyond
     let open = format!("0.0.0.0:{}", planes.control.xds().port());
     planes.control.process.change_flag("--xds-listen", &open);
     let ended = planes.control.process.run_to_end().await;
-    assert_eq!(ended.code, Some(64), "{}", ended.output);
-    let says = "unsafe_egress_allow is for tests";
-    assert!(ended.output.contains(says), "{}", ended.output);
-    planes.control.process.drop_flag("--unsafe-egress-allow");
-    let ended = planes.control.process.run_to_end().await;
     assert_eq!(ended.code, Some(78), "{}", ended.output);
-    let says = "xDS without TLS is served on loopback only";
-    assert!(ended.output.contains(says), "{}", ended.output);
+    let says = format!("on loopback only, not on {open}: give it `xds.tls`");
+    assert!(ended.output.contains(&says), "{}", ended.output);
+    assert!(!planes.control.process.data_dir().exists());
 
     let (ours, theirs) = (Authority::new(), Authority::new());
     let (served, good, bad) = (
@@ -88,6 +84,11 @@ async fn only_a_data_plane_with_a_certificate_of_the_right_root_is_served_beyond
     for (name, value) in files("XDS", &served) {
         planes.control.process.set(&name, &value);
     }
+    let ended = planes.control.process.run_to_end().await;
+    assert_eq!(ended.code, Some(64), "{}", ended.output);
+    let says = "unsafe_egress_allow is for tests";
+    assert!(ended.output.contains(says), "{}", ended.output);
+    planes.control.process.drop_flag("--unsafe-egress-allow");
     planes.control.start().await;
     let mut stranger = data_plane(&planes, "stranger", 1, &bad);
     stranger.process.launch();

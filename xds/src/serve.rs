@@ -60,7 +60,7 @@ pub enum ServeError {
     #[error("the xDS listener has no address")]
     Listener(#[source] io::Error),
     /// Configuration carries secrets, and this transport is not encrypted.
-    #[error("xDS without TLS is served on loopback only, not on {0}")]
+    #[error("xDS without TLS is served on loopback only, not on {0}: give it `xds.tls`")]
     NotLoopback(SocketAddr),
 }
 

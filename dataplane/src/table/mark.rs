@@ -4,13 +4,14 @@
 //! another journal (a lost or restored one), what older events were routed to may be missing in
 //! it without anybody having deleted it; such deliveries are held, never discarded.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use outrider_webhook::id::Uid;
 use serde::{Deserialize, Serialize};
+
+use crate::note;
 
 /// A journal, and when it was followed first (Unix milliseconds; 0 for the first one ever).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,24 +56,8 @@ impl MarkFile {
         };
         let mark = Mark { journal, since_ms };
         self.mark = Some(mark);
-        write(&self.path, &serde_json::to_vec(&mark)?)
+        note::replace(&self.path, &serde_json::to_vec(&mark)?)
     }
-}
-
-/// Replaces the file as a whole.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    path.parent()
-        .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 #[cfg(test)]

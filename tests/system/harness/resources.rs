@@ -14,6 +14,14 @@ pub(crate) const OUTGOING: &str = "01JQ0000000000000000000001";
 /// Uid of the incoming project.
 const INCOMING: &str = "01JQ0000000000000000000002";
 
+/// What a control plane with weaker rules than this data plane's would do: the document of every
+/// change goes out with another scheme.
+pub(crate) const WEAKER: &str = "
+    CREATE TRIGGER weaker AFTER INSERT ON changes WHEN NEW.kind = 'endpoint' BEGIN
+        UPDATE changes SET after = CAST(replace(CAST(after AS TEXT), 'http://', 'ftp://') AS BLOB)
+        WHERE revision = NEW.revision AND seq = NEW.seq;
+    END";
+
 /// A fixed uid, for the resources a test names.
 pub(crate) fn uid(number: u32) -> String {
     format!("01JQ00000000000000001{number:05}")
