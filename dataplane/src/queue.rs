@@ -30,6 +30,9 @@ use self::schedule::{LeaseId, Schedule};
 /// Retries due later than this give up their cached payload and are read back when due.
 const CACHE_HORIZON_MS: i64 = 1_000;
 
+/// A wall clock that goes back by more than this was set; less is how clocks are kept right.
+const CLOCK_STEP_MS: i64 = 1_000;
+
 /// A delivery that waits for its turn.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -101,6 +104,8 @@ struct State {
     expired: u64,
     /// Counts the calls of [`Queue::unpark`].
     generation: u64,
+    /// The wall clock when it was last looked at.
+    seen_ms: i64,
 }
 
 impl Queue {
@@ -122,6 +127,7 @@ impl Queue {
             schedule: Schedule::default(),
             expired: 0,
             generation: 0,
+            seen_ms: i64::MIN,
         };
         Self {
             shared: Arc::new(Shared {
@@ -300,6 +306,14 @@ impl State {
 
     /// Moves what has become due into its lane, and takes back leases whose worker is lost.
     fn advance(&mut self, now_ms: i64, now: Instant) {
+        if now_ms < self.seen_ms.saturating_sub(CLOCK_STEP_MS) {
+            tracing::warn!(
+                by_ms = self.seen_ms.saturating_sub(now_ms),
+                "the clock was set back"
+            );
+            self.schedule.shift(now_ms.saturating_sub(self.seen_ms));
+        }
+        self.seen_ms = now_ms;
         while let Some(entry) = self.schedule.pop_due(now_ms) {
             self.lanes.push(entry);
         }

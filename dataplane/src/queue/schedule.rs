@@ -32,6 +32,17 @@ impl Schedule {
         self.due.insert((entry.due_ms, self.counter), entry);
     }
 
+    /// The wall clock was set: everything waits as long as was meant. The order stays.
+    pub(super) fn shift(&mut self, by_ms: i64) {
+        let moved = std::mem::take(&mut self.due).into_iter();
+        self.due = moved
+            .map(|((_, counter), mut entry)| {
+                entry.due_ms = entry.due_ms.saturating_add(by_ms);
+                ((entry.due_ms, counter), entry)
+            })
+            .collect();
+    }
+
     /// The next delivery whose time has come.
     pub(super) fn pop_due(&mut self, now_ms: i64) -> Option<Entry> {
         let first = self.due.first_entry()?;

@@ -116,6 +116,21 @@ async fn endpoints_of_a_project_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_does_not_hold_up_a_retry() {
+    let (queue, clock) = queue(1);
+    queue.restore(vec![pending(1, 1, 0, NOW_MS)]);
+    let lease = queue.lease().await;
+    queue.retry(lease, NOW_MS + 5_000);
+    assert!(is_quiet(&queue).await);
+    let back_ms = NOW_MS - 24 * 3_600_000;
+    clock.0.store(back_ms, Ordering::Relaxed);
+    assert!(is_quiet(&queue).await);
+    clock.0.store(back_ms + 5_000, Ordering::Relaxed);
+    let again = tokio::time::timeout(Duration::from_secs(6), queue.lease()).await;
+    assert_eq!(again.unwrap().entry.due_ms, back_ms + 5_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_is_leased_at_its_time_and_not_before() {
     let (queue, clock) = queue(1);
     queue.restore(vec![pending(1, 1, 0, NOW_MS)]);

@@ -37,6 +37,8 @@ pub(crate) struct State {
     /// Payloads of nothing but zeros that no ERASE has named yet.
     zeroed: BTreeSet<Position>,
     last_id: EventId,
+    /// When the group being applied was begun, by the clock of then.
+    group_ms: i64,
     pub(crate) events: u64,
     now_ms: i64,
 }
@@ -69,6 +71,7 @@ impl State {
             idempotency,
             zeroed: BTreeSet::new(),
             last_id: EventId::ZERO,
+            group_ms: 0,
             events: 0,
             now_ms,
         }
@@ -81,6 +84,7 @@ impl State {
     /// Applies a whole group.
     pub(crate) fn apply(&mut self, group: &[u8], found: &FoundGroup) -> Result<(), ScanError> {
         self.last_id = self.last_id.max(found.head.last_id);
+        self.group_ms = found.head.at_ms;
         for_each_member(group, |offset, bytes, prefix| {
             let position = Position {
                 offset: found.start.offset + offset as u64,
@@ -226,14 +230,15 @@ impl State {
             self.reopened.remove(&outcome.key);
             return;
         }
+        let next_due_ms = outcome.next_due_ms.map(|due_ms| self.by_our_clock(due_ms));
         if let Some(pending) = self.pending.get_mut(&outcome.key) {
             pending.attempts = outcome.attempts;
-            pending.due_ms = outcome.next_due_ms.unwrap_or(pending.due_ms);
+            pending.due_ms = next_due_ms.unwrap_or(pending.due_ms);
         } else if let Some(reopened) = self.reopened.get_mut(&outcome.key) {
             reopened.attempts = outcome.attempts;
-            reopened.due_ms = outcome.next_due_ms.unwrap_or(reopened.due_ms);
+            reopened.due_ms = next_due_ms.unwrap_or(reopened.due_ms);
         } else if !outcome.is_attempt && outcome.status != DeliveryStatus::Processing {
-            let due_ms = outcome.next_due_ms.unwrap_or(self.now_ms);
+            let due_ms = next_due_ms.unwrap_or(self.now_ms);
             self.reopened.insert(
                 outcome.key,
                 Reopened {
@@ -243,6 +248,16 @@ impl State {
                 },
             );
         }
+    }
+
+    /// A time that was set when the group was written. If the clock was ahead then, it is kept as
+    /// the wait it was: the time itself may be years away.
+    fn by_our_clock(&self, due_ms: i64) -> i64 {
+        if self.group_ms <= self.now_ms {
+            return due_ms;
+        }
+        let wait_ms = due_ms.saturating_sub(self.group_ms).max(0);
+        self.now_ms.saturating_add(wait_ms)
     }
 
     fn start(&mut self, prefix: Prefix) -> Result<(), Malformed> {

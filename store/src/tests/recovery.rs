@@ -1,5 +1,7 @@
 //! What a start finds: states, segment ends, many restarts, retention.
 
+use std::sync::atomic::Ordering;
+
 use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::id::{DeliveryKey, EndpointId, ProjectId, Uid};
 
@@ -24,6 +26,31 @@ fn state(event: &StoredEvent, status: DeliveryStatus, next_due_ms: Option<i64>) 
         attempts: 0,
         reason: None,
     })
+}
+
+#[tokio::test]
+async fn a_retry_that_a_clock_ahead_has_scheduled_waits_as_long_as_was_meant() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let bed = Bed::new();
+    bed.clock.0.store(NOW_MS + DAY_MS, Ordering::Relaxed);
+    let (log, _) = bed.open();
+    put(&log, 10).await;
+    let event = bed.sink.last();
+    let due_ms = NOW_MS + DAY_MS + 5_000;
+    log.record(state(&event, DeliveryStatus::Retry, Some(due_ms)))
+        .await
+        .unwrap();
+    log.close().await.unwrap();
+    for (now_ms, expected_ms) in [
+        (NOW_MS, NOW_MS + 5_000),
+        (NOW_MS + DAY_MS, due_ms),
+        (NOW_MS + 2 * DAY_MS, due_ms),
+    ] {
+        bed.clock.0.store(now_ms, Ordering::Relaxed);
+        let (log, recovered) = bed.open();
+        assert_eq!(recovered.pending[0].due_ms, expected_ms);
+        log.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

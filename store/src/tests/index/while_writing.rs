@@ -112,6 +112,7 @@ async fn an_event_over_many_groups_is_whole_in_the_index() {
     let (log, _) = bed.open();
     let id = put_for(&log, facts(0), 140_000).await;
     let index = Index::open(&index_dir(&bed), &log).unwrap();
+    index.catch_up(GRACE).await; // 140,000 rows are more than a look-up waits for
     let last = DeliveryKey {
         event: id,
         ordinal: 139_999,
