@@ -174,9 +174,11 @@ impl StateLog {
             if begun.is_err() {
                 // Needs no room. What cannot be removed is replaced at the next try.
                 let _ = fs::remove_file(self.path());
-                self.kept = None;
+                (self.writer, self.kept) = (None, None);
             }
             begun?;
+        } else if self.has(transaction) {
+            return Ok(()); // each connection begins with one that says nothing
         } else {
             let writer = self.writer.as_mut().ok_or_else(no_base)?;
             writer.append(parts_of(transaction))?;
@@ -188,6 +190,13 @@ impl StateLog {
         }
         self.kept = Some(transaction.version);
         Ok(())
+    }
+
+    /// Whether a transaction changes nothing, its version included.
+    fn has(&self, transaction: &Transaction) -> bool {
+        self.kept == Some(transaction.version)
+            && transaction.upserts.is_empty()
+            && transaction.removals.is_empty()
     }
 
     /// What is on disk is of no use: everything is needed.

@@ -297,6 +297,20 @@ fn what_could_not_be_written_leaves_what_was_there_and_is_written_again() {
 }
 
 #[test]
+fn a_transaction_that_says_nothing_new_takes_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, snapshot) = open(&dir);
+    let snapshot = put(&mut log, &snapshot, &full(1, 10..12));
+    let bytes = log.bytes();
+    put(&mut log, &snapshot, &transaction(1, false, Vec::new()));
+    assert_eq!(log.bytes(), bytes);
+    put(&mut log, &snapshot, &transaction(2, false, Vec::new()));
+    assert!(log.bytes() > bytes, "another version is something new");
+    drop(log);
+    assert_eq!(open(&dir).1.version().unwrap().revision, 2);
+}
+
+#[test]
 fn a_full_transaction_that_could_not_be_written_leaves_nothing_old_to_serve() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, snapshot) = open(&dir);
