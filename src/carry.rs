@@ -10,9 +10,9 @@ use outrider_webhook::id::NodeId;
 use outrider_xds::{Channel, Claim, Client, ControlClient, Node};
 use tokio::task::JoinHandle;
 
-use crate::control::Tasks;
 use crate::ending::{End, log_failed};
 use crate::exit::Failure;
+use crate::tasks::Tasks;
 
 /// Says what recovery found.
 pub(crate) fn recovered(plane: &DataPlane) {

@@ -135,39 +135,3 @@ async fn serve_api(listener: TcpListener, api: Api, stop: CancellationToken) {
         tracing::error!(%error, "the API ended");
     }
 }
-
-/// Tasks that end together.
-pub(crate) struct Tasks {
-    stop: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Tasks {
-    /// Tasks that end when `stop` fires.
-    pub(crate) const fn new(stop: CancellationToken) -> Self {
-        Self {
-            stop,
-            tasks: Vec::new(),
-        }
-    }
-
-    /// What they watch.
-    pub(crate) fn stop_token(&self) -> CancellationToken {
-        self.stop.clone()
-    }
-
-    /// One or more of them.
-    pub(crate) fn add(&mut self, tasks: impl IntoIterator<Item = JoinHandle<()>>) {
-        self.tasks.extend(tasks);
-    }
-
-    /// Ends all of them, in good order.
-    pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        for task in self.tasks {
-            if task.await.is_err() {
-                tracing::error!("a task ended with a panic");
-            }
-        }
-    }
-}

@@ -6,10 +6,11 @@ use outrider_xds::{ServeError, Server, Tls, serve_tcp};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::ControlPlaneArgs;
-use crate::control::{self, Behind, Front, Tasks};
+use crate::control::{self, Behind, Front};
 use crate::ending::Signals;
 use crate::exit::Failure;
 use crate::settings::policy;
+use crate::tasks::Tasks;
 use crate::{logging, start};
 
 pub(crate) fn run(args: ControlPlaneArgs) -> Result<(), Failure> {

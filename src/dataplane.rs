@@ -9,10 +9,10 @@ use outrider_xds::{Channel, channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::DataPlaneArgs;
-use crate::control::Tasks;
 use crate::ending::Signals;
 use crate::exit::Failure;
 use crate::settings::settings;
+use crate::tasks::Tasks;
 use crate::{carry, logging, start, state_key};
 
 pub(crate) fn run(args: DataPlaneArgs) -> Result<(), Failure> {

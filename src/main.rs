@@ -15,6 +15,7 @@ mod serve;
 mod settings;
 mod start;
 mod state_key;
+mod tasks;
 
 use clap::Parser;
 

@@ -8,11 +8,12 @@ use outrider_xds::Server;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::ServeArgs;
-use crate::control::{self, Behind, Front, Tasks};
+use crate::control::{self, Behind, Front};
 use crate::ending::Signals;
 use crate::exit::Failure;
 use crate::quickstart::Quickstart;
 use crate::settings::settings;
+use crate::tasks::Tasks;
 use crate::{carry, logging, start};
 
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {

@@ -47,14 +47,16 @@ impl RoutingTable {
     /// [`StartError::Note`]: that file is there and cannot be read.
     pub fn new(
         mark: PathBuf,
-        kept: Kept,
+        mut kept: Kept,
         queue: Queue,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let opened = MarkFile::open(mark.clone());
         let mark = opened.map_err(|source| StartError::Note { path: mark, source })?;
-        let snapshot = match kept.snapshot.version() {
+        // Taken out: what stays here would keep every resource of the start in memory.
+        let restored = std::mem::take(&mut kept.snapshot);
+        let snapshot = match restored.version() {
             // Its journal was left for another one, of which nothing could be kept: what is
             // missing in it is not deleted.
             Some(version) if !mark.is_of(version.journal) => {
@@ -64,7 +66,7 @@ impl RoutingTable {
                 kept.forget();
                 Snapshot::empty()
             }
-            _ => kept.snapshot.clone(),
+            _ => restored,
         };
         if let Some(Version { revision, .. }) = snapshot.version() {
             let quarantined: Vec<Quarantined> = snapshot.quarantined().collect();
