@@ -15,3 +15,4 @@ pub mod sign;
 #[cfg(test)]
 mod vectors;
 pub mod verify;
+pub mod view;
