@@ -5,6 +5,7 @@
 //! in the control plane cannot differ from what the data plane does.
 
 pub mod address;
+pub mod cloudevents;
 pub mod event;
 pub mod event_type;
 pub mod id;
