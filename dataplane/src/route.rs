@@ -2,7 +2,10 @@
 //!
 //! Never refuses: no matching subscription is a result, recorded with its reason. Pure.
 
-use outrider_config::snapshot::{ProjectTable, Subscription};
+#[cfg(test)]
+mod tests;
+
+use outrider_config::snapshot::{ProjectTable, Subscription, TypeIndex};
 use outrider_webhook::event::{Audience, Decision, RoutedEvent, Target, VerifiedEvent};
 use outrider_webhook::id::EndpointId;
 
@@ -19,12 +22,7 @@ pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> Route
     let event_type = &event.facts().event_type;
     match &event.facts().audience {
         Audience::Source(source) => {
-            let index = table.subscriptions_of_source(*source);
-            for subscription in index.matching(event_type) {
-                found.targets.push(target(subscription));
-            }
-            let missed = index.len().saturating_sub(found.targets.len());
-            found.decision.type_mismatches = u32::try_from(missed).unwrap_or(u32::MAX);
+            found.indexed(table.subscriptions_of_source(*source), event_type);
         }
         Audience::Endpoint(endpoint) => found.directed(table, *endpoint, event_type),
         Audience::Owner(owner) => {
@@ -32,9 +30,17 @@ pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> Route
                 found.subscribed(table, endpoint, event_type);
             }
         }
+        Audience::Broadcast => found.indexed(table.subscriptions_by_type(), event_type),
     }
     // By endpoint, so that a second delivery to the same endpoint stands right behind the first.
     found.targets.sort_by_key(|target| target.endpoint);
+    if event.facts().audience == Audience::Broadcast {
+        // The first of an endpoint's subscriptions, by id: the same ones whenever they were made.
+        found
+            .targets
+            .sort_by_key(|target| (target.endpoint, target.subscription));
+        found.targets.dedup_by_key(|target| target.endpoint);
+    }
     event.route(found.targets, found.decision)
 }
 
@@ -44,6 +50,14 @@ struct Found {
 }
 
 impl Found {
+    /// The subscriptions of an index that want this type.
+    fn indexed(&mut self, index: &TypeIndex, event_type: &str) {
+        self.targets
+            .extend(index.matching(event_type).map(|one| target(one)));
+        let missed = index.len().saturating_sub(self.targets.len());
+        self.decision.type_mismatches = u32::try_from(missed).unwrap_or(u32::MAX);
+    }
+
     /// The subscriptions of one endpoint that want this type. Answers how many there are at all.
     fn subscribed(
         &mut self,

@@ -48,6 +48,8 @@ pub enum Audience {
     Endpoint(EndpointId),
     /// The subscriptions of all endpoints with this owner id.
     Owner(Box<str>),
+    /// All subscriptions of the project, at most one delivery for each endpoint.
+    Broadcast,
 }
 
 /// Headers kept with an event, in order; names are lower case.

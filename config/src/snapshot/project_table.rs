@@ -24,6 +24,7 @@ pub struct ProjectTable {
     subscriptions: imbl::OrdMap<SubscriptionId, Arc<Subscription>>,
     by_endpoint: imbl::OrdMap<EndpointId, SmallMap<SubscriptionId, Arc<Subscription>>>,
     by_source: imbl::OrdMap<SourceId, TypeIndex>,
+    all_subscriptions: TypeIndex,
     api_keys: imbl::OrdMap<ApiKeyId, Arc<ApiKey>>,
 }
 
@@ -37,6 +38,7 @@ impl ProjectTable {
             subscriptions: imbl::OrdMap::new(),
             by_endpoint: imbl::OrdMap::new(),
             by_source: imbl::OrdMap::new(),
+            all_subscriptions: TypeIndex::default(),
             api_keys: imbl::OrdMap::new(),
         }
     }
@@ -84,6 +86,12 @@ impl ProjectTable {
     #[must_use]
     pub fn subscriptions_of_source(&self, source: SourceId) -> &TypeIndex {
         self.by_source.get(&source).unwrap_or(&NO_SUBSCRIPTIONS)
+    }
+
+    /// All subscriptions of the project, by event type.
+    #[must_use]
+    pub fn subscriptions_by_type(&self) -> &TypeIndex {
+        &self.all_subscriptions
     }
 
     pub(super) fn shared_project(&self) -> &Arc<Project> {
@@ -170,11 +178,13 @@ impl ProjectTable {
                 .or_default()
                 .insert(&subscription);
         }
+        self.all_subscriptions.insert(&subscription);
         self.subscriptions.insert(subscription.id(), subscription);
     }
 
     pub(super) fn remove_subscription(&mut self, id: SubscriptionId) -> Option<Arc<Subscription>> {
         let old = self.subscriptions.remove(&id)?;
+        self.all_subscriptions.remove(&old);
         let endpoint = old.endpoint();
         let is_empty = self
             .by_endpoint

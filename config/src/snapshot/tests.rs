@@ -557,6 +557,15 @@ fn view(snapshot: &Snapshot) -> Value {
         let Some(table) = snapshot.project(ProjectId::new(uid(project))) else {
             continue;
         };
+        let all = table.subscriptions_by_type();
+        view[format!("{project} len")] = all.len().into();
+        for event_type in ["push", "pull", "other"] {
+            let ids: Vec<_> = all
+                .matching(event_type)
+                .map(|one| one.id().to_string())
+                .collect();
+            view[format!("{project} {event_type}")] = ids.into();
+        }
         for source in 10..13 {
             let index = table.subscriptions_of_source(SourceId::new(uid(source)));
             view[format!("len {source}")] = index.len().into();

@@ -253,7 +253,7 @@ fn missing<'a>(table: &ProjectTable, facts: &'a EventFacts) -> Option<Missing<'a
             .next()
             .is_none()
             .then_some(Missing::Owner(facts.project, owner)),
-        Audience::Source(_) => None,
+        Audience::Source(_) | Audience::Broadcast => None,
     }
 }
 

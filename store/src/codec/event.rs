@@ -283,6 +283,7 @@ fn put_audience(out: &mut Vec<u8>, audience: &Audience) {
             out.put_u8(2);
             out.put_text(owner);
         }
+        Audience::Broadcast => out.put_u8(3),
     }
 }
 
@@ -291,6 +292,7 @@ fn take_audience(at: &mut Cursor<'_>) -> Result<Audience, Malformed> {
         0 => Audience::Source(SourceId::new(Uid::from_bits(at.u128()?))),
         1 => Audience::Endpoint(EndpointId::new(Uid::from_bits(at.u128()?))),
         2 => Audience::Owner(at.text()?.into()),
+        3 => Audience::Broadcast,
         _ => return Err(Malformed("audience")),
     })
 }

@@ -103,6 +103,7 @@ fn audience() -> impl Strategy<Value = Audience> {
         uid().prop_map(|uid| Audience::Source(SourceId::new(uid))),
         uid().prop_map(|uid| Audience::Endpoint(EndpointId::new(uid))),
         text().prop_map(Audience::Owner),
+        Just(Audience::Broadcast),
     ]
 }
 
