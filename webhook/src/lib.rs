@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod cloudevents;
+pub mod decode;
 pub mod event;
 pub mod event_type;
 pub mod id;
