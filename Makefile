@@ -1,13 +1,15 @@
 # Every command does its own set-up: on a machine with rustup's toolchain, gcc, make and python3
 # nothing needs to be installed before it.
 .DEFAULT_GOAL := help
-.PHONY: help setup payloads clients run test crash check advisories fmt bench bench-reads fuzz
+.PHONY: help setup payloads clients run test crash check advisories fmt bench bench-reads fuzz properties
 
 # What the set-up fetches for this checkout alone lies under target/tools.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
-# Random inputs per property in `make fuzz`.
-FUZZ_CASES ?= 100000
+# Seconds for each target in `make fuzz`.
+FUZZ_SECONDS ?= 600
+# Random inputs per property in `make properties`.
+PROPERTY_CASES ?= 100000
 # Rounds in `make crash`.
 CRASH_ROUNDS ?= 200
 
@@ -55,5 +57,8 @@ bench-reads: setup ## a million events, and how every list and look-up of the AP
 	cargo build --release -p outrider -p outrider-bench
 	target/release/outrider-bench reads --outrider target/release/outrider --out target/bench-reads.json
 
-fuzz: setup ## every property of every rule and codec with FUZZ_CASES random inputs
-	PROPTEST_CASES=$(FUZZ_CASES) cargo test --release --workspace --lib
+fuzz: setup ## what parses outside bytes, FUZZ_SECONDS each (needs a C++ compiler); FUZZ_TARGETS names some
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh $(FUZZ_TARGETS)
+
+properties: setup ## every property of every rule and codec with PROPERTY_CASES random inputs
+	PROPTEST_CASES=$(PROPERTY_CASES) cargo test --release --workspace --lib

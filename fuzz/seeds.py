@@ -1,0 +1,52 @@
+"""Writes what fuzzing starts from into the folder given: presets, and the requests of the published vectors."""
+
+import base64
+import gzip
+import json
+import pathlib
+import sys
+import zlib
+
+top = pathlib.Path(__file__).parent.parent
+out = pathlib.Path(sys.argv[1])
+shared = top.parent / "shared" / "vectors"
+vectors = json.loads(((shared if shared.exists() else top / "tests" / "vectors") / "verification.json").read_text())
+
+
+def seed(target, name, data):
+    folder = out / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name.replace("/", "-")).write_bytes(data)
+
+
+for path in (top / "webhook" / "presets").glob("*.json"):
+    seed("preset", path.stem, path.read_bytes())
+for name, preset in vectors["presets"].items():
+    seed("preset", f"published-{name}", json.dumps(preset).encode())
+for vector in vectors["vectors"] + vectors["challenges"]:
+    line = vector["method"] + "?" + vector["query"]
+    head = "\n".join([line, *(f"{name}: {value}" for name, value in vector["headers"])])
+    seed("headers", vector["id"], head.encode() + b"\n\n" + base64.b64decode(vector["body"]))
+
+BODIES = {
+    "json": ("application/json", b'{"a":[1,2.50,{"b":null}],"c":"\\u00e9"}'),
+    "form": ("application/x-www-form-urlencoded", b"a=1&a=2&b=%C3%A9+x&=&c"),
+    "multipart": (
+        "multipart/form-data; boundary=x",
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="n.txt"\r\n'
+        b"Content-Type: text/plain\r\n\r\nfile\r\n--x--\r\n",
+    ),
+    "xml": ("application/xml", b'<?xml version="1.0"?><r a="1"><i>x</i><i>&lt;y</i><![CDATA[z]]></r>'),
+}
+CODINGS = {"gzip": gzip.compress, "deflate": zlib.compress}
+for name, (content_type, body) in BODIES.items():
+    head = f"POST?q=1\nContent-Type: {content_type}"
+    seed("body", name, f"{head}\n\n".encode() + body)
+    for coding, encode in CODINGS.items():
+        seed("body", f"{name}-{coding}", f"{head}\nContent-Encoding: {coding}\n\n".encode() + encode(body))
+
+EVENT = b'{"specversion":"1.0","id":"1","source":"/a","type":"t","datacontenttype":"text/xml","data_base64":"PGEvPg=="}'
+seed("cloudevents", "structured", b"POST\nContent-Type: application/cloudevents+json\n\n" + EVENT)
+seed("cloudevents", "batch", b"POST\nContent-Type: application/cloudevents-batch+json\n\n[" + EVENT + b"," + EVENT + b"]")
+seed("cloudevents", "binary", b"POST\nce-specversion: 1.0\nce-id: 1\nce-source: /a\nce-type: t%C3%A9\nce-time: 2026-01-01T00:00:00Z\n\n{}")

@@ -1,0 +1,110 @@
+//! What is fuzzed: each function takes any bytes and must return. It is run by a fuzzer (`make fuzz`),
+//! and on the kept inputs of `fuzz/corpus` by the tests.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use outrider_webhook::event::RawEvent;
+use outrider_webhook::secret::Secret;
+use outrider_webhook::{cloudevents, decode, view};
+use outrider_webhook::verify::{PresetSpec, Verifier, builtin, builtin_names};
+
+/// All of them, by the name of their corpus.
+pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+    ("preset", preset),
+    ("headers", headers),
+    ("body", body),
+    ("cloudevents", cloudevents),
+];
+
+const NOW_S: i64 = 1_760_000_000;
+const PUBLIC_URL: &str = "https://hooks.example.com/in/fuzz?a=1";
+
+/// A preset as users write it, compiled, and a request judged by it.
+pub fn preset(data: &[u8]) {
+    let Ok(spec) = serde_json::from_slice::<PresetSpec>(data) else {
+        return;
+    };
+    let Ok(verifier) = compile(&spec) else {
+        return;
+    };
+    let request = request(b"POST\nx-signature: t=1760000000,v1=00\n\n{\"a\":1}");
+    let _ = verifier.verify(&request, NOW_S);
+    let _ = verifier.event_type(&request);
+}
+
+/// A request with any headers, query and body, judged by every preset there is.
+pub fn headers(data: &[u8]) {
+    static BUILTIN: LazyLock<Vec<Verifier>> = LazyLock::new(|| {
+        builtin_names()
+            .filter_map(builtin)
+            .filter_map(|spec| compile(&spec).ok())
+            .collect()
+    });
+    let request = request(data);
+    for verifier in BUILTIN.iter() {
+        let _ = verifier.verify(&request, NOW_S);
+        let _ = verifier.event_type(&request);
+    }
+}
+
+/// A body of any content type and coding: decoded within its bounds, and its JSON view.
+pub fn body(data: &[u8]) {
+    const BYTES_MAX: usize = 1 << 20;
+    let request = request(data);
+    if let Ok(decoded) = decode::body(&request.headers, &request.body, BYTES_MAX) {
+        assert!(decoded.len() <= BYTES_MAX, "longer than its bound");
+        let _ = view::of_decoded(&request.headers, &request.query, &decoded);
+    }
+    let _ = view::of_request(&request.headers, &request.query, &request.body);
+}
+
+/// CloudEvents in all three modes.
+pub fn cloudevents(data: &[u8]) {
+    let request = request(data);
+    let _ = cloudevents::mode(&request.headers);
+    if let Ok(event) = cloudevents::binary(&request.headers) {
+        assert!(event.idempotency_key().len() <= 255, "no key");
+    }
+    let _ = cloudevents::structured(&request.body);
+    for item in cloudevents::batch(&request.body).unwrap_or_default() {
+        let _ = cloudevents::structured(item.get().as_bytes());
+    }
+}
+
+fn compile(spec: &PresetSpec) -> Result<Verifier, impl std::error::Error> {
+    // One for each form of a key: text, hex and base64.
+    let secrets = ["secret", "00112233", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="];
+    let params = BTreeMap::new();
+    Verifier::compile(spec, &secrets.map(Secret::new), &params, Some(PUBLIC_URL))
+}
+
+/// A request from its text: a line with method and query, lines with headers, an empty line, a body.
+fn request(text: &[u8]) -> RawEvent {
+    let (head, body) = split(text, b"\n\n");
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let (method, query) = split(lines.next().unwrap_or_default(), b"?");
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = split(line, b": ");
+        let name = HeaderName::from_bytes(name);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    RawEvent {
+        method: Method::from_bytes(method).unwrap_or(Method::POST),
+        path: "/ingest/fuzz".to_owned(),
+        query: String::from_utf8_lossy(query).into_owned(),
+        headers,
+        body: body.to_vec().into(),
+        received_ms: NOW_S * 1000,
+    }
+}
+
+/// What stands before and behind the first mark; all before it when there is none.
+fn split<'t>(text: &'t [u8], mark: &[u8]) -> (&'t [u8], &'t [u8]) {
+    let at = text.windows(mark.len()).position(|window| window == mark);
+    at.map_or((text, &[]), |at| (&text[..at], &text[at + mark.len()..]))
+}
