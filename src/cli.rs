@@ -127,6 +127,9 @@ pub(crate) struct UnsafeArgs {
     /// Tests only: start the clock at this Unix second
     #[arg(long, value_name = "UNIX")]
     pub(crate) unsafe_now: Option<i64>,
+    /// Tests only: the clock stands still at --unsafe-now
+    #[arg(long, requires = "unsafe_now")]
+    pub(crate) unsafe_hold_clock: bool,
     /// Tests only: connect to IP:PORT when a delivery names HOST
     #[arg(long, value_name = "HOST=IP:PORT", value_parser = resolve_override)]
     pub(crate) unsafe_resolve: Vec<(String, SocketAddr)>,
@@ -150,6 +153,7 @@ impl UnsafeArgs {
     pub(crate) fn in_use(&self) -> Vec<&'static str> {
         [
             ("unsafe_now", self.unsafe_now.is_some()),
+            ("unsafe_hold_clock", self.unsafe_hold_clock),
             ("unsafe_resolve", !self.unsafe_resolve.is_empty()),
             ("unsafe_extra_root", !self.unsafe_extra_root.is_empty()),
             ("unsafe_egress_allow", !self.unsafe_egress_allow.is_empty()),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use outrider_config::bootstrap::{Bootstrap, ENV_PREFIX, TlsFiles};
 use outrider_config::file;
-use outrider_store::{Clock, SystemClock};
+use outrider_store::{Clock, HeldClock, SystemClock};
 use outrider_xds::Tls;
 
 use crate::cli::{BootstrapArgs, UnsafeArgs};
@@ -46,10 +46,11 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// The wall clock, or the one of a test.
 pub(crate) fn clock(testing: &UnsafeArgs) -> Arc<dyn Clock> {
-    Arc::new(match testing.unsafe_now {
-        Some(unix_s) => SystemClock::starting_at(unix_s),
-        None => SystemClock::default(),
-    })
+    match testing.unsafe_now {
+        Some(unix_s) if testing.unsafe_hold_clock => Arc::new(HeldClock::at(unix_s)),
+        Some(unix_s) => Arc::new(SystemClock::starting_at(unix_s)),
+        None => Arc::new(SystemClock::default()),
+    }
 }
 
 /// Switches for tests open what must stay closed: never beside a listener that others reach.

@@ -24,6 +24,26 @@ impl SystemClock {
     }
 }
 
+/// A clock that always shows the same time. For tests of limits that a second would cross.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldClock {
+    unix_s: i64,
+}
+
+impl HeldClock {
+    /// A clock that shows `unix_s` seconds and stays there.
+    #[must_use]
+    pub fn at(unix_s: i64) -> Self {
+        Self { unix_s }
+    }
+}
+
+impl Clock for HeldClock {
+    fn now_ms(&self) -> i64 {
+        self.unix_s.saturating_mul(1000)
+    }
+}
+
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
         system_ms().saturating_add(self.offset_ms)

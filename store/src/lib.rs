@@ -50,7 +50,7 @@ mod tail;
 mod tests;
 mod writer;
 
-pub use self::clock::{Clock, SystemClock};
+pub use self::clock::{Clock, HeldClock, SystemClock};
 pub use self::codec::{Entry, Located, Malformed, PayloadState};
 pub use self::dir::{Damage, FileError, MetaError};
 pub use self::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError, TogetherError};
