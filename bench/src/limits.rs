@@ -48,6 +48,14 @@ impl Limits {
         })
     }
 
+    /// CPU microseconds of a request that nginx answers, if that was measured.
+    pub(crate) fn nginx_cpu_us(&self) -> Option<f64> {
+        match &self.nginx {
+            Nginx::Measured(figures) => Some(figures.cpu_us_per_request),
+            Nginx::NotMeasured(_) => None,
+        }
+    }
+
     /// One limit a line.
     pub(crate) fn text(&self) -> String {
         format!(

@@ -76,7 +76,7 @@ impl Args {
         };
         Ok(match self.mode {
             Mode::Plain => Target::Plain,
-            Mode::Ingest => Target::Ingest {
+            Mode::Ingest | Mode::Intake => Target::Ingest {
                 mask: given(&self.mask, "--mask")?,
                 secret: given(&self.secret, "--secret")?,
             },

@@ -24,6 +24,8 @@ const VARIANTS: usize = 64;
 pub(crate) enum Mode {
     /// A provider's webhooks, signed as GitHub does, to `/ingest/{mask}`
     Ingest,
+    /// The same to a source nobody subscribed to: intake alone, nothing is delivered
+    Intake,
     /// A backend's events, with an API key, to `/api/v1/projects/{id}/events`
     Events,
     /// The bodies alone, to `/`: what the generator and the sink can do without a gateway
@@ -31,9 +33,15 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
+    /// Whether events of this kind reach the sink.
+    pub(crate) const fn is_delivered(self) -> bool {
+        !matches!(self, Self::Intake)
+    }
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
+            Self::Intake => "intake",
             Self::Events => "events",
             Self::Plain => "plain",
         }

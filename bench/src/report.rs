@@ -169,7 +169,23 @@ impl Report {
                 }
             }
         }
+        rows.push(self.ratios());
         format!("{}\n{}", align(&rows), self.limits.text())
+    }
+
+    /// CPU time of an event in requests that nginx answers and forgets, in the same run.
+    fn ratios(&self) -> Vec<String> {
+        let request_us = self.limits.nginx_cpu_us();
+        let ratio = |phase: &Phase| {
+            let ratio = request_us.map(|request_us| phase.cpu_us_per_event() / request_us);
+            ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"))
+        };
+        let phases = self.traffic.iter();
+        let phases = phases.flat_map(|traffic| [&traffic.capacity, &traffic.paced]);
+        let ratios = phases.map(ratio);
+        std::iter::once("CPU of an event / nginx request".to_owned())
+            .chain(ratios)
+            .collect()
     }
 }
 

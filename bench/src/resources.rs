@@ -8,6 +8,7 @@ const INCOMING_PROJECT: &str = "01BENCH0PR0JECT0NC0M1NG000";
 const OUTGOING_PROJECT: &str = "01BENCH0PR0JECT00TG01NG000";
 const ENDPOINT: &str = "01BENCH0ENDP01NT00TG01NG00";
 const MASK: &str = "bench-source-mask";
+const QUIET_MASK: &str = "bench-quiet-source-mask";
 const SECRET: &str = "bench-github-secret";
 const ENDPOINT_SECRET: &str = "bench-endpoint-secret";
 const KEY: &str = "bench-key-0123456789abcdefghijklmnopqrstuvwxyz";
@@ -24,6 +25,14 @@ pub(crate) fn file(sink: SocketAddr) -> String {
         type: http
         provider: github
         mask_id: {MASK}
+        verifier:
+          type: hmac
+          hmac:
+            secret: {SECRET}
+      - name: quiet
+        type: http
+        provider: github
+        mask_id: {QUIET_MASK}
         verifier:
           type: hmac
           hmac:
@@ -64,6 +73,10 @@ pub(crate) fn target(mode: Mode) -> Target {
         Mode::Plain => Target::Plain,
         Mode::Ingest => Target::Ingest {
             mask: MASK.to_owned(),
+            secret: SECRET.to_owned(),
+        },
+        Mode::Intake => Target::Ingest {
+            mask: QUIET_MASK.to_owned(),
             secret: SECRET.to_owned(),
         },
         Mode::Events => Target::Events {

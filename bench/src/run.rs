@@ -40,7 +40,7 @@ pub(crate) struct Args {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "ingest,events"
+        default_value = "intake,ingest,events"
     )]
     mode: Vec<Mode>,
     /// Connections of the generator, each with one event at a time
@@ -135,6 +135,7 @@ async fn measure(
         gateway: start.until_ready().await?,
         sink,
         public: ports.public,
+        mode,
         target: resources::target(mode),
         clients: args.clients,
         body_bytes: args.body_bytes,
@@ -145,7 +146,10 @@ async fn measure(
     bench.phase(None, args.warm_up_seconds).await?;
     eprintln!("{}: closed loop, {} clients", mode.as_str(), args.clients);
     let capacity = bench.phase(None, args.seconds).await?;
-    let sustained = capacity.accepted_per_s().min(capacity.delivered_per_s());
+    let sustained = match mode.is_delivered() {
+        true => capacity.accepted_per_s().min(capacity.delivered_per_s()),
+        false => capacity.accepted_per_s(),
+    };
     let rate = match args.rate {
         Some(rate) => rate,
         None => whole_rate(sustained * PACED_PERCENT / 100.0),
@@ -167,6 +171,7 @@ struct Bench<'a> {
     gateway: Gateway,
     sink: &'a Sink,
     public: SocketAddr,
+    mode: Mode,
     target: Target,
     clients: usize,
     body_bytes: usize,
@@ -190,7 +195,9 @@ impl Bench<'_> {
         let begin = Instant::now();
         let sent = load::run(&plan, Arc::new(payloads)).await?;
         self.gateway.check_alive()?;
-        self.until_delivered(sent.count()).await?;
+        if self.mode.is_delivered() {
+            self.until_delivered(sent.count()).await?;
+        }
         self.until_at_rest().await?;
         let cpu = cpu_time(pid)?.saturating_sub(cpu_before);
         let switches = Threads::of(pid)?.since(&threads_before);
@@ -200,7 +207,10 @@ impl Bench<'_> {
             .map_or(Duration::ZERO, |last| last.saturating_duration_since(begin));
         Ok(Phase {
             rate,
-            missing: self.sink.missing(&sent.accepted),
+            missing: match self.mode.is_delivered() {
+                true => self.sink.missing(&sent.accepted),
+                false => 0,
+            },
             sent,
             received,
             delivered_in,
