@@ -12,6 +12,7 @@ use std::time::Duration;
 use outrider_config::snapshot::{Endpoint, EndpointStatus, Kind, ProjectTable, Snapshot};
 use outrider_store::{Clock, DeliveryStatus, LocalLog, LogClosed, StoredEvent};
 use outrider_webhook::address::ProjectRef;
+use outrider_webhook::cloudevents;
 use outrider_webhook::event::Origin;
 use outrider_webhook::retry::{self, Failure, Outcome, Step};
 use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
@@ -226,7 +227,8 @@ impl Deliverer {
     ) -> Result<SignedRequest, Obstacle> {
         let uids = self.log.uids();
         let facts = &event.facts;
-        // Incoming events travel with the content type they came with, the rest with the endpoint's.
+        // Incoming events and CloudEvents travel with the content type they came with, the rest
+        // with the endpoint's.
         let own_type = match facts.origin {
             Origin::Source(_) => facts
                 .headers
@@ -234,6 +236,8 @@ impl Deliverer {
                 .find(|(name, _)| *name == http::header::CONTENT_TYPE),
             Origin::Api => None,
         };
+        let own_type = own_type.map(|(_, value)| value);
+        let own_type = own_type.or_else(|| cloudevents::content_type(&facts.headers));
         let outgoing = Outgoing {
             event_uid: uids.event(entry.key.event),
             delivery_uid: uids.delivery(entry.key),
@@ -242,10 +246,7 @@ impl Deliverer {
             target: endpoint.url(),
             query: &facts.query,
             event_headers: &facts.headers,
-            content_type: own_type.map_or_else(
-                || endpoint.content_type().clone(),
-                |(_, value)| value.clone(),
-            ),
+            content_type: own_type.unwrap_or_else(|| endpoint.content_type()).clone(),
             body: &facts.body,
             idempotency: facts
                 .idempotency_key

@@ -23,7 +23,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use outrider_store::{Accepted, Clock, LocalLog};
+use outrider_store::{AcceptError, Accepted, Clock, LocalLog};
 use outrider_webhook::event::{RawEvent, VerifiedEvent};
 use outrider_webhook::id::ProjectId;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -129,11 +129,9 @@ impl Intake {
             Some(Destination::Source { mask }) => {
                 ("source", source::answer(self, http, mask).await)
             }
-            Some(Destination::Events { project, is_fanout }) => (
-                "api",
-                events_api::answer(self, http, project, is_fanout).await,
-            ),
-            Some(Destination::NotSupported) => ("api", Err(not_supported())),
+            Some(Destination::Events { project, call }) => {
+                ("api", events_api::answer(self, http, project, call).await)
+            }
             None => ("none", Err(no_route())),
         };
         let (result, reply) = match reply {
@@ -213,6 +211,17 @@ impl Intake {
         table: &ProjectTable,
         revision: u64,
     ) -> Result<Accepted, Reply> {
+        let stored = self.store(event, table, revision).await;
+        stored.map_err(|error| Reply::not_stored(&error))
+    }
+
+    /// As above, with the log's own refusal: one of several events is no reply yet.
+    async fn store(
+        &self,
+        event: VerifiedEvent,
+        table: &ProjectTable,
+        revision: u64,
+    ) -> Result<Accepted, AcceptError> {
         let routed = route(event, table, revision);
         let result = if routed.targets().is_empty() {
             "unmatched"
@@ -220,9 +229,8 @@ impl Intake {
             "matched"
         };
         let started = Instant::now();
-        let accepted = self.log.accept(routed).await.map_err(|error| {
+        let accepted = self.log.accept(routed).await.inspect_err(|error| {
             tracing::warn!(%error, "event refused by the log");
-            Reply::not_stored(&error)
         })?;
         self.metrics
             .append_duration
@@ -354,11 +362,6 @@ async fn write(
 
 fn no_route() -> Reply {
     Reply::refuse(StatusCode::NOT_FOUND, "no_route", "no such path")
-}
-
-fn not_supported() -> Reply {
-    let message = "this version takes single events and fan-outs only";
-    Reply::refuse(StatusCode::NOT_IMPLEMENTED, "not_supported", message)
 }
 
 fn health(http: &ServerSession) -> Reply {

@@ -246,6 +246,38 @@ async fn a_fanout_event_reaches_the_subscribed_endpoints_of_its_owner_only() {
 }
 
 #[tokio::test]
+async fn the_message_type_header_selects_the_kind_of_an_event() {
+    let receiver = Receiver::start().await;
+    let endpoint = Endpoint::new(1, &receiver.url("/1"), SECRET).with("owner_id", "anna");
+    let outrider = Setup::new(&Resources::outgoing(&[endpoint])).start().await;
+    let mut client = outrider.client();
+    let by_owner = json!({"owner_id": "anna", "event_type": "a", "data": {}});
+    for (call, word, event, status, says) in [
+        ("", "all", &by_owner, 400, "`x-convoy-message-type`"),
+        ("", "dynamic", &by_owner, 400, "`x-convoy-message-type`"),
+        ("/fanout", "single", &by_owner, 400, "contradicts the path"),
+        ("", "single", &by_owner, 400, "endpoint ID"),
+        ("", "fanout", &event(&uid(1)), 400, "owner id"),
+        ("", "fanout", &by_owner, 201, "fanout event queued"),
+        ("/fanout", "Fanout", &by_owner, 201, "fanout event queued"),
+        ("", "single", &event(&uid(1)), 201, "Event queued"),
+    ] {
+        let path = format!("/api/v1/projects/{OUTGOING}/events{call}");
+        let key = format!("Bearer {API_KEY}");
+        let headers = [
+            ("authorization", key.as_str()),
+            ("content-type", "application/json"),
+            ("x-convoy-message-type", word),
+        ];
+        let reply = client.post(&path, &headers, event.to_string()).await;
+        let reply = reply.unwrap();
+        assert_eq!(reply.status, status, "{call} {word}: {}", reply.text());
+        assert!(reply.text().contains(says), "{word}: {}", reply.text());
+    }
+    assert_eq!(receiver.wait_for(3, DEADLINE).await.len(), 3);
+}
+
+#[tokio::test]
 async fn an_endpoint_without_advanced_signatures_gets_the_simple_one() {
     let receiver = Receiver::start().await;
     let endpoint =

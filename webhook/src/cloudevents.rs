@@ -68,6 +68,9 @@ pub enum CloudEventError {
     /// Not an array of events.
     #[error("a CloudEvents batch is a JSON array of at most {BATCH_ITEMS_MAX} events: {0}")]
     NotABatch(#[source] serde_json::Error),
+    /// A batch of nothing.
+    #[error("the CloudEvents batch is empty")]
+    NoEvents,
     /// A required attribute is not there.
     #[error("CloudEvents attribute `{0}` is missing")]
     Missing(&'static str),
@@ -112,7 +115,7 @@ impl CloudEventError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::UnknownFormat { .. } => "unsupported_media_type",
-            Self::NotAnObject(_) | Self::NotABatch(_) => "malformed_cloudevent",
+            Self::NotAnObject(_) | Self::NotABatch(_) | Self::NoEvents => "malformed_cloudevent",
             _ => "invalid_cloudevent",
         }
     }

@@ -26,8 +26,9 @@ pub struct RawEvent {
     pub received_ms: i64,
 }
 
-/// Evidence that a request was checked. Made by [`crate::verify`] only.
-#[derive(Debug)]
+/// Evidence that a request was checked. Made by [`crate::verify`] only; a request that carries
+/// several events vouches for each of them.
+#[derive(Debug, Clone)]
 pub struct Proof(pub(crate) ());
 
 /// Who the event came from.

@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use super::events_api::{Call, Kind};
+
 /// First segments of the paths that the control plane serves.
 const CONTROL_PLANE: [&str; 5] = ["api", "portal-api", "portal", "ui", "metrics"];
 
@@ -15,13 +17,11 @@ pub(super) enum Destination<'a> {
     Source {
         mask: &'a str,
     },
-    /// An event is published.
+    /// Events are published.
     Events {
         project: &'a str,
-        is_fanout: bool,
+        call: Call,
     },
-    /// An event is published in a way that this version does not have.
-    NotSupported,
     Health,
     /// Not ours: the control plane answers.
     ControlPlane,
@@ -49,14 +49,15 @@ impl<'a> Destination<'a> {
     /// The calls that make events. Reading them is for the control plane.
     fn published(path: &'a str) -> Option<Self> {
         let (project, call) = path.strip_prefix("/api/v1/projects/")?.split_once('/')?;
-        match call {
-            "events" | "events/fanout" => Some(Self::Events {
-                project,
-                is_fanout: call != "events",
-            }),
-            "events/broadcast" | "events/dynamic" | "events/batch" => Some(Self::NotSupported),
-            _ => None,
-        }
+        let call = match call {
+            "events" => Call::One(Kind::Single),
+            "events/fanout" => Call::One(Kind::Fanout),
+            "events/broadcast" => Call::One(Kind::Broadcast),
+            "events/dynamic" => Call::One(Kind::Dynamic),
+            "events/batch" => Call::Batch,
+            _ => return None,
+        };
+        Some(Self::Events { project, call })
     }
 }
 
@@ -158,22 +159,17 @@ mod tests {
     }
 
     #[test]
-    fn events_are_published_here_and_what_is_to_come_is_named() {
-        let events = |is_fanout| {
-            Some(Destination::Events {
-                project: "P1",
-                is_fanout,
-            })
-        };
-        let post = |call: &str| format!("{P}/{call}");
-        assert_eq!(of(&Method::POST, &post("events")), events(false));
-        assert_eq!(of(&Method::POST, &post("events/fanout")), events(true));
-        for call in ["events/broadcast", "events/dynamic", "events/batch"] {
-            assert_eq!(
-                of(&Method::POST, &post(call)),
-                Some(Destination::NotSupported),
-                "{call}"
-            );
+    fn events_are_published_here() {
+        for (name, call) in [
+            ("events", Call::One(Kind::Single)),
+            ("events/fanout", Call::One(Kind::Fanout)),
+            ("events/broadcast", Call::One(Kind::Broadcast)),
+            ("events/dynamic", Call::One(Kind::Dynamic)),
+            ("events/batch", Call::Batch),
+        ] {
+            let project = "P1";
+            let expected = Some(Destination::Events { project, call });
+            assert_eq!(of(&Method::POST, &format!("{P}/{name}")), expected);
         }
         assert_eq!(
             of(&Method::PUT, "/ingest/mask"),

@@ -45,6 +45,11 @@ impl Reply {
         Self::envelope(status, true, message, Some(Created { uid, duplicate }))
     }
 
+    /// A success with a payload of its own.
+    pub(super) fn with_payload(status: StatusCode, message: &str, data: impl Serialize) -> Self {
+        Self::envelope(status, true, message, Some(data))
+    }
+
     /// A success without payload.
     pub(super) fn done(message: &str) -> Self {
         Self::envelope(StatusCode::OK, true, message, Some(serde_json::Value::Null))
@@ -117,14 +122,18 @@ impl Reply {
 
     /// The log did not take the event.
     pub(super) fn not_stored(error: &AcceptError) -> Self {
-        let status = match error {
+        Self {
+            retry_after_s: error.retry_after_s(),
+            ..Self::refuse(Self::status_of(error), error.code(), &error.to_string())
+        }
+    }
+
+    /// The status that says why the log did not take an event.
+    pub(super) const fn status_of(error: &AcceptError) -> StatusCode {
+        match error {
             AcceptError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             AcceptError::TooManyTargets { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        Self {
-            retry_after_s: error.retry_after_s(),
-            ..Self::refuse(status, error.code(), &error.to_string())
         }
     }
 

@@ -1,0 +1,149 @@
+//! Who may publish: the bearer key, and the project it opens.
+
+use std::sync::Arc;
+
+use http::{StatusCode, header};
+use outrider_config::snapshot::{ProjectTable, Snapshot};
+use outrider_webhook::event::{EventFacts, Proof, VerifiedEvent};
+use outrider_webhook::id::ProjectId;
+use outrider_webhook::verify::ApiKeyDigest;
+use pingora::protocols::http::ServerSession;
+
+use crate::ingest::Intake;
+use crate::ingest::reply::Reply;
+use crate::table::Missing;
+
+/// What the head of the request says.
+pub(super) struct Caller {
+    presented: ApiKeyDigest,
+    /// The project in the path, when that is an id at all.
+    named: Option<ProjectId>,
+    now_s: i64,
+}
+
+/// A caller that may publish in a project, in one snapshot.
+pub(super) struct Admitted {
+    snapshot: Arc<Snapshot>,
+    table: Arc<ProjectTable>,
+    proof: Proof,
+}
+
+impl Caller {
+    pub(super) fn of(intake: &Intake, http: &ServerSession, project: &str) -> Result<Self, Reply> {
+        Ok(Self {
+            presented: presented_key(http)?,
+            named: project.parse().ok(),
+            now_s: intake.clock.now_ms() / 1000,
+        })
+    }
+
+    /// Whether the caller may publish. A key that is not there may be a moment late (RULINGS 14).
+    pub(super) async fn admit(&self, intake: &Intake) -> Result<Admitted, Reply> {
+        let known = intake.table.load();
+        let refused = match self.admitted(Arc::clone(&known)) {
+            Ok(admitted) => return Ok(admitted),
+            Err(refused) => refused,
+        };
+        // A key that is known is refused for what it is, and not because it is late.
+        if known.api_key(&self.presented).is_some() {
+            return Err(refused);
+        }
+        let missing = Missing::Key(&self.presented);
+        let later = intake.table.catch_up(&known, missing).await;
+        self.admitted(later.ok_or(refused)?)
+    }
+
+    /// The same caller in a newer snapshot, if one comes by any of what is missing. One snapshot
+    /// decides: what was found in the one before does not count.
+    pub(super) async fn admit_later(
+        &self,
+        intake: &Intake,
+        before: Admitted,
+        missing: &[Missing<'_>],
+    ) -> Result<Admitted, Reply> {
+        for missing in missing {
+            if let Some(later) = intake.table.catch_up(&before.snapshot, *missing).await {
+                return self.admitted(later);
+            }
+        }
+        Ok(before)
+    }
+
+    fn admitted(&self, snapshot: Arc<Snapshot>) -> Result<Admitted, Reply> {
+        let key = snapshot
+            .api_key(&self.presented)
+            .filter(|key| key.expires_at_s().is_none_or(|at| self.now_s < at));
+        let (project, proof) = key
+            .and_then(|key| Some((key.project(), key.digest().prove(&self.presented)?)))
+            .ok_or_else(unknown_key)?;
+        // The key decides; a path that names another project does not exist for it (RULINGS 23).
+        let table = snapshot.project(project).map(Arc::clone);
+        match table {
+            Some(table) if self.named == Some(project) => Ok(Admitted {
+                snapshot,
+                table,
+                proof,
+            }),
+            _ => Err(unknown_project()),
+        }
+    }
+}
+
+impl Admitted {
+    pub(super) fn table(&self) -> &ProjectTable {
+        &self.table
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        let version = self.snapshot.version();
+        version.map_or(0, |version| version.revision)
+    }
+
+    /// The caller vouches for every event of his request.
+    pub(super) fn verified(&self, facts: EventFacts) -> VerifiedEvent {
+        VerifiedEvent::new(self.proof.clone(), facts)
+    }
+}
+
+/// The digest of the bearer token, exactly one space after the scheme (contract 2.1).
+fn presented_key(http: &ServerSession) -> Result<ApiKeyDigest, Reply> {
+    let mut values = http
+        .req_header()
+        .headers
+        .get_all(header::AUTHORIZATION)
+        .iter();
+    let token = values
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.split_once(' '));
+    match token {
+        Some((scheme, token))
+            if values.next().is_none()
+                && scheme.eq_ignore_ascii_case("bearer")
+                && !token.is_empty() =>
+        {
+            Ok(ApiKeyDigest::of(token))
+        }
+        _ => Err(Reply::refuse(
+            StatusCode::UNAUTHORIZED,
+            "authentication_required",
+            "Authentication required",
+        )),
+    }
+}
+
+fn unknown_project() -> Reply {
+    Reply::refuse(
+        StatusCode::NOT_FOUND,
+        "unknown_project",
+        "project not found",
+    )
+}
+
+fn unknown_key() -> Reply {
+    Reply::refuse(
+        StatusCode::UNAUTHORIZED,
+        "unknown_key",
+        "authorization failed",
+    )
+}
