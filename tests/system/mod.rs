@@ -8,6 +8,7 @@ mod audit;
 mod batch;
 mod clients;
 mod cloud_events;
+mod coded_events;
 mod command_line;
 mod crash;
 mod damaged_log;

@@ -246,6 +246,53 @@ async fn a_fanout_event_reaches_the_subscribed_endpoints_of_its_owner_only() {
 }
 
 #[tokio::test]
+async fn a_broadcast_reaches_every_endpoint_that_wants_its_type_once() {
+    let receiver = Receiver::start().await;
+    let endpoint = |number: u32| {
+        Endpoint::new(number, &receiver.url(&format!("/{number}")), SECRET).with("owner_id", "anna")
+    };
+    let outrider = Setup::new(&Resources::outgoing(&[
+        endpoint(1),
+        endpoint(2).event_types(&["invoice.paid"]),
+        endpoint(3).event_types(&["invoice.void"]),
+    ]))
+    .start()
+    .await;
+    let mut client = outrider.client();
+    for (event, says) in [
+        (json!({"data": {}}), "event type"),
+        (json!({"event_type": "invoice.paid"}), "your data"),
+    ] {
+        let reply = client.publish("/broadcast", &event).await.unwrap();
+        assert!(reply.refusal(400).contains(says), "{}", reply.text());
+    }
+    let event = json!({"event_type": "invoice.paid", "data": {"n": 1}, "idempotency_key": "k",
+        "custom_headers": {"x-trace": "t-1"}});
+    let reply = client.publish("/broadcast", &event).await.unwrap();
+    assert_eq!(reply.status, 201);
+    let first = reply.json();
+    assert_eq!(first["message"], "Broadcast event created successfully");
+    let again = client.publish("/broadcast", &event).await.unwrap().json();
+    assert_eq!(again["data"]["duplicate"], true);
+    assert_eq!(again["data"]["uid"], first["data"]["uid"]);
+    // In a batch nothing but its type says that it is one.
+    let batch = json!({"events": [
+        {"type": "broadcast", "event_type": "invoice.void", "data": {}},
+        {"event_type": "invoice.void", "data": {}},
+    ]});
+    let results = client.publish("/batch", &batch).await.unwrap().data(200);
+    assert_eq!(results[0]["status"], 201);
+    assert_eq!(results[1]["status"], 400);
+    let received = receiver.wait_for(4, DEADLINE).await;
+    let mut got: Vec<(&str, &str)> = received
+        .iter()
+        .map(|request| (request.path_and_query.as_str(), request.header("x-trace")))
+        .collect();
+    got.sort_unstable();
+    assert_eq!(got, [("/1", ""), ("/1", "t-1"), ("/2", "t-1"), ("/3", "")]);
+}
+
+#[tokio::test]
 async fn the_message_type_header_selects_the_kind_of_an_event() {
     let receiver = Receiver::start().await;
     let endpoint = Endpoint::new(1, &receiver.url("/1"), SECRET).with("owner_id", "anna");

@@ -24,5 +24,7 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn elsewhere(State(api): State<Api>, OriginalUri(mut uri): OriginalUri) -> ApiError {
     front::collapse_slashes(&mut uri);
-    ApiError::Misdirected(format!("{}{}", api.public_url(), uri.path()))
+    // The query too: that of a CloudEvent says whom it is for.
+    let path = uri.path_and_query().map_or("/", |whole| whole.as_str());
+    ApiError::Misdirected(format!("{}{path}", api.public_url()))
 }

@@ -5,6 +5,7 @@
 
 mod admission;
 mod batch;
+mod body;
 mod call;
 mod cloud_event;
 mod fields;
@@ -49,7 +50,7 @@ pub(super) async fn answer(
     } else {
         arrival.event_bytes_max
     };
-    let (body, _reserved) = intake.read_body(http, arrival.project, limit).await?;
+    let (body, _reserved) = body::read(intake, http, arrival.project, limit).await?;
     match form {
         Form::Plain(kind) => {
             let spec = spec::parse(&body)?;

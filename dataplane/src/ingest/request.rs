@@ -172,6 +172,16 @@ pub(super) fn body_too_slow(limits: &Limits) -> Reply {
     too_slow("body_timeout", "the request body took", limits.body_timeout)
 }
 
+/// The budget for bodies is used up.
+pub(super) fn overloaded() -> Reply {
+    let busy = Reply::refuse(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "overloaded",
+        "too much is being received at once",
+    );
+    busy.retry_after(1).last()
+}
+
 fn too_slow(code: &'static str, what: &str, limit: Duration) -> Reply {
     let message = format!("{what} longer than {} ms", limit.as_millis());
     Reply::refuse(StatusCode::REQUEST_TIMEOUT, code, &message).last()
@@ -197,12 +207,7 @@ async fn read_chunks(
             return Err(Reply::too_large(limit));
         }
         if !reserved.grow(chunk.len()) {
-            let busy = Reply::refuse(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
-                "too much is being received at once",
-            );
-            return Err(busy.retry_after(1).last());
+            return Err(overloaded());
         }
         if first.is_empty() && more.is_empty() {
             first = chunk; // nearly every body comes as one chunk: no copy
@@ -341,7 +346,7 @@ pub(super) struct Reserved {
 impl Reserved {
     /// Takes more; false when there is no more, for all or for this project. Small bodies are
     /// counted together only: they cannot use up the budget before the connections do.
-    fn grow(&mut self, bytes: usize) -> bool {
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let counted = self.counted();
         self.bytes += bytes;
         let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes;

@@ -86,6 +86,9 @@ pub(super) fn facts(
 
 /// The audience of an event that names none.
 pub(super) fn open_audience(kind: Kind) -> Result<Audience, Refused> {
+    if kind == Kind::Broadcast {
+        return Ok(Audience::Broadcast);
+    }
     let message = format!("this version does not take {} events", kind.word());
     Err(Refused::new(
         http::StatusCode::NOT_IMPLEMENTED,
