@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use outrider_config::bootstrap::Bootstrap;
+use outrider_config::bootstrap::{Bootstrap, IntakeSettings};
 use outrider_dataplane::ingest::Limits;
 use outrider_dataplane::{Settings, egress};
 use outrider_webhook::address;
+use outrider_webhook::http1::HeadLimits;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -31,14 +32,7 @@ pub(crate) fn settings(
         control_plane,
         state: None,
         threads,
-        intake: Limits {
-            head_timeout: bootstrap.intake.head_timeout,
-            body_timeout: bootstrap.intake.body_timeout,
-            keepalive: bootstrap.intake.keepalive,
-            head_bytes_max: bootstrap.intake.head_bytes_max,
-            headers_max: bootstrap.intake.headers_max,
-            in_flight_bytes_max: bootstrap.intake.in_flight_bytes_max,
-        },
+        intake: limits(&bootstrap.intake),
         log: log_options(bootstrap),
         egress: egress_settings(bootstrap, testing)?,
         in_flight_max: bootstrap.delivery.in_flight_max,
@@ -48,6 +42,24 @@ pub(crate) fn settings(
         seed: rand::random(),
         unsafe_flags: testing.in_use(),
     })
+}
+
+fn limits(intake: &IntakeSettings) -> Limits {
+    Limits {
+        head_timeout: intake.head_timeout,
+        body_timeout: intake.body_timeout,
+        body_rate_min: intake.body_rate_min,
+        keepalive: intake.keepalive,
+        head: HeadLimits {
+            line_bytes_max: intake.line_bytes_max,
+            bytes_max: intake.head_bytes_max,
+            headers_max: intake.headers_max,
+        },
+        in_flight_bytes_max: intake.in_flight_bytes_max,
+        connections_max: intake.connections_max,
+        connections_per_address_max: intake.connections_per_address_max,
+        requests_per_connection_max: intake.requests_per_connection_max,
+    }
 }
 
 fn log_options(bootstrap: &Bootstrap) -> outrider_store::Options {

@@ -4,6 +4,7 @@
 //! end in one tree, which is read and checked once, with all problems reported together.
 
 mod egress_spec;
+mod intake;
 mod planes;
 mod spec;
 
@@ -18,6 +19,7 @@ use outrider_webhook::id::NodeId;
 use crate::input::{Node, Value, read};
 use crate::problem::Problem;
 
+pub use intake::IntakeSettings;
 pub use planes::{ControlPlaneSettings, StateKey, TlsFiles, XdsSettings};
 use spec::BootstrapSpec;
 
@@ -97,23 +99,6 @@ pub enum SyncMode {
     Interval(Duration),
     /// Never by us: a power loss may lose what the system had not written.
     Off,
-}
-
-/// Bounds of intake requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IntakeSettings {
-    /// Whole request head, from the first byte; default 10 s.
-    pub head_timeout: Duration,
-    /// Whole request body; default 60 s.
-    pub body_timeout: Duration,
-    /// Idle time between two requests of a connection; default 60 s.
-    pub keepalive: Duration,
-    /// Bytes of the request head; default 32 KiB.
-    pub head_bytes_max: usize,
-    /// Header lines; default 100.
-    pub headers_max: usize,
-    /// Bytes of all bodies being read or stored at once; default 256 MiB (RULINGS 6).
-    pub in_flight_bytes_max: usize,
 }
 
 /// The way out (RULINGS 31).

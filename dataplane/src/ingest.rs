@@ -7,6 +7,8 @@
 
 mod destination;
 mod events_api;
+mod front;
+mod gate;
 mod hop_by_hop;
 mod listener;
 mod proxy;
@@ -16,17 +18,17 @@ mod request_id;
 mod source;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use outrider_store::{AcceptError, Accepted, Clock, LocalLog};
 use outrider_webhook::event::{RawEvent, VerifiedEvent};
 use outrider_webhook::id::ProjectId;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
@@ -34,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::destination::{Destination, collapse_slashes, passed_on};
+use self::gate::Gate;
 pub use self::listener::{ListenError, PublicListener};
 use self::proxy::{Call, ControlPlane, Written};
 use self::reply::Reply;
@@ -105,6 +108,17 @@ impl Intake {
             under_way: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }
+    }
+
+    /// A count of connections within the limits.
+    fn gate(&self) -> Gate {
+        let limits = &self.limits;
+        let per_address = limits.connections_per_address_max;
+        Gate::new(
+            limits.connections_max,
+            per_address,
+            Arc::clone(&self.metrics),
+        )
     }
 
     /// What the listener needs to stop: a sign for us, and the requests to wait for.
@@ -243,14 +257,11 @@ impl Intake {
     }
 }
 
-#[async_trait]
-impl HttpServerApp for Intake {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut http: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        match request::read_head(&mut http, &self.limits).await {
+impl Intake {
+    /// Answers a request whose head is there. Gives the connection back when another one may
+    /// follow, which none may when this is the last.
+    async fn exchange(&self, mut http: ServerSession, is_last: bool) -> Option<ReusedHttpStream> {
+        match request::parse_head(&mut http, &self.limits).await {
             Head::Gone => None,
             Head::Unreadable(reply) => {
                 self.count("none", reply.code.unwrap_or("error"));
@@ -260,16 +271,11 @@ impl HttpServerApp for Intake {
                 http.shutdown().await;
                 None
             }
-            Head::Refused(reply) => {
-                self.count("none", reply.code.unwrap_or("error"));
-                let request_id = self.request_ids.of(&http.req_header().headers);
-                send(http, reply, request_id).await
-            }
             Head::Read => {
                 let _under_way = self.under_way.token();
                 let started = Instant::now();
                 // A client that did not ask for another request does not get to make one.
-                let is_kept = http.get_keepalive().is_some() && !self.is_stopping(shutdown);
+                let is_kept = http.get_keepalive().is_some() && !is_last;
                 http.set_keepalive(is_kept.then_some(self.limits.keepalive.as_secs().max(1)));
                 let request_id = self.request_ids.of(&http.req_header().headers);
                 match self.answer(&mut http, &request_id).await {
@@ -326,8 +332,7 @@ async fn finish(mut http: ServerSession, is_cut: bool) -> Option<ReusedHttpStrea
 }
 
 async fn reuse(http: ServerSession) -> Option<ReusedHttpStream> {
-    let mut settings = HttpPersistentSettings::for_session(&http);
-    settings.set_user_context(Box::new(())); // marks the connection as one that had a request
+    let settings = HttpPersistentSettings::for_session(&http);
     let reusable = http.finish().await.ok()??;
     Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
 }

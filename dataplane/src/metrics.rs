@@ -52,6 +52,10 @@ pub struct Metrics {
     pub egress: IntGaugeVec,
     /// Refused egress by rule; set when read.
     pub egress_denied: IntGaugeVec,
+    /// Connections of the public listener.
+    pub connections_open: IntGauge,
+    /// Connections refused before their first request, by reason.
+    pub connections_refused: IntCounterVec,
     /// Test switches in use.
     pub unsafe_flags: IntGaugeVec,
     config_updates: IntCounterVec,
@@ -140,6 +144,17 @@ impl Metrics {
                 "egress_blocked",
                 "Refused by the address policy since the start",
                 &["rule"],
+            )?,
+            connections_open: gauge(
+                r,
+                "ingest_connections_open",
+                "Connections of the public listener",
+            )?,
+            connections_refused: counters(
+                r,
+                "ingest_connections_refused_total",
+                "Connections refused before their first request",
+                &["reason"],
             )?,
             unsafe_flags: gauges(
                 r,

@@ -24,5 +24,7 @@ mod receivers;
 mod resend;
 mod rude_receivers;
 mod secrets;
+mod slow_clients;
+mod smuggling;
 mod split;
 mod split_tls;

@@ -10,14 +10,15 @@ use serde::Deserialize;
 use url::Url;
 
 use super::egress_spec::EgressSpec;
+use super::intake::IntakeSpec;
 use super::planes::{ControlPlaneSpec, StateSpec, XdsSpec};
 use super::{
-    Bootstrap, DeliverySettings, IntakeSettings, LogFormat, LogSettings, StoreSettings, SyncMode,
+    Bootstrap, DeliverySettings, LogFormat, LogSettings, StoreSettings, SyncMode,
     default_public_url,
 };
 
-const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
+pub(super) const KIB: u64 = 1024;
+pub(super) const MIB: u64 = 1024 * KIB;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -67,17 +68,6 @@ struct StoreSpec {
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct IntakeSpec {
-    head_timeout_ms: Option<u64>,
-    body_timeout_ms: Option<u64>,
-    keepalive_ms: Option<u64>,
-    header_bytes_max: Option<u64>,
-    headers_max: Option<u64>,
-    in_flight_bytes_max: Option<u64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 struct DeliverySpec {
     in_flight_max: Option<u64>,
     lane_concurrency: Option<u64>,
@@ -96,7 +86,13 @@ impl Checks {
     }
 
     /// A number in its range, or the default when it is not given or out of range.
-    fn number(&mut self, path: &str, value: Option<u64>, default: u64, range: (u64, u64)) -> u64 {
+    pub(super) fn number(
+        &mut self,
+        path: &str,
+        value: Option<u64>,
+        default: u64,
+        range: (u64, u64),
+    ) -> u64 {
         match value {
             Some(value) if (range.0..=range.1).contains(&value) => value,
             Some(_) => {
@@ -107,11 +103,17 @@ impl Checks {
         }
     }
 
-    fn size(&mut self, path: &str, value: Option<u64>, default: u64, range: (u64, u64)) -> usize {
+    pub(super) fn size(
+        &mut self,
+        path: &str,
+        value: Option<u64>,
+        default: u64,
+        range: (u64, u64),
+    ) -> usize {
         usize::try_from(self.number(path, value, default, range)).unwrap_or(usize::MAX)
     }
 
-    fn duration(&mut self, path: &str, ms: Option<u64>, default_ms: u64) -> Duration {
+    pub(super) fn duration(&mut self, path: &str, ms: Option<u64>, default_ms: u64) -> Duration {
         Duration::from_millis(self.number(path, ms, default_ms, (1, 3_600_000)))
     }
 
@@ -280,29 +282,6 @@ const NODE_DEFAULT: NodeId = match NodeId::new(0) {
     Some(node) => node,
     None => unreachable!(),
 };
-
-impl IntakeSpec {
-    fn check(self, checks: &mut Checks) -> IntakeSettings {
-        IntakeSettings {
-            head_timeout: checks.duration("intake.head_timeout_ms", self.head_timeout_ms, 10_000),
-            body_timeout: checks.duration("intake.body_timeout_ms", self.body_timeout_ms, 60_000),
-            keepalive: checks.duration("intake.keepalive_ms", self.keepalive_ms, 60_000),
-            head_bytes_max: checks.size(
-                "intake.header_bytes_max",
-                self.header_bytes_max,
-                32 * KIB,
-                (KIB, MIB),
-            ),
-            headers_max: checks.size("intake.headers_max", self.headers_max, 100, (16, 256)),
-            in_flight_bytes_max: checks.size(
-                "intake.in_flight_bytes_max",
-                self.in_flight_bytes_max,
-                256 * MIB,
-                (32 * MIB, 1024 * 1024 * MIB), // at least one body of the largest allowed size
-            ),
-        }
-    }
-}
 
 impl DeliverySpec {
     fn check(self, checks: &mut Checks) -> DeliverySettings {

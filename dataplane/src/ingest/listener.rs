@@ -1,6 +1,7 @@
 //! Starting and stopping the public listener: Pingora's server on a thread of its own.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Intake;
+use super::front::Front;
 
 /// How long the listener may take until it answers a connection.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -108,7 +110,9 @@ fn serve(address: SocketAddr, intake: Intake, threads: usize, signal: StopSignal
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut service = Service::new("public".to_owned(), intake);
+    let gate = Arc::new(intake.gate());
+    let front = Front::new(Arc::new(intake), gate);
+    let mut service = Service::new("public".to_owned(), front);
     service.add_tcp(&address.to_string());
     server.add_service(service);
     server.run(RunArgs {

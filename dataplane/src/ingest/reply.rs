@@ -137,6 +137,34 @@ impl Reply {
         }
     }
 
+    /// As bytes that end a connection, for where there is no session to write it with.
+    pub(super) fn to_http1(&self, request_id: &HeaderValue) -> Vec<u8> {
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        let mut head = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_str());
+        let mut line = |name: &str, value: &str| {
+            for part in [name, ": ", value, "\r\n"] {
+                head.push_str(part);
+            }
+        };
+        line("Connection", "close");
+        line("Content-Length", &self.body.len().to_string());
+        line(
+            "Content-Type",
+            self.content_type.to_str().unwrap_or_default(),
+        );
+        line("X-Request-Id", request_id.to_str().unwrap_or_default());
+        if let Some(code) = self.code {
+            line(ERROR_HEADER, code);
+        }
+        if let Some(seconds) = self.retry_after_s {
+            line("Retry-After", &seconds.to_string());
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
     fn envelope(
         status: StatusCode,
         is_success: bool,

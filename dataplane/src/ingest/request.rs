@@ -10,13 +10,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
+use outrider_webhook::http1::{HeadError, HeadLimits};
 use outrider_webhook::id::ProjectId;
 use pingora::protocols::http::ServerSession;
+use tokio::time::{Instant, timeout_at};
 
 use super::reply::Reply;
 
 /// A body that does not move for this long has lost its place.
 pub(super) const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Before this the rate of a body says nothing: the first packets of a good client may be lost.
+const BODY_GRACE: Duration = Duration::from_secs(5);
 /// Bodies up to this are not counted per project.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
 /// One project may hold this part of the budget with large bodies.
@@ -31,40 +35,34 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Idle time between two requests of a connection.
     pub keepalive: Duration,
-    /// Bytes of the request head.
-    pub head_bytes_max: usize,
-    /// Header lines.
-    pub headers_max: usize,
+    /// Bytes a second of a body, on average and after 5 s; 0 is no limit.
+    pub body_rate_min: u64,
+    /// Size of the request head.
+    pub head: HeadLimits,
     /// Bytes of all bodies being read or stored at once; beyond it requests are answered 503.
     pub in_flight_bytes_max: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
+    /// Requests on one connection.
+    pub requests_per_connection_max: u64,
 }
 
-/// What came of waiting for a request.
+/// What came of a head.
 pub(super) enum Head {
     /// A request to be answered.
     Read,
-    /// The client went away, or stayed silent.
+    /// The client went away.
     Gone,
-    /// To be answered with this, and no more.
-    Refused(Reply),
-    /// As before, but there is no head: nothing may be asked of the request.
+    /// To be answered with this, and no more: nothing may be asked of the request.
     Unreadable(Reply),
 }
 
-/// Waits for a request head and checks its framing.
-pub(super) async fn read_head(http: &mut ServerSession, limits: &Limits) -> Head {
-    // Only a connection that had a request before may stay silent for the idle time.
-    let is_reused = http.take_connection_user_context().is_some();
-    let wait = if is_reused {
-        limits.keepalive
-    } else {
-        limits.head_timeout
-    };
-    match tokio::time::timeout(wait, http.read_request()).await {
-        Ok(Ok(true)) => match check_head(http, limits) {
-            Ok(()) => Head::Read,
-            Err(reply) => Head::Refused(reply.last()),
-        },
+/// Has Pingora parse a head that was checked and is here as a whole: it waits for nothing.
+pub(super) async fn parse_head(http: &mut ServerSession, limits: &Limits) -> Head {
+    match tokio::time::timeout(limits.head_timeout, http.read_request()).await {
+        Ok(Ok(true)) => Head::Read,
         Ok(Ok(false)) => Head::Gone,
         Ok(Err(error)) => {
             // Only its class: the error itself quotes the head, credentials and all.
@@ -74,73 +72,18 @@ pub(super) async fn read_head(http: &mut ServerSession, limits: &Limits) -> Head
                 "the request head is malformed or its framing is ambiguous",
             ))
         }
-        Err(_) if is_reused => Head::Gone,
-        Err(_) => Head::Unreadable(too_slow("head_timeout", "the request head took", wait)),
+        Err(_) => Head::Unreadable(head_too_slow(limits.head_timeout)),
     }
 }
 
-fn check_head(http: &ServerSession, limits: &Limits) -> Result<(), Reply> {
-    let head = http.req_header();
-    if head.headers.contains_key(header::TRANSFER_ENCODING) && sent_content_length(http) {
-        // Pingora drops the length and goes on; two framings in one request are an attack or a bug.
-        return Err(bad_request(
-            "ambiguous_framing",
-            "Content-Length and Transfer-Encoding exclude each other",
-        ));
-    }
-    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        || head
-            .headers
-            .get_all(header::TRANSFER_ENCODING)
-            .iter()
-            .count()
-            > 1
-    {
-        let message = "only one `Transfer-Encoding: chunked` is understood";
-        return Err(Reply::refuse(
-            StatusCode::NOT_IMPLEMENTED,
-            "unsupported_coding",
-            message,
-        ));
-    }
-    if head.version == http::Version::HTTP_11 && !head.headers.contains_key(header::HOST) {
-        return Err(bad_request(
-            "missing_host",
-            "HTTP/1.1 requests carry a Host header",
-        ));
-    }
-    let bytes = http
-        .as_http1()
-        .map_or(0, |h1| h1.get_headers_raw_bytes().len());
-    if bytes > limits.head_bytes_max || head.headers.len() > limits.headers_max {
-        let message = format!(
-            "request head too large: at most {} bytes and {} headers",
-            limits.head_bytes_max, limits.headers_max
-        );
-        return Err(Reply::refuse(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "head_too_large",
-            &message,
-        ));
-    }
-    Ok(())
+/// A head that does not have one meaning, or is over its limits.
+pub(super) fn bad_head(error: &HeadError) -> Reply {
+    Reply::refuse(error.status(), error.code(), &error.to_string()).last()
 }
 
-/// Whether the head as received had a length: Pingora has removed it by now.
-fn sent_content_length(http: &ServerSession) -> bool {
-    let Some(h1) = http.as_http1() else {
-        return http
-            .req_header()
-            .headers
-            .contains_key(header::CONTENT_LENGTH);
-    };
-    h1.get_headers_raw_bytes()
-        .split(|byte| *byte == b'\n')
-        .any(|line| {
-            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            name.trim_ascii().eq_ignore_ascii_case(b"content-length")
-        })
+/// The head took longer than its time.
+pub(super) fn head_too_slow(limit: Duration) -> Reply {
+    too_slow("head_timeout", "the request head took", limit)
 }
 
 /// Reads the body, at most `limit` bytes, declared or chunked.
@@ -156,14 +99,51 @@ pub(super) async fn read_body(
     }
     answer_expectation(http).await?;
     http.set_read_timeout(Some(BODY_IDLE_TIMEOUT));
-    match tokio::time::timeout(
-        limits.body_timeout,
-        read_chunks(http, limit, declared, &mut reserved),
-    )
-    .await
-    {
-        Ok(body) => Ok((body?, reserved)),
-        Err(_) => Err(body_too_slow(limits)),
+    let pace = Pace::new(limits);
+    let body = read_chunks(http, limit, declared, (&mut reserved, &pace)).await?;
+    Ok((body, reserved))
+}
+
+/// How fast a body has to come.
+struct Pace {
+    started: Instant,
+    total: Duration,
+    rate_min: u64,
+}
+
+impl Pace {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            started: Instant::now(),
+            total: limits.body_timeout,
+            rate_min: limits.body_rate_min,
+        }
+    }
+
+    /// When more has to be there than so many bytes.
+    fn deadline(&self, bytes: usize) -> Instant {
+        self.started + self.total.min(self.within_rate(bytes))
+    }
+
+    /// How long so many bytes may take.
+    fn within_rate(&self, bytes: usize) -> Duration {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        match bytes.saturating_mul(1000).checked_div(self.rate_min) {
+            Some(ms) => BODY_GRACE.max(Duration::from_millis(ms)),
+            None => Duration::MAX,
+        }
+    }
+
+    /// Which of the two limits ended it.
+    fn refusal(&self, bytes: usize) -> Reply {
+        if self.within_rate(bytes) >= self.total {
+            return too_slow("body_timeout", "the request body took", self.total);
+        }
+        let message = format!(
+            "the request body came with less than {} bytes a second",
+            self.rate_min
+        );
+        Reply::refuse(StatusCode::REQUEST_TIMEOUT, "body_too_slow", &message).last()
     }
 }
 
@@ -191,16 +171,18 @@ async fn read_chunks(
     http: &mut ServerSession,
     limit: usize,
     declared: Option<usize>,
-    reserved: &mut Reserved,
+    (reserved, pace): (&mut Reserved, &Pace),
 ) -> Result<Bytes, Reply> {
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     let mut length = 0;
     loop {
-        let chunk = match http.read_request_body().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(error) => return Err(broken_body(&error)),
+        let next = timeout_at(pace.deadline(length), http.read_request_body());
+        let chunk = match next.await {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => break,
+            Ok(Err(error)) => return Err(broken_body(&error)),
+            Err(_) => return Err(pace.refusal(length)),
         };
         length += chunk.len();
         if length > limit {

@@ -237,6 +237,11 @@ impl RawClient {
         let _ = self.stream.write_all(bytes.as_ref()).await;
     }
 
+    /// Says that nothing more will be written.
+    pub(crate) async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Writes a publishing call with more header lines and a body.
     pub(crate) async fn publish(&mut self, more: &str, framing: Framing, body: &[u8]) {
         let frame = match framing {

@@ -13,6 +13,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use outrider_config::snapshot::{Document, Kind, Transaction, Version};
 use outrider_store::{LocalLog, Options, SystemClock};
+use outrider_webhook::http1::HeadLimits;
 use outrider_webhook::id::{ProjectId, Uid};
 use outrider_xds::Table;
 use serde_json::Value;
@@ -72,9 +73,16 @@ impl Gateway {
                 head_timeout: LONG,
                 body_timeout,
                 keepalive: LONG,
-                head_bytes_max: 32 * 1024,
-                headers_max: 100,
+                body_rate_min: 0,
+                head: HeadLimits {
+                    line_bytes_max: 8 * 1024,
+                    bytes_max: 32 * 1024,
+                    headers_max: 100,
+                },
                 in_flight_bytes_max: 32 << 20,
+                connections_max: 1000,
+                connections_per_address_max: 1000,
+                requests_per_connection_max: 1000,
             },
             control_plane: control_plane.to_string(),
             process: 0xabc,

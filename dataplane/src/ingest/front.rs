@@ -1,0 +1,113 @@
+//! A connection of the public listener, from its acceptance to its end: a place at the gate,
+//! then request after request.
+//!
+//! Ours and not Pingora's own loop, because the caps come before the first byte is read, and
+//! because each head is checked before the parser sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::StatusCode;
+use pingora::apps::{HttpPersistentSettings, ServerApp};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use tokio::sync::Semaphore;
+
+use super::Intake;
+use super::gate::{Full, Gate};
+use super::reply::Reply;
+use super::wire::{Start, Wire};
+
+/// Connections beyond the caps that are told so at once; others are closed without a word.
+const REFUSALS_MAX: usize = 64;
+/// For a client to take a part of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One listening address.
+pub(super) struct Front {
+    intake: Arc<Intake>,
+    gate: Arc<Gate>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Front {
+    pub(super) fn new(intake: Arc<Intake>, gate: Arc<Gate>) -> Self {
+        Self {
+            intake,
+            gate,
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        }
+    }
+
+    /// Tells a client that there is no place for it, as long as not too many have to be told.
+    async fn turn_away(&self, stream: Stream, full: Full) {
+        let Ok(_permit) = self.refusals.try_acquire() else {
+            return;
+        };
+        let refusal = Reply::refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            full.code(),
+            &full.to_string(),
+        );
+        let refusal = refusal.retry_after(1).last();
+        let request_id = self.intake.request_ids.fresh();
+        Wire::new(stream).refuse(&refusal, &request_id).await;
+    }
+
+    /// Answers requests until the connection ends.
+    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
+        let mut wire = Box::new(Wire::new(stream));
+        let mut kept: Option<HttpPersistentSettings> = None;
+        for count in 1_u64.. {
+            let is_last = count >= self.intake.limits.requests_per_connection_max;
+            match wire.start(&self.intake.limits, &self.intake.stopping).await {
+                Start::Head => {}
+                Start::Gone => return,
+                Start::Refused(reply) => return self.refuse(*wire, reply).await,
+            }
+            let mut http = ServerSession::new_http1(wire);
+            http.set_keepalive(Some(1)); // bounds nothing: the head is here
+            http.set_write_timeout(Some(WRITE_TIMEOUT));
+            if let Some(settings) = kept.take() {
+                settings.apply_to_session(&mut http);
+            }
+            let is_last = is_last || self.intake.is_stopping(shutdown);
+            let Some(reused) = self.intake.exchange(http, is_last).await else {
+                return;
+            };
+            let (stream, settings) = reused.consume();
+            let Ok(same) = stream.into_any().downcast::<Wire>() else {
+                return; // it is the one that was given
+            };
+            if same.has_more() {
+                return;
+            }
+            (wire, kept) = (same, settings);
+        }
+    }
+
+    async fn refuse(&self, wire: Wire, reply: Reply) {
+        self.intake.count("none", reply.code.unwrap_or("error"));
+        wire.refuse(&reply, &self.intake.request_ids.fresh()).await;
+    }
+}
+
+#[async_trait]
+impl ServerApp for Front {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let digest = stream.get_socket_digest();
+        // A connection that has no address any more is gone.
+        let address = digest.as_ref()?.peer_addr()?.as_inet()?.ip().to_canonical();
+        match self.gate.enter(address) {
+            Ok(_place) => self.serve(stream, shutdown).await,
+            Err(full) => self.turn_away(stream, full).await,
+        }
+        None
+    }
+}
