@@ -6,6 +6,7 @@
 //! whether they have a revision in force.
 
 mod api_keys;
+mod ask;
 mod body;
 mod call;
 mod dataplanes;

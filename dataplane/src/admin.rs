@@ -14,6 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use outrider_webhook::id::SourceId;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -64,8 +65,8 @@ pub struct View {
     pub started: Instant,
 }
 
-const PATHS: &str =
-    "/ready\n/livez\n/server_info\n/config_dump\n/stats/prometheus (alias /metrics)\n";
+const PATHS: &str = "/ready\n/livez\n/server_info\n/config_dump\n/stats/prometheus (alias /metrics)\n\
+     /rejected?source=<uid>\n";
 
 /// Serves until `stop` fires, then ends its connections.
 pub async fn serve(listener: TcpListener, view: View, stop: CancellationToken) {
@@ -143,9 +144,22 @@ fn answer(view: &View, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         "/livez" => text(StatusCode::OK, "alive\n"),
         "/server_info" => json(&server_info(view, state)),
         "/config_dump" => with_stats(view, |stats| json(&stats.config_dump())),
+        "/rejected" => match source_asked(request.uri().query().unwrap_or_default()) {
+            Some(source) => with_stats(view, |stats| json(&stats.rejected(source))),
+            None => text(
+                StatusCode::BAD_REQUEST,
+                "`source` must be the uid of a source\n",
+            ),
+        },
         "/stats/prometheus" | "/metrics" => with_stats(view, prometheus_text),
         _ => text(StatusCode::NOT_FOUND, "no such path; / lists them\n"),
     }
+}
+
+fn source_asked(query: &str) -> Option<SourceId> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, uid) = pairs.find(|(name, _)| *name == "source")?;
+    uid.parse().ok()
 }
 
 fn with_stats(

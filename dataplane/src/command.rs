@@ -3,7 +3,9 @@
 //!
 //! A command and its effect are one group of the log, so a command that is sent again after a
 //! crash is either unknown and done, or known and answered. One at a time: what a command finds
-//! stays so until its effect is in the log.
+//! stays so until its effect is in the log. Questions have no effect, and no turn: see `question`.
+
+mod question;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use outrider_webhook::id::{DeliveryKey, ProjectId, Uid};
 use outrider_xds::{Action, Command, CommandHandler, Outcome};
 use tokio::sync::Mutex;
 
+pub(crate) use self::question::Questions;
 use crate::queue::Queue;
 use crate::table::RoutingTable;
 
@@ -32,6 +35,7 @@ pub(crate) struct Executor {
     index: Index,
     clock: Arc<dyn Clock>,
     turn: Mutex<()>,
+    questions: Questions,
 }
 
 /// Why a command is not carried out. The texts are the contract's (section 3.8), where it has one.
@@ -80,30 +84,32 @@ impl Refusal {
 impl Executor {
     pub(crate) fn new(
         queue: Queue,
-        table: RoutingTable,
         log: LocalLog,
         index: Index,
         clock: Arc<dyn Clock>,
+        questions: Questions,
     ) -> Self {
         Self {
             queue,
-            table,
+            table: questions.table.clone(),
             log,
             index,
             clock,
             turn: Mutex::new(()),
+            questions,
         }
     }
 
     /// When it is its turn. Its sender waits for seconds, so it is not begun much later.
-    async fn carry_out(&self, command: Command) -> Result<(), Refusal> {
+    async fn resend_in_turn(
+        &self,
+        command: Uid,
+        project: ProjectId,
+        delivery: DeliveryKey,
+    ) -> Result<(), Refusal> {
         let turn = tokio::time::timeout(TURN_LIMIT, self.turn.lock()).await;
         let _turn = turn.map_err(|_| Refusal::Busy)?;
-        match command.action {
-            Action::Resend { project, delivery } => {
-                self.resend(command.id, project, delivery).await
-            }
-        }
+        self.resend(command, project, delivery).await
     }
 
     /// Opens a delivery that ended without success for another attempt.
@@ -177,7 +183,13 @@ impl Executor {
 #[async_trait]
 impl CommandHandler for Executor {
     async fn run(&self, command: Command) -> Outcome {
-        match self.carry_out(command).await {
+        let carried_out = match command.action {
+            Action::Ask(question) => return self.questions.answer(question),
+            Action::Resend { project, delivery } => {
+                self.resend_in_turn(command.id, project, delivery).await
+            }
+        };
+        match carried_out {
             Ok(()) => {
                 tracing::info!(command_id = %command.id, "command carried out");
                 Outcome::Done

@@ -12,6 +12,7 @@ mod gate;
 mod hop_by_hop;
 mod listener;
 mod proxy;
+pub mod rejected;
 mod reply;
 mod request;
 mod request_id;
@@ -39,6 +40,7 @@ use self::destination::{Destination, collapse_slashes, passed_on};
 use self::gate::Gate;
 pub use self::listener::{ListenError, PublicListener};
 use self::proxy::{Call, ControlPlane, Written};
+use self::rejected::Rejected;
 use self::reply::Reply;
 pub use self::request::Limits;
 use self::request::{Budget, Head, Reserved};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub control_plane: String,
     /// Random bits of this process, in the ids it gives to requests.
     pub process: u64,
+    /// Where samples of refused requests are kept.
+    pub rejected: Rejected,
 }
 
 /// What a request needs on its way from the socket to the log.
@@ -72,6 +76,7 @@ pub struct Intake {
     limits: Limits,
     control_plane: ControlPlane,
     request_ids: RequestIds,
+    rejected: Rejected,
     budget: Budget,
     /// Requests whose head was read and whose reply is not written yet.
     under_way: TaskTracker,
@@ -103,6 +108,7 @@ impl Intake {
             metrics,
             control_plane: ControlPlane::new(settings.control_plane),
             request_ids: RequestIds::new(settings.process),
+            rejected: settings.rejected,
             budget: Budget::new(settings.limits.in_flight_bytes_max),
             limits: settings.limits,
             under_way: TaskTracker::new(),
@@ -141,7 +147,7 @@ impl Intake {
             }
             Some(Destination::Health) => return Answer::Reply(health(http)),
             Some(Destination::Source { mask }) => {
-                ("source", source::answer(self, http, mask).await)
+                ("source", source::answer(self, http, mask, request_id).await)
             }
             Some(Destination::Events { project, call }) => {
                 ("api", events_api::answer(self, http, project, call).await)

@@ -35,9 +35,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::admin::State;
 use self::chance::Chance;
-use self::command::Executor;
+use self::command::{Executor, Questions};
 use self::deliver::Deliverer;
 use self::egress::Egress;
+use self::ingest::rejected::Rejected;
 use self::ingest::{Intake, Limits, PublicListener};
 use self::metrics::Metrics;
 pub use self::open::StartError;
@@ -120,6 +121,7 @@ impl Running {
                 control_plane: settings.control_plane.clone(),
                 // Not the jitter's own sequence: clients see these bits.
                 process: Chance::seeded(!settings.seed).next(),
+                rejected: Rejected::default(),
             },
             in_flight_max: settings.in_flight_max,
             drain_grace: settings.drain_grace,
@@ -205,12 +207,16 @@ impl DataPlane {
             metrics: Arc::clone(&metrics),
             excerpt_bytes_max: settings.excerpt_bytes_max,
         });
+        let questions = Questions {
+            table: table.clone(),
+            rejected: running.intake.rejected.clone(),
+        };
         let executor = Executor::new(
             queue.clone(),
-            table.clone(),
             log.clone(),
             index.clone(),
             Arc::clone(&clock),
+            questions,
         );
         stats.send_replace(Some(Arc::new(Stats {
             table: table.clone(),
@@ -218,6 +224,7 @@ impl DataPlane {
             log: log.clone(),
             index: index.clone(),
             egress,
+            rejected: running.intake.rejected.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
         })));

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use outrider_store::{Clock, Index, LocalLog};
+use outrider_webhook::id::SourceId;
 use serde_json::Value;
 
 use crate::egress::Egress;
+use crate::ingest::rejected::Rejected;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::table::RoutingTable;
@@ -17,6 +19,7 @@ pub struct Stats {
     pub(crate) log: LocalLog,
     pub(crate) index: Index,
     pub(crate) egress: Egress,
+    pub(crate) rejected: Rejected,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -26,6 +29,12 @@ impl Stats {
     #[must_use]
     pub fn config_dump(&self) -> Value {
         self.table.load().dump()
+    }
+
+    /// The newest requests a source refused.
+    #[must_use]
+    pub fn rejected(&self, source: SourceId) -> Value {
+        self.rejected.shown(source, usize::MAX)
     }
 
     /// The revision in force.

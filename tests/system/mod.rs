@@ -21,6 +21,7 @@ mod quarantine;
 mod read_your_write;
 mod reads;
 mod receivers;
+mod rejected;
 mod resend;
 mod rude_receivers;
 mod secrets;

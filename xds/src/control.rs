@@ -10,14 +10,17 @@
 //! - One session per node: a newer one replaces the older, which may be half dead.
 //! - Nothing is stored here. A command nobody waits for any more is not sent again.
 
+mod ask;
 mod client;
 mod commands;
 mod grpc;
 mod session;
 pub(crate) mod wire;
 
+use bytes::Bytes;
 use outrider_webhook::id::{DeliveryKey, ProjectId, Uid};
 
+pub use ask::{ANSWER_BYTES_MAX, Question};
 pub use client::{ControlClient, HeadProbe};
 pub use commands::{Commands, SendError};
 pub(crate) use grpc::ControlService;
@@ -43,6 +46,8 @@ pub enum Action {
         /// The delivery.
         delivery: DeliveryKey,
     },
+    /// A question about what the data plane has seen; answered at once, changes nothing.
+    Ask(Question),
 }
 
 /// What became of a command.
@@ -50,6 +55,8 @@ pub enum Action {
 pub enum Outcome {
     /// It is done, and durable where it has an effect that must be.
     Done,
+    /// The answer to a question, in JSON; at most [`ANSWER_BYTES_MAX`] travel.
+    Answered(Bytes),
     /// It will not be done.
     Refused {
         /// A stable word; 64 characters travel.

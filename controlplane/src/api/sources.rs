@@ -8,8 +8,10 @@ use axum::routing::{get, post};
 use outrider_config::Kind;
 use outrider_config::resource::{Source, SourceSpec};
 use outrider_webhook::id::{SourceId, Uid};
+use outrider_xds::Question;
 use serde_json::Value;
 
+use super::ask;
 use super::body::JsonBody;
 use super::call::ProjectCall;
 use super::error::{Answer, ApiError};
@@ -25,6 +27,7 @@ pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/sources", get(list).post(create))
         .route("/sources/{id}", get(show).put(update).delete(remove))
+        .route("/sources/{id}/rejected", get(rejected))
         .route("/sources/test_function", post(not_supported))
 }
 
@@ -46,6 +49,20 @@ async fn show(call: ProjectCall) -> Answer {
     let show = move |_: &View<'_>, one: Stored| shape::reply(&api, &one);
     let shown = call.show(Kind::Source, show).await?;
     Ok(Reply::ok("Source fetched successfully", shown))
+}
+
+/// The newest requests it refused, with the reasons: what each data plane keeps in memory.
+async fn rejected(call: ProjectCall) -> Answer {
+    let uid = call.uid(Kind::Source)?;
+    let question = Question::Rejected {
+        project: call.project,
+        source: SourceId::new(uid),
+    };
+    let api = call.api.clone();
+    call.show(Kind::Source, |_: &View<'_>, _: Stored| Ok(Value::Null))
+        .await?;
+    let said = ask::everybody(&api, question, "rejected").await;
+    Ok(Reply::ok("Rejected requests fetched successfully", said))
 }
 
 async fn create(call: ProjectCall, body: JsonBody) -> Answer {

@@ -1,37 +1,48 @@
 //! `POST /ingest/{mask}`: a provider calls a source of an incoming project.
 
-use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use outrider_config::snapshot::Source;
+mod kept;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
+use outrider_config::snapshot::{ProjectTable, Snapshot, Source};
 use outrider_store::Accepted;
-use outrider_webhook::event::{Audience, EventFacts, HeaderList, Origin, RawEvent, VerifiedEvent};
+use outrider_webhook::event::{Audience, EventFacts, Origin, RawEvent, VerifiedEvent};
 use outrider_webhook::event_type;
 use outrider_webhook::verify::VerifyError;
 use pingora::protocols::http::ServerSession;
 
 use super::Intake;
-use super::hop_by_hop::HopByHop;
+use super::rejected::{Masks, Refused, Sample};
 use super::reply::Reply;
 use crate::table::Missing;
 
-/// Names the source an event came through, as Convoy does.
-const SOURCE_ID: HeaderName = HeaderName::from_static("x-convoy-source-id");
+/// A source, and the one snapshot that decides about its request.
+struct Called<'a> {
+    snapshot: &'a Snapshot,
+    table: &'a ProjectTable,
+    source: &'a Source,
+}
 
-/// Headers that are about this request alone, or about who may send it (RULINGS 22).
-const NOT_STORED: [HeaderName; 6] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::COOKIE,
-    header::AUTHORIZATION,
-    header::PROXY_AUTHORIZATION,
-    header::EXPECT,
-];
+/// A refusal, and its reason where the sender is not told.
+struct Refusal {
+    reply: Reply,
+    reason: &'static str,
+}
 
-/// Answers a request to a source: the metric label and the reply, or a refusal.
+impl From<Reply> for Refusal {
+    fn from(reply: Reply) -> Self {
+        let reason = reply.code.unwrap_or("error");
+        Self { reply, reason }
+    }
+}
+
+/// Answers a request to a source: the metric label and the reply, or a refusal, of which a
+/// sample is kept.
 pub(super) async fn answer(
     intake: &Intake,
     http: &mut ServerSession,
     mask: &str,
+    request_id: &HeaderValue,
 ) -> Result<(&'static str, Reply), Reply> {
     let known = intake.table.load();
     let later;
@@ -45,31 +56,78 @@ pub(super) async fn answer(
             found.ok_or_else(unknown_source)?
         }
     };
+    let called = Called {
+        snapshot,
+        table,
+        source,
+    };
+    let mut body = None;
+    let taken = take(intake, http, &called, &mut body).await;
+    taken.map_err(|refusal| {
+        keep_sample(intake, http, source, &refusal, (request_id, body.as_ref()));
+        refusal.reply
+    })
+}
+
+/// Takes a request in. `seen` is the body, once it was read.
+async fn take(
+    intake: &Intake,
+    http: &mut ServerSession,
+    called: &Called<'_>,
+    seen: &mut Option<Bytes>,
+) -> Result<(&'static str, Reply), Refusal> {
+    let source = called.source;
     if http.req_header().method != Method::POST {
-        return Err(Reply::wrong_method("POST"));
+        return Err(Reply::wrong_method("POST").into());
     }
     if source.is_disabled() {
-        return Err(Reply::refuse(
+        let reply = Reply::refuse(
             StatusCode::NOT_FOUND,
             "source_disabled",
             "Resource not found",
-        ));
+        );
+        return Err(reply.into());
     }
-    let (raw, _reserved) = intake
-        .read_event(
-            http,
-            source.project(),
-            source.body_bytes_max(table.project()),
-        )
-        .await?;
+    let limit = source.body_bytes_max(called.table.project());
+    let (raw, _reserved) = intake.read_event(http, source.project(), limit).await?;
+    *seen = Some(raw.body.clone());
     let proof = source
         .verifier()
         .verify(&raw, intake.clock.now_ms() / 1000)
         .map_err(|error| refused(intake, source, error))?;
     let event = VerifiedEvent::new(proof, facts(source, raw)?);
-    let revision = snapshot.version().map_or(0, |version| version.revision);
-    let accepted = intake.accept(event, table, revision).await?;
+    let version = called.snapshot.version();
+    let revision = version.map_or(0, |version| version.revision);
+    let accepted = intake.accept(event, called.table, revision).await?;
     Ok(reply(intake, source, accepted))
+}
+
+fn keep_sample(
+    intake: &Intake,
+    http: &ServerSession,
+    source: &Source,
+    refusal: &Refusal,
+    (request_id, body): (&HeaderValue, Option<&Bytes>),
+) {
+    let verifier = source.verifier();
+    let credential = verifier.credential_header().into_iter();
+    let masks = Masks {
+        headers: credential.chain(source.deny_headers()).collect(),
+        query: verifier.credential_query(),
+        is_body_masked: false,
+    };
+    let client = http.client_addr().and_then(|address| address.as_inet());
+    let refused = Refused {
+        reason: refusal.reason,
+        status: refusal.reply.status,
+        at_ms: intake.clock.now_ms(),
+        request_id,
+        client: client.map(|address| address.ip()),
+        head: http.req_header(),
+        body,
+    };
+    let sample = Sample::of(&refused, &masks);
+    intake.rejected.keep(source.id(), sample);
 }
 
 fn unknown_source() -> Reply {
@@ -80,8 +138,8 @@ fn unknown_source() -> Reply {
     )
 }
 
-/// The body says nothing about which check failed; metric and log do (RULINGS 23).
-fn refused(intake: &Intake, source: &Source, error: VerifyError) -> Reply {
+/// The body says nothing about which check failed; metric, log and sample do (RULINGS 23).
+fn refused(intake: &Intake, source: &Source, error: VerifyError) -> Refusal {
     intake
         .metrics
         .verify_failures
@@ -90,19 +148,22 @@ fn refused(intake: &Intake, source: &Source, error: VerifyError) -> Reply {
     tracing::info!(source_id = %source.id(), project_id = %source.project(), code = error.code(), "verification failed");
     let status =
         StatusCode::from_u16(source.verifier().reject_status()).unwrap_or(StatusCode::UNAUTHORIZED);
-    Reply::refuse(status, "verification_failed", "Request verification failed")
+    Refusal {
+        reply: Reply::refuse(status, "verification_failed", "Request verification failed"),
+        reason: error.code(),
+    }
 }
 
 fn facts(source: &Source, raw: RawEvent) -> Result<EventFacts, Reply> {
     let event_type = event_type_of(source, &raw)?;
-    let headers = stored_headers(source, &raw.headers);
+    let headers = kept::headers(source, &raw.headers);
     Ok(EventFacts {
         project: source.project(),
         origin: Origin::Source(source.id()),
         audience: Audience::Source(source.id()),
         event_type,
         headers,
-        query: stored_query(source, &raw.query),
+        query: kept::query(source, &raw.query),
         path: raw.path.into(),
         body: raw.body,
         idempotency_key: None,
@@ -129,55 +190,6 @@ fn event_type_of(source: &Source, raw: &RawEvent) -> Result<Box<str>, Reply> {
         )
     })?;
     Ok(event_type)
-}
-
-fn stored_headers(source: &Source, headers: &HeaderMap) -> HeaderList {
-    let credential = source.verifier().credential_header();
-    let hop_by_hop = HopByHop::of(headers);
-    let is_dropped = |name: &HeaderName| {
-        hop_by_hop.contains(name)
-            || NOT_STORED.contains(name)
-            || credential == Some(name)
-            || *name == SOURCE_ID
-            || source.deny_headers().contains(name)
-    };
-    let kept = headers.iter().filter(|(name, _)| !is_dropped(name));
-    let mut kept = detached(&kept.collect::<Vec<_>>());
-    if let Ok(mask) = HeaderValue::from_str(source.mask()) {
-        kept.push((SOURCE_ID, mask));
-    }
-    kept
-}
-
-/// Copies values into one buffer of their own: as read they are views of the connection's
-/// buffer, and would keep all of it in memory for as long as the event waits.
-fn detached(headers: &[(&HeaderName, &HeaderValue)]) -> HeaderList {
-    let bytes = headers.iter().map(|(_, value)| value.len()).sum();
-    let mut values = BytesMut::with_capacity(bytes);
-    let detach = |(name, value): &(&HeaderName, &HeaderValue)| {
-        values.extend_from_slice(value.as_bytes());
-        let own = HeaderValue::from_maybe_shared(values.split().freeze());
-        // The bytes were a header value before, so they are one now.
-        ((*name).clone(), own.unwrap_or_else(|_| (*value).clone()))
-    };
-    headers.iter().map(detach).collect()
-}
-
-/// The query without a credential of the source: that is for us, not for the backend.
-fn stored_query(source: &Source, query: &str) -> Box<str> {
-    let Some(credential) = source.verifier().credential_query() else {
-        return query.into();
-    };
-    let is_kept = |pair: &&str| {
-        let name = pair.split('=').next().unwrap_or_default().replace('+', " ");
-        percent_encoding::percent_decode_str(&name).decode_utf8_lossy() != credential
-    };
-    query
-        .split('&')
-        .filter(is_kept)
-        .collect::<Vec<_>>()
-        .join("&")
-        .into()
 }
 
 fn reply(intake: &Intake, source: &Source, accepted: Accepted) -> (&'static str, Reply) {

@@ -120,6 +120,17 @@ impl Commands {
         }
     }
 
+    /// The nodes that have a session open now, in the order of their numbers.
+    #[must_use]
+    pub fn connected(&self) -> Vec<NodeId> {
+        let hub = self.lock();
+        let open = hub
+            .nodes
+            .iter()
+            .filter(|(_, place)| place.borrow().is_some());
+        open.map(|(node, _)| *node).collect()
+    }
+
     /// A session is open, and replaces an older one of the same data plane. It has the node's
     /// place until the seat is dropped.
     pub(super) fn open(&self, claim: Claim, outgoing: Outgoing) -> Result<Seat, Taken> {

@@ -8,25 +8,30 @@
 //!
 //! message FromNode { oneof said { Hello hello = 1; Outcome outcome = 2; HeadRequest head_request = 3; } }
 //! message Hello { uint32 number = 1; string id = 2; bytes instance = 3; }
-//! message Outcome { bytes command = 1; oneof result { Done done = 2; Refused refused = 3; } }
+//! message Outcome { bytes command = 1; oneof result { Done done = 2; Refused refused = 3; bytes answered = 4; } }
 //! message Done {}
 //! message Refused { string code = 1; string message = 2; }
 //! message HeadRequest { uint64 number = 1; }
 //!
 //! message ToNode { oneof said { Command command = 1; Head head = 2; } }
-//! message Command { bytes id = 1; oneof action { Resend resend = 2; } }
+//! message Command { bytes id = 1; oneof action { Resend resend = 2; Ask ask = 3; } }
 //! message Resend { bytes project = 1; int64 event = 2; uint32 ordinal = 3; }
+//! message Ask { oneof question { Rejected rejected = 1; Alerts alerts = 2; } }
+//! message Rejected { bytes project = 1; bytes source = 2; }
+//! message Alerts { bytes project = 1; }
 //! message Head { uint64 number = 1; bytes journal = 2; uint64 revision = 3; }
 //! ```
 //!
 //! Uids travel as their 16 bytes, the most significant first. `HeadRequest` and its `Head` carry
 //! the same number, which the data plane chose.
 
+use bytes::Bytes;
 use outrider_config::Version;
 use outrider_webhook::id::{DeliveryKey, EventId, NodeId, ORDINAL_MAX, ProjectId, Uid};
 use prost::{Message, Oneof};
 use tonic::Status;
 
+use super::ask::{ANSWER_BYTES_MAX, AskFields};
 use super::{Action, Command, Outcome};
 use crate::node::Claim;
 
@@ -34,8 +39,8 @@ use crate::node::Claim;
 pub(crate) const SERVICE: &str = "outrider.control.v1.Control";
 /// The path of its only method.
 pub(crate) const SESSION_PATH: &str = "/outrider.control.v1.Control/Session";
-/// Largest message either side decodes, bytes. The largest there is carries a refusal's message.
-pub(crate) const CONTROL_BYTES_MAX: usize = 64 << 10;
+/// Largest message either side decodes, bytes. The largest there is carries an answer.
+pub(crate) const CONTROL_BYTES_MAX: usize = ANSWER_BYTES_MAX + (64 << 10);
 /// Characters of a refusal's code that travel.
 const CODE_CHARS_MAX: usize = 64;
 /// Characters of a refusal's message that travel.
@@ -74,7 +79,7 @@ pub(crate) struct HelloFields {
 pub(crate) struct OutcomeFields {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) command: Vec<u8>,
-    #[prost(oneof = "ResultFields", tags = "2, 3")]
+    #[prost(oneof = "ResultFields", tags = "2, 3, 4")]
     pub(crate) result: Option<ResultFields>,
 }
 
@@ -84,6 +89,8 @@ pub(crate) enum ResultFields {
     Done(DoneFields),
     #[prost(message, tag = "3")]
     Refused(RefusedFields),
+    #[prost(bytes = "bytes", tag = "4")]
+    Answered(Bytes),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -122,7 +129,7 @@ pub(crate) enum ControlSaid {
 pub(crate) struct CommandFields {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) id: Vec<u8>,
-    #[prost(oneof = "ActionFields", tags = "2")]
+    #[prost(oneof = "ActionFields", tags = "2, 3")]
     pub(crate) action: Option<ActionFields>,
 }
 
@@ -130,6 +137,8 @@ pub(crate) struct CommandFields {
 pub(crate) enum ActionFields {
     #[prost(message, tag = "2")]
     Resend(ResendFields),
+    #[prost(message, tag = "3")]
+    Ask(AskFields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -199,6 +208,13 @@ pub(crate) fn hello(claim: Claim, id: &str) -> FromNode {
 pub(crate) fn outcome(command: Uid, outcome: &Outcome) -> FromNode {
     let result = match outcome {
         Outcome::Done => ResultFields::Done(DoneFields {}),
+        Outcome::Answered(answer) if answer.len() <= ANSWER_BYTES_MAX => {
+            ResultFields::Answered(answer.clone())
+        }
+        Outcome::Answered(answer) => ResultFields::Refused(RefusedFields {
+            code: "answer_too_long".to_owned(),
+            message: format!("the answer has {} bytes", answer.len()),
+        }),
         Outcome::Refused { code, message } => ResultFields::Refused(RefusedFields {
             code: cut(code, CODE_CHARS_MAX),
             message: cut(message, MESSAGE_CHARS_MAX),
@@ -222,15 +238,17 @@ pub(crate) fn head_request(number: u64) -> FromNode {
 
 /// A command as it travels.
 pub(crate) fn command(command: Command) -> ToNode {
-    let Action::Resend { project, delivery } = command.action;
-    let resend = ResendFields {
-        project: bytes_of(project.uid()),
-        event: delivery.event.raw(),
-        ordinal: delivery.ordinal,
+    let action = match command.action {
+        Action::Resend { project, delivery } => ActionFields::Resend(ResendFields {
+            project: bytes_of(project.uid()),
+            event: delivery.event.raw(),
+            ordinal: delivery.ordinal,
+        }),
+        Action::Ask(question) => ActionFields::Ask(question.into()),
     };
     let fields = CommandFields {
         id: bytes_of(command.id),
-        action: Some(ActionFields::Resend(resend)),
+        action: Some(action),
     };
     ToNode {
         said: Some(ControlSaid::Command(fields)),
@@ -267,6 +285,7 @@ impl OutcomeFields {
         let command = uid_of("command", &self.command)?;
         let outcome = match self.result.ok_or(WireError::Unknown("result"))? {
             ResultFields::Done(DoneFields {}) => Outcome::Done,
+            ResultFields::Answered(answer) => Outcome::Answered(answer),
             ResultFields::Refused(RefusedFields { code, message }) => Outcome::Refused {
                 code: cut(&code, CODE_CHARS_MAX),
                 message: cut(&message, MESSAGE_CHARS_MAX),
@@ -285,8 +304,10 @@ impl CommandFields {
     /// What is to be done. Apart from the id, so that a command of a newer version is refused by
     /// its id and does not end the session.
     pub(crate) fn read_action(&self) -> Result<Action, WireError> {
-        let Some(ActionFields::Resend(resend)) = &self.action else {
-            return Err(WireError::Unknown("action"));
+        let resend = match &self.action {
+            Some(ActionFields::Resend(resend)) => resend,
+            Some(ActionFields::Ask(ask)) => return ask.read().map(Action::Ask),
+            None => return Err(WireError::Unknown("action")),
         };
         let (raw, ordinal) = (resend.event, resend.ordinal);
         let event = EventId::from_raw(raw)
@@ -313,11 +334,11 @@ impl HeadFields {
     }
 }
 
-fn bytes_of(uid: Uid) -> Vec<u8> {
+pub(super) fn bytes_of(uid: Uid) -> Vec<u8> {
     uid.bits().to_be_bytes().to_vec()
 }
 
-fn uid_of(field: &'static str, bytes: &[u8]) -> Result<Uid, WireError> {
+pub(super) fn uid_of(field: &'static str, bytes: &[u8]) -> Result<Uid, WireError> {
     match <[u8; 16]>::try_from(bytes) {
         Ok(bytes) => Ok(Uid::from_bits(u128::from_be_bytes(bytes))),
         Err(_) => Err(WireError::Uid {
@@ -404,6 +425,26 @@ mod tests {
             panic!("a refusal is read");
         };
         assert_eq!((code.len(), message.chars().count()), (64, 1_024));
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_refused_and_a_shorter_one_travels() {
+        let longest = Outcome::Answered(vec![b' '; ANSWER_BYTES_MAX].into());
+        let message = outcome(Uid::from_bits(1), &longest);
+        assert!(message.encoded_len() < CONTROL_BYTES_MAX);
+        let Some(NodeSaid::Outcome(fields)) = message.said else {
+            panic!("an outcome is written");
+        };
+        assert_eq!(fields.read().unwrap().1, longest);
+        let longer = Outcome::Answered(vec![b' '; ANSWER_BYTES_MAX + 1].into());
+        let message = outcome(Uid::from_bits(1), &longer);
+        let Some(NodeSaid::Outcome(fields)) = message.said else {
+            panic!("an outcome is written");
+        };
+        let (_, Outcome::Refused { code, .. }) = fields.read().unwrap() else {
+            panic!("a refusal is read");
+        };
+        assert_eq!(code, "answer_too_long");
     }
 
     proptest! {

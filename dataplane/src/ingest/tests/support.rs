@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::ingest::rejected::Rejected;
 use crate::ingest::{Intake, Limits, PublicListener, Settings};
 use crate::metrics::Metrics;
 use crate::queue::{PayloadCache, Queue};
@@ -86,6 +87,7 @@ impl Gateway {
             },
             control_plane: control_plane.to_string(),
             process: 0xabc,
+            rejected: Rejected::default(),
         };
         let intake = Intake::new(table.clone(), log, clock, Arc::clone(&metrics), settings);
         let address = free_address();

@@ -1,0 +1,50 @@
+//! Questions of the control plane: what this data plane has seen, as JSON. Answered at once from
+//! memory, bounded, and without a turn: nothing changes.
+
+use outrider_webhook::id::{ProjectId, SourceId};
+use outrider_xds::{ANSWER_BYTES_MAX, Outcome, Question};
+use serde_json::Value;
+
+use crate::ingest::rejected::Rejected;
+use crate::table::RoutingTable;
+
+/// Room for what stands around a list.
+const AROUND_BYTES: usize = 1024;
+
+/// What answers questions.
+pub(crate) struct Questions {
+    pub(crate) table: RoutingTable,
+    pub(crate) rejected: Rejected,
+}
+
+impl Questions {
+    pub(crate) fn answer(&self, question: Question) -> Outcome {
+        match question {
+            Question::Rejected { project, source } => self.rejected(project, source),
+            Question::Alerts { .. } => refused("unknown_kind", "alerts are not kept here"),
+        }
+    }
+
+    fn rejected(&self, project: ProjectId, source: SourceId) -> Outcome {
+        let table = self.table.load();
+        let is_known = table
+            .project(project)
+            .is_some_and(|table| table.source(source).is_some());
+        if !is_known {
+            return refused("unknown_source", "this data plane does not have the source");
+        }
+        let bytes_max = ANSWER_BYTES_MAX - AROUND_BYTES;
+        answered(&self.rejected.shown(source, bytes_max))
+    }
+}
+
+fn answered(value: &Value) -> Outcome {
+    Outcome::Answered(value.to_string().into())
+}
+
+fn refused(code: &str, message: &str) -> Outcome {
+    Outcome::Refused {
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }
+}
