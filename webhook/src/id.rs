@@ -325,6 +325,8 @@ resource_ids! {
     SubscriptionId,
     /// An API key of a project.
     ApiKeyId,
+    /// An event type in a project's catalogue.
+    EventTypeId,
 }
 
 #[cfg(test)]

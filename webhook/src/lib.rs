@@ -13,6 +13,7 @@ pub mod http1;
 pub mod id;
 pub mod json;
 pub mod retry;
+pub mod schema;
 pub mod secret;
 pub mod sign;
 #[cfg(test)]
