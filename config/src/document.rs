@@ -14,6 +14,8 @@ use outrider_webhook::id::{ProjectId, Uid};
 pub enum Kind {
     /// Owns everything below.
     Project,
+    /// A type of events, perhaps with a schema of them.
+    EventType,
     /// Where incoming events come from.
     Source,
     /// A receiver.
@@ -26,8 +28,9 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Project,
+        Self::EventType,
         Self::Source,
         Self::Endpoint,
         Self::Subscription,
@@ -39,6 +42,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Project => "project",
+            Self::EventType => "event_type",
             Self::Source => "source",
             Self::Endpoint => "endpoint",
             Self::Subscription => "subscription",
@@ -55,7 +59,9 @@ impl fmt::Display for Kind {
 
 /// A word that names no kind of resource.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no kind of resource: project, source, endpoint, subscription or api_key")]
+#[error(
+    "`{0}` is no kind of resource: project, event_type, source, endpoint, subscription or api_key"
+)]
 pub struct KindError(String);
 
 impl FromStr for Kind {

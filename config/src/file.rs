@@ -24,7 +24,9 @@ mod tests;
 use outrider_webhook::id::Uid;
 
 use crate::problem::Problem;
-use crate::resource::{ApiKeySpec, EndpointSpec, ProjectSpec, SourceSpec, SubscriptionSpec};
+use crate::resource::{
+    ApiKeySpec, EndpointSpec, EventTypeSpec, ProjectSpec, SourceSpec, SubscriptionSpec,
+};
 
 pub use plan::{Naming, PlanError, Planned};
 
@@ -37,6 +39,7 @@ pub struct File {
 struct ProjectItem {
     uid: Option<Uid>,
     spec: ProjectSpec,
+    event_types: Vec<Item<EventTypeSpec>>,
     sources: Vec<Item<SourceSpec>>,
     endpoints: Vec<Item<EndpointSpec>>,
     subscriptions: Vec<Item<SubscriptionSpec>>,

@@ -21,12 +21,15 @@ mod tests;
 use std::sync::Arc;
 
 use homes::Homes;
-use outrider_webhook::id::{ApiKeyId, EndpointId, ProjectId, SourceId, SubscriptionId, Uid};
+use outrider_webhook::id::{
+    ApiKeyId, EndpointId, EventTypeId, ProjectId, SourceId, SubscriptionId, Uid,
+};
 use outrider_webhook::verify::ApiKeyDigest;
 
 pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
 pub use crate::resource::{
-    ApiKey, Endpoint, EndpointStatus, EventTypeLocation, Project, ProjectKind, Source, Subscription,
+    ApiKey, Endpoint, EndpointStatus, EventType, EventTypeLocation, Project, ProjectKind, Source,
+    Subscription,
 };
 pub use project_table::ProjectTable;
 pub use type_index::TypeIndex;
@@ -104,6 +107,8 @@ pub enum Standing {
 pub struct Counts {
     /// Projects in force.
     pub projects: usize,
+    /// Event types in force.
+    pub event_types: usize,
     /// Sources in force.
     pub sources: usize,
     /// Endpoints in force.
@@ -190,6 +195,7 @@ impl Snapshot {
         let (table, uid) = (self.projects.get(&document.project)?, document.uid);
         Some(match document.kind {
             Kind::Project => table.project().revision(),
+            Kind::EventType => table.event_type_by_id(EventTypeId::new(uid))?.revision(),
             Kind::Source => table.source(SourceId::new(uid))?.revision(),
             Kind::Endpoint => table.endpoint(EndpointId::new(uid))?.revision(),
             Kind::Subscription => table.subscription(SubscriptionId::new(uid))?.revision(),
@@ -208,6 +214,7 @@ impl Snapshot {
     pub fn counts(&self) -> Counts {
         Counts {
             projects: self.homes.len(Kind::Project),
+            event_types: self.homes.len(Kind::EventType),
             sources: self.homes.len(Kind::Source),
             endpoints: self.homes.len(Kind::Endpoint),
             subscriptions: self.homes.len(Kind::Subscription),

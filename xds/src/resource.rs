@@ -12,6 +12,7 @@
 //!     Body endpoint = 3;
 //!     Body subscription = 4;
 //!     Body api_key = 5;
+//!     Body event_type = 6;
 //!   }
 //! }
 //! message Body { string uid = 1; string project = 2; uint64 revision = 3; bytes spec_json = 4; }
@@ -33,7 +34,7 @@ pub const TYPE_URL: &str = "type.googleapis.com/outrider.config.v1.Resource";
 /// The payload of the `Any`.
 #[derive(Clone, PartialEq, Message)]
 struct Payload {
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6")]
     body: Option<Body>,
 }
 
@@ -49,6 +50,8 @@ enum Body {
     Subscription(Fields),
     #[prost(message, tag = "5")]
     ApiKey(Fields),
+    #[prost(message, tag = "6")]
+    EventType(Fields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -130,6 +133,7 @@ pub(crate) fn encode(document: Document) -> discovery::Resource {
     };
     let body = match document.kind {
         Kind::Project => Body::Project(fields),
+        Kind::EventType => Body::EventType(fields),
         Kind::Source => Body::Source(fields),
         Kind::Endpoint => Body::Endpoint(fields),
         Kind::Subscription => Body::Subscription(fields),
@@ -171,6 +175,7 @@ pub(crate) fn decode(resource: discovery::Resource) -> Result<Document, Resource
         Some(Body::Endpoint(fields)) => (Kind::Endpoint, fields),
         Some(Body::Subscription(fields)) => (Kind::Subscription, fields),
         Some(Body::ApiKey(fields)) => (Kind::ApiKey, fields),
+        Some(Body::EventType(fields)) => (Kind::EventType, fields),
         // Fields of a newer version are skipped by the decoder, so its kinds end here too.
         None => return Err(ResourceError::Kind(shorten(&name))),
     };
@@ -268,13 +273,7 @@ mod tests {
             assert!(parse_name(name).is_err(), "{name}");
         }
         let uid = Uid::from_bits(5);
-        for kind in [
-            Kind::Project,
-            Kind::Source,
-            Kind::Endpoint,
-            Kind::Subscription,
-            Kind::ApiKey,
-        ] {
+        for kind in Kind::ALL {
             assert_eq!(parse_name(&name_of(kind, uid)).unwrap(), (kind, uid));
         }
     }
@@ -282,11 +281,10 @@ mod tests {
     proptest! {
         #[test]
         fn decode_after_encode_is_the_same(
-            uid: u128, project: u128, revision: u64, kind in 0_usize..5, spec: Vec<u8>,
+            uid: u128, project: u128, revision: u64, kind in 0..Kind::ALL.len(), spec: Vec<u8>,
         ) {
-            let kinds = [Kind::Project, Kind::Source, Kind::Endpoint, Kind::Subscription, Kind::ApiKey];
             let document = Document {
-                kind: kinds[kind],
+                kind: Kind::ALL[kind],
                 uid: Uid::from_bits(uid),
                 project: ProjectId::new(Uid::from_bits(project)),
                 revision,

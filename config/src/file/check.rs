@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use outrider_webhook::id::{ApiKeyId, EndpointId, ProjectId, SourceId, SubscriptionId, Uid};
+use outrider_webhook::id::{
+    ApiKeyId, EndpointId, EventTypeId, ProjectId, SourceId, SubscriptionId, Uid,
+};
 
 use super::parse::{Place, Read, ReadProject};
 use crate::document::Kind;
 use crate::input::closest;
 use crate::problem::Problem;
-use crate::resource::{ApiKey, Endpoint, Project, ProjectSpec, Source, Subscription};
+use crate::resource::{ApiKey, Endpoint, EventType, Project, ProjectSpec, Source, Subscription};
 
 /// Stands for ids that the journal will give; checks do not look at it.
 const SOME_UID: Uid = Uid::from_bits(0);
@@ -30,6 +32,9 @@ pub(super) fn check(projects: &[ReadProject], problems: &mut Vec<Problem>) -> Ch
             problems,
         );
         uids.claim("uid", read.project.uid, &read.project.place, problems);
+        for event_type in &read.event_types {
+            uids.claim("uid", event_type.uid, &event_type.place, problems);
+        }
         for source in &read.sources {
             uids.claim("uid", source.uid, &source.place, problems);
             masks.claim(
@@ -69,6 +74,7 @@ pub(super) fn check(projects: &[ReadProject], problems: &mut Vec<Problem>) -> Ch
 }
 
 fn check_project(read: &ReadProject, problems: &mut Vec<Problem>) {
+    unique_names(&read.event_types, |spec| spec.name.as_deref(), problems);
     unique_names(&read.sources, |spec| spec.name.as_deref(), problems);
     unique_names(&read.endpoints, |spec| spec.name.as_deref(), problems);
     unique_names(&read.subscriptions, |spec| spec.name.as_deref(), problems);
@@ -76,6 +82,10 @@ fn check_project(read: &ReadProject, problems: &mut Vec<Problem>) {
     let Some(project) = compile_project(read, problems) else {
         return;
     };
+    for Read { spec, place, .. } in &read.event_types {
+        let checked = EventType::compile(EventTypeId::new(SOME_UID), 0, &project, spec);
+        place.report(checked.err().unwrap_or_default(), problems);
+    }
     for source in &read.sources {
         let mut spec = source.spec.clone();
         spec.mask_id.get_or_insert_with(|| SOME_MASK.to_owned());

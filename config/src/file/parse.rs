@@ -10,7 +10,14 @@ use crate::problem::Problem;
 use crate::resource::{ApiKeySpec, FieldError, SubscriptionSpec};
 
 /// Fields of a project in a file that are not in its specification.
-const PROJECT_FIELDS: &[&str] = &["uid", "sources", "endpoints", "subscriptions", "api_keys"];
+const PROJECT_FIELDS: &[&str] = &[
+    "uid",
+    "event_types",
+    "sources",
+    "endpoints",
+    "subscriptions",
+    "api_keys",
+];
 
 /// A specification as it was read, and where.
 pub(super) struct Read<S> {
@@ -31,6 +38,7 @@ pub(super) struct Place {
 /// A project as it was read.
 pub(super) struct ReadProject {
     pub(super) project: Read<crate::resource::ProjectSpec>,
+    pub(super) event_types: Vec<Read<crate::resource::EventTypeSpec>>,
     pub(super) sources: Vec<Read<crate::resource::SourceSpec>>,
     pub(super) endpoints: Vec<Read<crate::resource::EndpointSpec>>,
     pub(super) subscriptions: Vec<Read<SubscriptionSpec>>,
@@ -113,6 +121,7 @@ impl ReadProject {
         ProjectItem {
             uid: self.project.uid,
             spec: self.project.spec,
+            event_types: self.event_types.into_iter().map(Read::item).collect(),
             sources: self.sources.into_iter().map(Read::item).collect(),
             endpoints: self.endpoints.into_iter().map(Read::item).collect(),
             subscriptions: self.subscriptions.into_iter().map(Read::item).collect(),
@@ -139,19 +148,22 @@ fn unknown_top_level(root: &Node, problems: &mut Vec<Problem>) {
 
 fn project(path: String, mut node: Node, problems: &mut Vec<Problem>) -> Option<ReadProject> {
     let lists = [
+        node.take("event_types"),
         node.take("sources"),
         node.take("endpoints"),
         node.take("subscriptions"),
         node.take("api_keys"),
     ];
-    let [sources, endpoints, subscriptions, api_keys] = lists;
+    let [event_types, sources, endpoints, subscriptions, api_keys] = lists;
     let list =
         |list, name: &str, problems: &mut Vec<Problem>| items(list, &join(&path, name), problems);
+    let event_types = list(event_types, "event_types", problems);
     let sources = list(sources, "sources", problems);
     let endpoints = list(endpoints, "endpoints", problems);
     let subscriptions = list(subscriptions, "subscriptions", problems);
     let api_keys = list(api_keys, "api_keys", problems);
     let project = resource(path, node, PROJECT_FIELDS, problems);
+    let event_types = resources(event_types, problems);
     let sources = resources(sources, problems);
     let endpoints = resources(endpoints, problems);
     let subscriptions = resources(subscriptions, problems);
@@ -164,6 +176,7 @@ fn project(path: String, mut node: Node, problems: &mut Vec<Problem>) -> Option<
     }
     Some(ReadProject {
         project: project?,
+        event_types,
         sources,
         endpoints,
         subscriptions,

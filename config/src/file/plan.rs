@@ -81,6 +81,10 @@ fn plan_project(
         spec: to_document(&item.spec)?,
     });
 
+    for Item { uid, spec } in &item.event_types {
+        let mut one = One::of(Kind::EventType, project, *uid, spec.name.as_deref(), naming);
+        planned.push(one.planned(None, spec)?);
+    }
     let (mut sources, mut endpoints) = (References::default(), References::default());
     for Item { uid, spec } in &item.sources {
         let mut one = One::of(Kind::Source, project, *uid, spec.name.as_deref(), naming);

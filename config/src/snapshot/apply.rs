@@ -39,6 +39,7 @@ pub(super) fn apply(old: &Snapshot, transaction: &Transaction) -> Snapshot {
     let mut candidates = work.candidates(transaction, is_comparable);
     let mut of = |kind| candidates.remove(&kind).unwrap_or_default();
     work.put_projects(of(Kind::Project));
+    work.put_event_types(of(Kind::EventType));
     work.put_sources(of(Kind::Source));
     work.put_endpoints(of(Kind::Endpoint));
     work.relax_projects();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{ProjectTable, Snapshot};
-use crate::resource::{ApiKey, Endpoint, Source, Subscription};
+use crate::resource::{ApiKey, Endpoint, EventType, Source, Subscription};
 
 pub(super) fn dump(snapshot: &Snapshot) -> Value {
     let version = snapshot.version.map(
@@ -30,6 +30,8 @@ pub(super) fn dump(snapshot: &Snapshot) -> Value {
 fn project(table: &ProjectTable) -> Value {
     let mut value = table.project().dump();
     if let Some(fields) = value.as_object_mut() {
+        let event_types = list(table.event_types(), EventType::dump);
+        fields.insert("event_types".into(), event_types);
         fields.insert("sources".into(), list(table.sources(), Source::dump));
         fields.insert("endpoints".into(), list(table.endpoints(), Endpoint::dump));
         fields.insert(

@@ -8,6 +8,7 @@ use super::Kind;
 #[derive(Clone, Default)]
 pub(super) struct Homes {
     projects: imbl::OrdMap<Uid, ProjectId>,
+    event_types: imbl::OrdMap<Uid, ProjectId>,
     sources: imbl::OrdMap<Uid, ProjectId>,
     endpoints: imbl::OrdMap<Uid, ProjectId>,
     subscriptions: imbl::OrdMap<Uid, ProjectId>,
@@ -41,6 +42,7 @@ impl Homes {
     fn of(&self, kind: Kind) -> &imbl::OrdMap<Uid, ProjectId> {
         match kind {
             Kind::Project => &self.projects,
+            Kind::EventType => &self.event_types,
             Kind::Source => &self.sources,
             Kind::Endpoint => &self.endpoints,
             Kind::Subscription => &self.subscriptions,
@@ -51,6 +53,7 @@ impl Homes {
     fn of_mut(&mut self, kind: Kind) -> &mut imbl::OrdMap<Uid, ProjectId> {
         match kind {
             Kind::Project => &mut self.projects,
+            Kind::EventType => &mut self.event_types,
             Kind::Source => &mut self.sources,
             Kind::Endpoint => &mut self.endpoints,
             Kind::Subscription => &mut self.subscriptions,

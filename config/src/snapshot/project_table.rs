@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, LazyLock};
 
-use outrider_webhook::id::{ApiKeyId, EndpointId, SourceId, SubscriptionId};
+use outrider_webhook::id::{ApiKeyId, EndpointId, EventTypeId, SourceId, SubscriptionId};
 
 use super::small_map::SmallMap;
 use super::type_index::TypeIndex;
-use crate::resource::{ApiKey, Endpoint, Project, Source, Subscription};
+use crate::resource::{ApiKey, Endpoint, EventType, Project, Source, Subscription};
 
 /// What a source without subscriptions has.
 static NO_SUBSCRIPTIONS: LazyLock<TypeIndex> = LazyLock::new(TypeIndex::default);
@@ -18,6 +18,8 @@ static NO_SUBSCRIPTIONS: LazyLock<TypeIndex> = LazyLock::new(TypeIndex::default)
 #[derive(Clone)]
 pub struct ProjectTable {
     project: Arc<Project>,
+    event_types: imbl::OrdMap<EventTypeId, Arc<EventType>>,
+    types_by_name: imbl::OrdMap<Arc<str>, Arc<EventType>>,
     sources: imbl::OrdMap<SourceId, Arc<Source>>,
     endpoints: imbl::OrdMap<EndpointId, Arc<Endpoint>>,
     owners: imbl::OrdMap<Arc<str>, SmallMap<EndpointId, ()>>,
@@ -32,6 +34,8 @@ impl ProjectTable {
     pub(super) fn new(project: Arc<Project>) -> Self {
         Self {
             project,
+            event_types: imbl::OrdMap::new(),
+            types_by_name: imbl::OrdMap::new(),
             sources: imbl::OrdMap::new(),
             endpoints: imbl::OrdMap::new(),
             owners: imbl::OrdMap::new(),
@@ -47,6 +51,19 @@ impl ProjectTable {
     #[must_use]
     pub fn project(&self) -> &Project {
         &self.project
+    }
+
+    /// The event type of this name, if the catalogue has it.
+    #[must_use]
+    pub fn event_type(&self, name: &str) -> Option<&Arc<EventType>> {
+        self.types_by_name.get(name)
+    }
+
+    /// Whether there is an event type of this name to speak of, for filters for example: `*` is
+    /// one in every project (contract 3.7).
+    #[must_use]
+    pub fn has_event_type(&self, name: &str) -> bool {
+        name == "*" || self.types_by_name.contains_key(name)
     }
 
     /// One of its endpoints.
@@ -114,6 +131,14 @@ impl ProjectTable {
         self.api_keys.values()
     }
 
+    pub(super) fn event_types(&self) -> impl Iterator<Item = &Arc<EventType>> {
+        self.event_types.values()
+    }
+
+    pub(super) fn event_type_by_id(&self, id: EventTypeId) -> Option<&Arc<EventType>> {
+        self.event_types.get(&id)
+    }
+
     pub(super) fn subscription(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
         self.subscriptions.get(&id)
     }
@@ -124,6 +149,25 @@ impl ProjectTable {
 
     pub(super) fn set_project(&mut self, project: Arc<Project>) {
         self.project = project;
+    }
+
+    /// No other one has its name.
+    pub(super) fn set_event_type(&mut self, event_type: Arc<EventType>) {
+        self.remove_event_type(event_type.id());
+        let name = Arc::clone(event_type.shared_name());
+        self.types_by_name.insert(name, Arc::clone(&event_type));
+        self.event_types.insert(event_type.id(), event_type);
+    }
+
+    pub(super) fn remove_event_type(&mut self, id: EventTypeId) {
+        if let Some(old) = self.event_types.remove(&id)
+            && self
+                .types_by_name
+                .get(old.name())
+                .is_some_and(|named| named.id() == id)
+        {
+            self.types_by_name.remove(old.name());
+        }
     }
 
     pub(super) fn set_source(&mut self, source: Arc<Source>) {

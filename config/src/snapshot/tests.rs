@@ -1,6 +1,8 @@
 //! Applying transactions: what is in force, what is held and why, and that it does not depend on
 //! the way there.
 
+mod event_types;
+
 use outrider_webhook::id::EndpointId;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -625,7 +627,7 @@ proptest! {
                 Kind::Source => table.source(SourceId::new(uid)).unwrap().revision(),
                 Kind::Endpoint => table.endpoint(EndpointId::new(uid)).unwrap().revision(),
                 Kind::Subscription => table.subscription(outrider_webhook::id::SubscriptionId::new(uid)).unwrap().revision(),
-                Kind::ApiKey => 0,
+                Kind::ApiKey | Kind::EventType => 0,
             };
             latest[&(kind, uid, revision)].clone()
         });

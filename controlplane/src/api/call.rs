@@ -105,6 +105,7 @@ pub(super) fn missing(kind: Kind) -> ApiError {
     match kind {
         Kind::Endpoint => ApiError::NotFound("Resource not found".to_owned()),
         Kind::ApiKey => ApiError::not_found("api key"),
+        Kind::EventType => ApiError::not_found("event type"),
         Kind::Project | Kind::Source | Kind::Subscription => ApiError::not_found(kind),
     }
 }

@@ -161,6 +161,7 @@ fn edits(
             Some(_) => return Err(taken(one)),
             None => {
                 refuse_existing(view, &one)?;
+                edits.extend(made_way(view, &one)?.map(Edit::delete));
                 let after = Stored::new(one.kind, one.uid, one.project, one.spec, by)?;
                 edits.push(Edit::create(after));
             }
@@ -168,6 +169,16 @@ fn edits(
     }
     edits.extend(stored.into_values().map(Edit::delete));
     Ok(edits)
+}
+
+/// An event type that the API made and that the file now has: whoever may call the API must not
+/// be able to stop a start with the file, and nothing refers to an event type but by its name.
+fn made_way(view: &View<'_>, one: &Planned) -> Result<Option<Stored>, JournalError> {
+    if one.kind != Kind::EventType {
+        return Ok(None);
+    }
+    let other = view.named(one.kind, one.project, &one.name)?;
+    Ok(other.filter(|other| other.origin == Origin::Api))
 }
 
 fn taken(one: Planned) -> ApplyError {

@@ -54,8 +54,9 @@ impl<'v> View<'v> {
         self.one("uid = ?1", [uid.to_string()])
     }
 
-    /// The project, or an endpoint of a project, that has this name: a file and the API may each
-    /// have made one. `None` for other kinds, whose names are not unique.
+    /// The project, or what a project has that has this name: an event type, or an endpoint, of
+    /// which a file and the API may each have made one. `None` for other kinds, whose names are
+    /// not unique.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -67,9 +68,9 @@ impl<'v> View<'v> {
     ) -> Result<Option<Stored>, JournalError> {
         match kind {
             Kind::Project => self.one("kind = 'project' AND name = ?1", [name]),
-            Kind::Endpoint => self.one(
-                "kind = 'endpoint' AND project = ?1 AND name = ?2",
-                (project.to_string(), name),
+            Kind::EventType | Kind::Endpoint => self.one(
+                "kind = ?1 AND project = ?2 AND name = ?3",
+                (kind.as_str(), project.to_string(), name),
             ),
             Kind::Source | Kind::Subscription | Kind::ApiKey => Ok(None),
         }

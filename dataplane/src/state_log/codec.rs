@@ -105,6 +105,7 @@ const fn code(kind: Kind) -> u8 {
         Kind::Endpoint => 3,
         Kind::Subscription => 4,
         Kind::ApiKey => 5,
+        Kind::EventType => 6,
     }
 }
 

@@ -1,16 +1,59 @@
-//! Putting in force what has something that only one resource may have: a mask, a key.
+//! Putting in force what has something that only one resource may have: a name, a mask, a key.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use outrider_webhook::id::{ApiKeyId, SourceId, Uid};
+use outrider_webhook::id::{ApiKeyId, EventTypeId, SourceId, Uid};
 
 use super::super::claims::{Claim, losers};
 use super::super::{Kind, Pending};
 use super::{Refusal, Work, parse};
-use crate::resource::{ApiKey, Source};
+use crate::resource::{ApiKey, EventType, Source};
 
 impl Work {
+    pub(super) fn put_event_types(&mut self, candidates: Vec<Pending>) {
+        let mut types = Vec::with_capacity(candidates.len());
+        for pending in candidates {
+            let Pending::Document(document) = &pending else {
+                continue;
+            };
+            let compiled = self.compile(document, |project| {
+                EventType::compile(
+                    EventTypeId::new(document.uid),
+                    document.revision,
+                    project,
+                    &parse(document)?,
+                )
+                .map_err(Refusal::fields)
+            });
+            match compiled {
+                Ok(one) => types.push((pending, Arc::new(one))),
+                Err(refusal) => self.hold(pending, refusal),
+            }
+        }
+        let claims: Vec<_> = types
+            .iter()
+            .map(|(_, one)| Claim {
+                uid: one.id().uid(),
+                key: (one.project(), Arc::clone(one.shared_name())),
+            })
+            .collect();
+        let losers = losers(&claims, |(project, name)| {
+            let table = self.next.projects.get(project)?;
+            Some(table.event_type(name)?.id().uid())
+        });
+        types.retain(|(pending, one)| !self.lost(&losers, one.id().uid(), pending, "name"));
+        // Names may be swapped, as masks may.
+        for (_, one) in &types {
+            self.change(one.project(), |table| table.remove_event_type(one.id()));
+        }
+        for (_, one) in types {
+            let (id, project) = (one.id(), one.project());
+            self.change(project, |table| table.set_event_type(one));
+            self.settle(Kind::EventType, id.uid(), project);
+        }
+    }
+
     pub(super) fn put_sources(&mut self, candidates: Vec<Pending>) {
         let mut sources = Vec::with_capacity(candidates.len());
         for pending in candidates {

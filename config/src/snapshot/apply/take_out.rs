@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use outrider_webhook::id::{ApiKeyId, EndpointId, ProjectId, SourceId, SubscriptionId, Uid};
+use outrider_webhook::id::{
+    ApiKeyId, EndpointId, EventTypeId, ProjectId, SourceId, SubscriptionId, Uid,
+};
 
 use super::super::{Kind, Pending};
 use super::{Target, Work};
@@ -51,7 +53,7 @@ impl Work {
                 Kind::Source => self
                     .removed
                     .push((project, Target::Source(SourceId::new(uid)))),
-                Kind::Project | Kind::Subscription | Kind::ApiKey => {}
+                Kind::Project | Kind::EventType | Kind::Subscription | Kind::ApiKey => {}
             }
         }
     }
@@ -66,6 +68,7 @@ impl Work {
         let table = Arc::make_mut(self.next.projects.get_mut(&project)?);
         match kind {
             Kind::Project => {}
+            Kind::EventType => table.remove_event_type(EventTypeId::new(uid)),
             Kind::Source => {
                 if let Some(source) = table.remove_source(SourceId::new(uid)) {
                     self.next.masks.remove(source.mask());
@@ -101,6 +104,11 @@ impl Work {
             table
                 .endpoints()
                 .map(|endpoint| (Kind::Endpoint, endpoint.id().uid())),
+        );
+        inside.extend(
+            table
+                .event_types()
+                .map(|one| (Kind::EventType, one.id().uid())),
         );
         for source in table.sources() {
             self.next.masks.remove(source.mask());

@@ -217,6 +217,7 @@ fn a_journal_of_version_2_lets_a_file_name_an_endpoint_as_the_api_did() {
         .execute_batch(
             "DROP INDEX endpoints_by_name;
              CREATE UNIQUE INDEX endpoints_by_name ON resources (project, name) WHERE kind = 'endpoint';
+             DROP INDEX event_types_by_name;
              UPDATE resources SET origin = 'api' WHERE name IN ('e', 'b');
              PRAGMA user_version = 2;",
         )
@@ -225,6 +226,25 @@ fn a_journal_of_version_2_lets_a_file_name_an_endpoint_as_the_api_did() {
     let journal = open(&dir);
     assert_eq!(apply(&journal, ONE), Some(2));
     assert_eq!(journal.snapshot().counts().endpoints, 2);
+}
+
+#[test]
+fn a_journal_of_version_3_learns_of_event_types() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    apply(&journal, ONE);
+    let old = "DROP INDEX event_types_by_name; PRAGMA user_version = 3;";
+    journal.writer().execute_batch(old).unwrap();
+    drop(journal);
+    let journal = open(&dir);
+    assert_eq!(apply(&journal, ONE), None);
+    let schema = ONE.replacen("endpoints:", "event_types: [{name: x}]\n    endpoints:", 1);
+    assert_eq!(apply(&journal, &schema), Some(2));
+    assert_eq!(journal.snapshot().counts().event_types, 1);
+    let twice = "INSERT INTO resources SELECT 'x', kind, project, name, folded, owner, endpoint, source,
+        source_type, provider, 'api', revision, created_ms, updated_ms, document FROM resources WHERE kind = 'event_type'";
+    let refused = journal.writer().execute_batch(twice).unwrap_err();
+    assert!(refused.to_string().contains("UNIQUE"), "{refused}");
 }
 
 #[test]
