@@ -13,6 +13,7 @@ mod dataplanes;
 mod deliveries;
 mod endpoints;
 mod error;
+mod event_types;
 mod events;
 mod front;
 mod ignored;
@@ -145,6 +146,7 @@ pub fn router(api: Api) -> Router {
         .merge(endpoints::routes())
         .merge(sources::routes())
         .merge(subscriptions::routes())
+        .merge(event_types::routes())
         .merge(api_keys::routes())
         .merge(events::routes())
         .merge(deliveries::routes())

@@ -139,8 +139,6 @@ async fn what_this_version_does_not_do_yet_is_501_and_says_so() {
         (Method::POST, "/sources/test_function"),
         (Method::POST, "/endpoints/oauth2/test"),
         (Method::GET, "/endpoints/period-failure-rates"),
-        (Method::GET, "/event-types"),
-        (Method::POST, "/event-types/import"),
         (Method::POST, "/portal-links"),
         (Method::PUT, "/portal-links/x/revoke"),
         (Method::GET, "/meta-events"),

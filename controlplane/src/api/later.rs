@@ -6,9 +6,7 @@ use axum::routing::any;
 
 use super::{Api, not_supported};
 
-const PATHS: [&str; 10] = [
-    "/event-types",
-    "/event-types/{*rest}",
+const PATHS: [&str; 8] = [
     "/portal-links",
     "/portal-links/{*rest}",
     "/meta-events",

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod envelope;
+mod event_types;
 mod keys;
 mod pages;
 mod projects;
