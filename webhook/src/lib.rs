@@ -11,10 +11,12 @@ pub mod event;
 pub mod event_type;
 pub mod http1;
 pub mod id;
+pub mod idempotency;
 pub mod json;
 pub mod retry;
 pub mod schema;
 pub mod secret;
+pub mod selector;
 pub mod sign;
 #[cfg(test)]
 mod vectors;

@@ -16,6 +16,9 @@ mod form;
 mod multipart;
 mod xml;
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
 use http::{HeaderMap, header};
 use serde_json::{Map, Value};
 
@@ -49,6 +52,42 @@ pub fn of_decoded(headers: &HeaderMap, query: &str, body: &[u8]) -> Option<Value
         Kind::Multipart { boundary } => multipart::view(&boundary?, body),
         Kind::Xml => xml::view(body),
         Kind::Other => json(body),
+    }
+}
+
+/// The view of one request, made when it is first asked for and then kept.
+#[derive(Debug)]
+pub struct Lazy<'r> {
+    headers: &'r HeaderMap,
+    query: &'r str,
+    /// Without its content codings.
+    body: Cow<'r, [u8]>,
+    view: OnceCell<Option<Value>>,
+}
+
+impl<'r> Lazy<'r> {
+    /// Of a body whose content codings were taken off.
+    #[must_use]
+    pub fn new(headers: &'r HeaderMap, query: &'r str, body: Cow<'r, [u8]>) -> Self {
+        Self {
+            headers,
+            query,
+            body,
+            view: OnceCell::new(),
+        }
+    }
+
+    /// The view. `None` when the body has none.
+    #[must_use]
+    pub fn get(&self) -> Option<&Value> {
+        let view = || of_decoded(self.headers, self.query, &self.body);
+        self.view.get_or_init(view).as_ref()
+    }
+
+    /// The body without its content codings.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
 }
 
