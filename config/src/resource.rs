@@ -7,11 +7,11 @@
 
 mod api_key;
 mod check;
+mod deduplication;
 mod endpoint;
 mod endpoint_spec;
 mod event_type;
 mod field;
-mod location;
 mod project;
 mod project_spec;
 mod source;
@@ -22,10 +22,10 @@ mod verification;
 
 pub use api_key::{ApiKey, ApiKeySpec};
 pub use check::{FieldError, Reason};
+pub use deduplication::Deduplication;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use endpoint_spec::{EndpointSecretSpec, EndpointSpec};
 pub use event_type::{EventType, EventTypeSpec, SchemaSpec};
-pub use location::EventTypeLocation;
 pub use project::{
     BODY_BYTES_CEILING, BODY_BYTES_DEFAULT, Project, ProjectKind, RETENTION_DEFAULT,
 };

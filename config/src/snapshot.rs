@@ -28,7 +28,7 @@ use outrider_webhook::verify::ApiKeyDigest;
 
 pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
 pub use crate::resource::{
-    ApiKey, Endpoint, EndpointStatus, EventType, EventTypeLocation, Project, ProjectKind, Source,
+    ApiKey, Deduplication, Endpoint, EndpointStatus, EventType, Project, ProjectKind, Source,
     Subscription,
 };
 pub use project_table::ProjectTable;

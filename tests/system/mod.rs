@@ -27,5 +27,6 @@ mod rude_receivers;
 mod secrets;
 mod slow_clients;
 mod smuggling;
+mod source_events;
 mod split;
 mod split_tls;

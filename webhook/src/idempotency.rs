@@ -51,7 +51,7 @@ mod tests {
             prop_assume!(!value.is_empty());
             let (first, second) = value.split_at(at.index(value.len()));
             let cut = of(1, &[first.to_vec(), second.to_vec()]);
-            prop_assert_ne!(&cut, &of(1, &[value.clone()]));
+            prop_assert_ne!(&cut, &of(1, std::slice::from_ref(&value)));
             if !first.is_empty() {
                 prop_assert_ne!(cut, of(1, &[Vec::new(), value]));
             }

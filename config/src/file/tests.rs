@@ -303,7 +303,7 @@ fn a_source_setting_that_makes_no_sense_is_refused() {
             "secrets",
         ),
         (
-            "verifier: {type: noop}, event_type_location: request.body.type".to_owned(),
+            "verifier: {type: noop}, event_type_location: request.cookie.type".to_owned(),
             "event_type_location",
         ),
         (
@@ -311,8 +311,19 @@ fn a_source_setting_that_makes_no_sense_is_refused() {
             "deny_headers[1]",
         ),
         (
-            "verifier: {type: noop}, idempotency_keys: [request.header.X]".to_owned(),
+            "verifier: {type: noop}, idempotency_keys: [request.header.X, body.id]".to_owned(),
+            "idempotency_keys[1]",
+        ),
+        (
+            format!(
+                "verifier: {{type: noop}}, idempotency_keys: [{}]",
+                vec!["req.body.a"; 17].join(", ")
+            ),
             "idempotency_keys",
+        ),
+        (
+            "verifier: {type: noop}, idempotency_window_s: 2592001".to_owned(),
+            "idempotency_window_s",
         ),
         (
             "verifier: {type: noop}, custom_response: {body: a, content_type: \"a\\nb\"}"

@@ -8,6 +8,7 @@ use outrider_webhook::{retry, sign};
 use serde_json::{Value, json};
 
 use super::check::{Checks, FieldError, Reason};
+use super::deduplication::WINDOW_S;
 use super::field::{self, given};
 use super::project_spec::{ConfigSpec, ProjectSpec};
 
@@ -63,6 +64,7 @@ pub struct Project {
     idempotency_header: HeaderName,
     is_https_enforced: bool,
     has_many_subscriptions: bool,
+    idempotency_window_s: u64,
 }
 
 impl Project {
@@ -100,6 +102,12 @@ impl Project {
             .as_ref()
             .and_then(|ssl| ssl.enforce_secure_endpoints)
             .unwrap_or(false);
+        let idempotency_window_s = checks.number(
+            "config.idempotency_window_s",
+            config.idempotency_window_s,
+            WINDOW_S.max,
+            WINDOW_S,
+        );
         let project = (|| {
             Some(Self {
                 id,
@@ -112,6 +120,7 @@ impl Project {
                 idempotency_header: idempotency_header?,
                 is_https_enforced,
                 has_many_subscriptions: config.multiple_endpoint_subscriptions.unwrap_or(false),
+                idempotency_window_s,
             })
         })();
         checks.finish(project)
@@ -202,10 +211,11 @@ impl Project {
         RETENTION_DEFAULT
     }
 
-    /// How long idempotency keys are remembered, milliseconds: the retention (RULINGS 7).
+    /// How long idempotency keys are remembered, milliseconds: as its configuration says, else
+    /// the retention (RULINGS 7).
     #[must_use]
     pub fn idempotency_window_ms(&self) -> i64 {
-        i64::try_from(self.retention().as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(self.idempotency_window_s.saturating_mul(1000)).unwrap_or(i64::MAX)
     }
 
     pub(crate) fn dump(&self) -> Value {
@@ -220,6 +230,7 @@ impl Project {
             "request_id_header": self.idempotency_header.as_str(),
             "enforce_secure_endpoints": self.is_https_enforced,
             "retention_s": self.retention().as_secs(),
+            "idempotency_window_s": self.idempotency_window_s,
         })
     }
 }

@@ -75,6 +75,8 @@ pub struct ConfigSpec {
     pub signature: Option<SignatureSpec>,
     /// Header that carries an event's idempotency key; default `X-Convoy-Idempotency-Key`.
     pub request_id_header: Option<String>,
+    /// Native: how long idempotency keys are remembered, seconds; 1 to 2592000 (30 days, default).
+    pub idempotency_window_s: Option<u64>,
     /// Convoy's: kept, changes nothing, there too.
     pub ratelimit: Option<RateLimitSpec>,
     disable_endpoint: Unsupported,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use outrider_webhook::id::{ProjectId, SourceId};
+use outrider_webhook::selector::Selector;
 use outrider_webhook::verify::Verifier;
 use serde_json::{Value, json};
 
 use super::check::{Checks, FieldError, Reason};
+use super::deduplication::Deduplication;
 use super::field::{self, given, header_name};
-use super::location::EventTypeLocation;
 use super::project::{BODY_BYTES_DEFAULT, Project, ProjectKind};
 use super::source_spec::SourceSpec;
 use super::verification::scheme;
@@ -34,7 +35,8 @@ pub struct Source {
     verified_by: Box<str>,
     verifier: Verifier,
     is_disabled: bool,
-    event_type: Option<EventTypeLocation>,
+    event_type: Option<Selector>,
+    deduplication: Deduplication,
     custom_response: Option<(Bytes, HeaderValue)>,
     deny_headers: Vec<HeaderName>,
     public_url: Option<Box<str>>,
@@ -68,8 +70,11 @@ impl Source {
         let verifier = scheme
             .as_ref()
             .and_then(|scheme| scheme.compile(&mut checks, spec));
-        let event_type = given(spec.event_type_location.as_deref())
-            .and_then(|text| checks.take("event_type_location", EventTypeLocation::parse(text)));
+        let event_type = given(spec.event_type_location.as_deref()).and_then(|text| {
+            let location = Selector::parse(text).map_err(Reason::refused);
+            checks.take("event_type_location", location)
+        });
+        let deduplication = Deduplication::compile(&mut checks, spec);
         let custom_response = custom_response(&mut checks, spec);
         headers(
             &mut checks,
@@ -94,6 +99,7 @@ impl Source {
                 verifier: verifier?,
                 is_disabled: spec.is_disabled.unwrap_or(false),
                 event_type,
+                deduplication,
                 custom_response,
                 deny_headers,
                 public_url: given(spec.public_url.as_deref()).map(Box::from),
@@ -152,8 +158,14 @@ impl Source {
 
     /// The explicit place of the event type; it wins over the preset's (RULINGS 39).
     #[must_use]
-    pub fn event_type_location(&self) -> Option<&EventTypeLocation> {
+    pub fn event_type_location(&self) -> Option<&Selector> {
         self.event_type.as_ref()
+    }
+
+    /// What makes two of its requests the same event.
+    #[must_use]
+    pub fn deduplication(&self) -> &Deduplication {
+        &self.deduplication
     }
 
     /// What senders are answered instead of our own words: body and content type.
@@ -194,7 +206,8 @@ impl Source {
             "mask_id": &*self.mask,
             "verified_by": self.verified_by,
             "is_disabled": self.is_disabled,
-            "event_type_location": self.event_type.as_ref().map(EventTypeLocation::to_string),
+            "event_type_location": self.event_type.as_ref().map(Selector::to_string),
+            "idempotency_keys": self.deduplication.selectors().iter().map(Selector::to_string).collect::<Vec<_>>(),
             "custom_response": self.custom_response.as_ref().map(|(body, content_type)| json!({
                 "body_bytes": body.len(),
                 "content_type": content_type.to_str().unwrap_or_default(),

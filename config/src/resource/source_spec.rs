@@ -39,7 +39,8 @@ pub struct SourceSpec {
     pub public_url: Option<String>,
     /// Native: headers that are neither stored nor forwarded.
     pub deny_headers: Option<Vec<String>>,
-    /// Where the event type stands: `request.header.X-Event`.
+    /// Where the event type stands: `request.header.X-Event`, `request.query.type` or
+    /// `request.body.data.type`; with every way to verify.
     pub event_type_location: Option<String>,
     /// What senders are answered.
     pub custom_response: Option<CustomResponseSpec>,
@@ -47,8 +48,12 @@ pub struct SourceSpec {
     pub is_disabled: Option<bool>,
     /// Convoy's: at most 64 names; kept, changes nothing, all headers are forwarded but those of `deny_headers`.
     pub forward_headers: Option<Vec<String>>,
+    /// What makes two requests the same event: at most 16 of `request.header.X-Id`,
+    /// `request.query.id`, `request.body.data.id`. A request without one of the values is refused.
+    pub idempotency_keys: Option<Vec<String>>,
+    /// Native: for how long that is remembered, seconds, 1 to 2592000; as its project when absent.
+    pub idempotency_window_s: Option<u64>,
     pub_sub: Unsupported,
-    idempotency_keys: Unsupported,
     body_function: Unsupported,
     header_function: Unsupported,
 }
@@ -61,12 +66,7 @@ pub fn mask_of(document: &[u8]) -> Option<String> {
 
 impl SourceSpec {
     pub(super) fn refuse_unsupported(&self, checks: &mut Checks) {
-        refuse_unsupported!(
-            checks,
-            self,
-            "",
-            [pub_sub, idempotency_keys, body_function, header_function,]
-        );
+        refuse_unsupported!(checks, self, "", [pub_sub, body_function, header_function]);
     }
 
     pub(super) fn refuse_long_texts(&self, checks: &mut Checks) {

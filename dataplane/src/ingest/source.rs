@@ -1,13 +1,13 @@
 //! `POST /ingest/{mask}`: a provider calls a source of an incoming project.
 
+mod facts;
 mod kept;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use outrider_config::snapshot::{ProjectTable, Snapshot, Source};
 use outrider_store::Accepted;
-use outrider_webhook::event::{Audience, EventFacts, Origin, RawEvent, VerifiedEvent};
-use outrider_webhook::event_type;
+use outrider_webhook::event::VerifiedEvent;
 use outrider_webhook::verify::VerifyError;
 use pingora::protocols::http::ServerSession;
 
@@ -95,7 +95,7 @@ async fn take(
         .verifier()
         .verify(&raw, intake.clock.now_ms() / 1000)
         .map_err(|error| refused(intake, source, error))?;
-    let event = VerifiedEvent::new(proof, facts(source, raw)?);
+    let event = VerifiedEvent::new(proof, facts::of(called, raw, limit)?);
     let version = called.snapshot.version();
     let revision = version.map_or(0, |version| version.revision);
     let accepted = intake.accept(event, called.table, revision).await?;
@@ -152,44 +152,6 @@ fn refused(intake: &Intake, source: &Source, error: VerifyError) -> Refusal {
         reply: Reply::refuse(status, "verification_failed", "Request verification failed"),
         reason: error.code(),
     }
-}
-
-fn facts(source: &Source, raw: RawEvent) -> Result<EventFacts, Reply> {
-    let event_type = event_type_of(source, &raw)?;
-    let headers = kept::headers(source, &raw.headers);
-    Ok(EventFacts {
-        project: source.project(),
-        origin: Origin::Source(source.id()),
-        audience: Audience::Source(source.id()),
-        event_type,
-        headers,
-        query: kept::query(source, &raw.query),
-        path: raw.path.into(),
-        body: raw.body,
-        idempotency_key: None,
-        idempotency_window_ms: 0,
-        received_ms: raw.received_ms,
-    })
-}
-
-/// RULINGS 39: the source's own location, else the preset's, else the mask.
-fn event_type_of(source: &Source, raw: &RawEvent) -> Result<Box<str>, Reply> {
-    let found = match source.event_type_location() {
-        Some(location) => Some(location.find(raw).ok_or_else(|| {
-            let message = format!("no event type at {location}");
-            Reply::refuse(StatusCode::BAD_REQUEST, "missing_event_type", &message)
-        })?),
-        None => source.verifier().event_type(raw),
-    };
-    let event_type = found.unwrap_or_else(|| source.mask().into());
-    event_type::check_name(&event_type).map_err(|error| {
-        Reply::refuse(
-            StatusCode::BAD_REQUEST,
-            "bad_event_type",
-            &error.to_string(),
-        )
-    })?;
-    Ok(event_type)
 }
 
 fn reply(intake: &Intake, source: &Source, accepted: Accepted) -> (&'static str, Reply) {

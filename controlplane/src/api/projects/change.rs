@@ -38,6 +38,7 @@ fn config(old: ConfigSpec, mut given: ConfigSpec) -> ConfigSpec {
         old.multiple_endpoint_subscriptions,
     );
     keep(&mut given.request_id_header, old.request_id_header);
+    keep(&mut given.idempotency_window_s, old.idempotency_window_s);
     given.ssl = both(old.ssl, given.ssl, ssl);
     given.ratelimit = both(old.ratelimit, given.ratelimit, ratelimit);
     given.strategy = both(old.strategy, given.strategy, strategy);

@@ -40,7 +40,7 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
     let ratelimit = spec.ratelimit.unwrap_or_default();
     let text =
         |text: Option<String>, default: &str| given(text).unwrap_or_else(|| default.to_owned());
-    json!({
+    let mut shown = json!({
         "max_payload_read_size": number(spec.max_payload_read_size, BODY_BYTES_DEFAULT as u64),
         "replay_attacks_prevention_enabled": spec.replay_attacks_prevention_enabled.unwrap_or(false),
         "add_event_id_trace_headers": spec.add_event_id_trace_headers.unwrap_or(false),
@@ -59,7 +59,17 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
             "sample_rate": 30, "error_timeout": 30, "failure_threshold": 70, "success_threshold": 5,
             "observability_window": 5, "minimum_request_count": 10, "consecutive_failure_threshold": 10,
         },
-    })
+    });
+    // Ours, and only where they are set: clients of Convoy do not know them.
+    let natives = [(
+        "idempotency_window_s",
+        spec.idempotency_window_s.map(Value::from),
+    )];
+    if let Value::Object(fields) = &mut shown {
+        let given = natives.into_iter();
+        fields.extend(given.filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    }
+    shown
 }
 
 fn strategy(spec: StrategySpec) -> Value {

@@ -31,7 +31,7 @@ pub(super) fn reply(api: &Api, one: &Stored) -> Result<Value, ApiError> {
         "provider_config": null,
         "forward_headers": spec.forward_headers.unwrap_or_default(),
         "pub_sub": null,
-        "idempotency_keys": [],
+        "idempotency_keys": spec.idempotency_keys.unwrap_or_default(),
         "event_type_location": spec.event_type_location.unwrap_or_default(),
         "body_function": null,
         "header_function": null,
@@ -50,6 +50,10 @@ pub(super) fn reply(api: &Api, one: &Stored) -> Result<Value, ApiError> {
             ("secrets", secrets),
             ("params", spec.params.map(|params| json!(params))),
             ("public_url", spec.public_url.map(Value::from)),
+            (
+                "idempotency_window_s",
+                spec.idempotency_window_s.map(Value::from),
+            ),
             ("deny_headers", spec.deny_headers.map(|names| json!(names))),
         ];
         for (name, value) in natives {

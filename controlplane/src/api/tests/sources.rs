@@ -69,10 +69,24 @@ async fn section_3_5_sources() {
             row("POST", ALL, json!({"name": "x", "type": "pub_sub", "pub_sub": {"type": "amqp", "amqp": {}}}), 400).says("..is not supported by this version.."),
             row("POST", ALL, noop(json!({"forward_headers": ["X-A", "a b"]})), 400).says("`forward_headers[1]`: must be the name of an HTTP header.."),
             row("POST", ALL, noop(json!({"forward_headers": vec!["X-A"; 65]})), 400).says("`forward_headers`: must be from 0 to 64 headers"),
-            unsupported("idempotency_keys", json!(["request.header.X"])),
+            row("POST", ALL, noop(json!({"idempotency_keys": ["request.body.id", "id"]})), 400)
+                .says("`idempotency_keys[1]`: must be like `request.header.X-Event-Type`..").code("invalid_fields"),
+            row("POST", ALL, noop(json!({"idempotency_window_s": 2_592_001})), 400)
+                .says("`idempotency_window_s`: must be from 1 to 2592000 seconds"),
+            row("POST", ALL, noop(json!({"event_type_location": "request.cookie.type"})), 400)
+                .says("`event_type_location`: must be like `request.header.X-Event-Type`.."),
+            row("POST", ALL, noop(json!({
+                "idempotency_keys": ["req.Header.X-Id", "request.body.data.id"], "idempotency_window_s": 60,
+                "event_type_location": "request.body.type",
+            })), 201)
+                .shows(json!({
+                    "idempotency_keys": ["req.Header.X-Id", "request.body.data.id"], "idempotency_window_s": 60,
+                    "event_type_location": "request.body.type",
+                }))
+                .saves("keyed", "/uid"),
+            row("DELETE", "/api/v1/projects/{in}/sources/{keyed}", Value::Null, 200),
             unsupported("body_function", json!("function transform() {}")),
             unsupported("header_function", json!("function transform() {}")),
-            unsupported("event_type_location", json!("request.body.type")),
             row("POST", "/api/v1/projects/{out}/sources", noop(json!({})), 400).says("a source in an outgoing project is not supported by this version"),
             // Changes.
             row("PUT", ONE, json!({"name": "t"}), 400).says("`type`: is missing"),
