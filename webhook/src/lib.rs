@@ -9,6 +9,7 @@ pub mod cloudevents;
 pub mod decode;
 pub mod event;
 pub mod event_type;
+pub mod filter;
 pub mod http1;
 pub mod id;
 pub mod idempotency;
