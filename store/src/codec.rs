@@ -73,11 +73,13 @@ pub(crate) mod kind {
 pub(crate) mod flag {
     /// The last record of its event.
     pub(crate) const END: u8 = 1;
+    /// An event whose schema has something against it: that stands behind the decision.
+    pub(crate) const FLAWED: u8 = 1 << 3;
     /// A reader that does not know the kind may skip the record.
     pub(crate) const IGNORABLE: u8 = 1 << 7;
     /// Bits this version does not know: bit 1 is kept for events copied forward from an older
     /// segment, bit 2 for compressed payloads. A record with one of them is refused.
-    pub(crate) const RESERVED: u8 = !(END | IGNORABLE);
+    pub(crate) const RESERVED: u8 = !(END | FLAWED | IGNORABLE);
 }
 
 /// What a checksum starts from: the log's salt and the segment's number.
@@ -141,7 +143,8 @@ impl Prefix {
 
     /// Whether some part of the record is beyond this version.
     pub(crate) fn is_reserved(&self) -> bool {
-        self.flags & flag::RESERVED != 0
+        let is_flawed = self.flags & flag::FLAWED != 0;
+        self.flags & flag::RESERVED != 0 || (is_flawed && self.kind != kind::ACCEPT)
     }
 
     /// Whether the flag bits are set.

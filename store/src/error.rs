@@ -69,6 +69,9 @@ pub enum AcceptError {
     /// was used before that.
     #[error("whether this idempotency key was used before cannot be told just now, try again")]
     KeyUnknown,
+    /// The event is new, and was to be taken only as a repeat.
+    #[error("the event repeats none that was accepted")]
+    NoRepeat,
     /// The event does not fit in a segment.
     #[error("the event takes {bytes} bytes in the log, at most {max} are possible")]
     TooLarge {
@@ -96,6 +99,7 @@ impl AcceptError {
             Self::DiskFull => "disk_full",
             Self::Unavailable => "log_unavailable",
             Self::KeyUnknown => "index_behind",
+            Self::NoRepeat => "no_repeat",
             Self::TooLarge { .. } => "event_too_large",
             Self::TooManyTargets { .. } => "too_many_targets",
         }
@@ -108,7 +112,7 @@ impl AcceptError {
             Self::Overloaded | Self::KeyUnknown => Some(1),
             Self::DiskFull => Some(30),
             Self::Unavailable => Some(5),
-            Self::TooLarge { .. } | Self::TooManyTargets { .. } => None,
+            Self::NoRepeat | Self::TooLarge { .. } | Self::TooManyTargets { .. } => None,
         }
     }
 }

@@ -191,6 +191,29 @@ impl LocalLog {
         targets: Vec<Target>,
         decision: Decision,
     ) -> Result<Accepted, AcceptError> {
+        self.push_event(facts, targets, decision, false).await
+    }
+
+    /// As [`LocalLog::accept`] for an event that would be refused if it were new: it is answered
+    /// if it repeats an accepted one, whose sender may have missed the reply.
+    ///
+    /// # Errors
+    /// [`AcceptError::NoRepeat`] when it is new, and as before.
+    pub async fn accept_repeat(&self, event: RoutedEvent) -> Result<Accepted, AcceptError> {
+        let (facts, targets, decision) = event.into_parts();
+        if facts.idempotency_key.is_none() {
+            return Err(AcceptError::NoRepeat);
+        }
+        self.push_event(facts, targets, decision, true).await
+    }
+
+    pub(crate) async fn push_event(
+        &self,
+        facts: EventFacts,
+        targets: Vec<Target>,
+        decision: Decision,
+        is_repeat_only: bool,
+    ) -> Result<Accepted, AcceptError> {
         let shared = &self.inner.shared;
         let max = ORDINAL_MAX as usize + 1;
         if targets.len() > max {
@@ -230,6 +253,7 @@ impl LocalLog {
             key,
             older,
             looked_through,
+            is_repeat_only,
             reply,
         });
         shared

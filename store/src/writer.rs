@@ -251,6 +251,11 @@ impl Writer {
             let _ = op.reply.send(Err(AcceptError::KeyUnknown));
             return Ok(());
         }
+        if op.is_repeat_only {
+            self.shared.queue.release(op.cost);
+            let _ = op.reply.send(Err(AcceptError::NoRepeat));
+            return Ok(());
+        }
         let id = self.last_id.next(self.node, self.now_ms);
         let position = match self.place_event(&op, id) {
             Ok(position) => position,

@@ -154,11 +154,16 @@ pub struct Decision {
     pub refusals_more: u32,
     /// Candidates whose event type did not match.
     pub type_mismatches: u32,
+    /// What the schema of its type has against the event, when it was accepted all the same; at
+    /// most [`Decision::FLAW_BYTES_MAX`] bytes. Places and rules, no values.
+    pub schema_flaw: Option<Box<str>>,
 }
 
 impl Decision {
     /// Refusals recorded one by one (RULINGS 28).
     pub const REFUSALS_MAX: usize = 32;
+    /// Bytes of a flaw that are kept.
+    pub const FLAW_BYTES_MAX: usize = 1024;
 }
 
 /// An event with its deliveries, ready to be made durable.
@@ -180,6 +185,14 @@ impl RoutedEvent {
     #[must_use]
     pub fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    /// The same event with what its schema has against it, as much of that as is kept.
+    #[must_use]
+    pub fn flawed(mut self, flaw: &str) -> Self {
+        let kept = flaw.floor_char_boundary(Decision::FLAW_BYTES_MAX);
+        self.decision.schema_flaw = flaw.get(..kept).map(Box::from);
+        self
     }
 
     /// How they came about.

@@ -31,11 +31,14 @@ pub(crate) fn accept(
         .sum();
     let capacity =
         ACCEPT_BYTES + here.len() * TARGET_BYTES + headers + facts.query.len() + facts.path.len();
-    let flags = if here.len() == targets.len() {
+    let mut flags = if here.len() == targets.len() {
         flag::END
     } else {
         0
     };
+    if decision.schema_flaw.is_some() {
+        flags |= flag::FLAWED;
+    }
     let mut out = draft::begin(kind::ACCEPT, flags, 0, capacity);
     draft::reserve_digest(&mut out);
     out.put_u128(facts.project.uid().bits());
@@ -55,6 +58,9 @@ pub(crate) fn accept(
     put_audience(&mut out, &facts.audience);
     out.put_text(&facts.event_type);
     put_decision(&mut out, decision);
+    if let Some(flaw) = &decision.schema_flaw {
+        out.put_text(flaw);
+    }
     let head_len = out.len();
     out.put_headers(&facts.headers);
     out.put_text(&facts.path);
@@ -129,7 +135,10 @@ impl<'a> AcceptHead<'a> {
         let origin = take_origin(&mut at)?;
         let audience = take_audience(&mut at)?;
         let event_type = at.text()?;
-        let decision = take_decision(&mut at)?;
+        let mut decision = take_decision(&mut at)?;
+        if record.prefix.has(flag::FLAWED) {
+            decision.schema_flaw = Some(at.text()?.into());
+        }
         at.finish()?;
         Ok(Self {
             id,
@@ -331,5 +340,6 @@ fn take_decision(at: &mut Cursor<'_>) -> Result<Decision, Malformed> {
         refusals,
         refusals_more,
         type_mismatches,
+        schema_flaw: None,
     })
 }

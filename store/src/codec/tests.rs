@@ -117,13 +117,15 @@ fn decision() -> impl Strategy<Value = Decision> {
         vec(refusal, 0..Decision::REFUSALS_MAX),
         any::<u32>(),
         any::<u32>(),
+        option::of(text()),
     )
         .prop_map(
-            |(revision, refusals, refusals_more, type_mismatches)| Decision {
+            |(revision, refusals, refusals_more, type_mismatches, schema_flaw)| Decision {
                 revision,
                 refusals,
                 refusals_more,
                 type_mismatches,
+                schema_flaw,
             },
         )
 }
@@ -342,6 +344,12 @@ fn an_erased_payload_leaves_the_rest_readable() {
     let (event, _) = stored_event(&record, check, at(), &Bytes::new()).unwrap();
     assert_eq!((&*event.facts.event_type, event.facts.body.len()), ("t", 0));
     assert!(record.has_digest_of_its_payload());
+}
+
+#[test]
+fn the_mark_of_a_flawed_event_is_refused_on_another_record() {
+    let draft = super::draft::finish(super::draft::begin(kind::BARRIER, flag::FLAWED, 0, 0));
+    assert!(read(&written(&draft, 0)).is_err());
 }
 
 #[test]

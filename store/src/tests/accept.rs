@@ -253,6 +253,22 @@ async fn of_64_copies_of_one_key_one_is_stored_and_63_are_repeats() {
 }
 
 #[tokio::test]
+async fn an_event_that_may_only_be_a_repeat_is_refused_when_it_is_new() {
+    let bed = Bed::new();
+    let (log, _) = bed.open();
+    let only_repeat = |facts| log.push_event(facts, targets(1), decision(), true);
+    assert_eq!(only_repeat(keyed("k")).await, Err(AcceptError::NoRepeat));
+    let first = put_for(&log, keyed("k"), 1).await;
+    let again = only_repeat(keyed("k")).await.unwrap();
+    assert!(matches!(again, Accepted::Duplicate { first: found, .. } if found == first));
+    assert_eq!(only_repeat(facts(1)).await, Err(AcceptError::NoRepeat));
+    assert_eq!(bed.sink.ids(), [first]);
+    log.close().await.unwrap();
+    let (_, recovered) = bed.open();
+    assert_eq!(recovered.events, 1);
+}
+
+#[tokio::test]
 async fn every_fan_out_is_whole_in_memory_in_the_log_and_after_recovery() {
     for count in [0, 1, 256, 257, 5000] {
         let bed = Bed::new();

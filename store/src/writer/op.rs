@@ -34,6 +34,8 @@ pub(crate) struct AcceptOp {
     pub(crate) older: Option<EventId>,
     /// Keys of events up to this one were looked up elsewhere.
     pub(crate) looked_through: EventId,
+    /// Whether it is refused when it is new.
+    pub(crate) is_repeat_only: bool,
     pub(crate) reply: oneshot::Sender<Result<Accepted, AcceptError>>,
 }
 

@@ -304,3 +304,42 @@ proptest! {
         prop_assert!(mismatch.is_none_or(|mismatch| !mismatch.to_string().is_empty()));
     }
 }
+
+/// Asserts nothing on time, prints what the check of a common event costs:
+/// `cargo test --release -p outrider-webhook what_a_check_costs -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn what_a_check_costs() {
+    let line = json!({"type": "object", "required": ["sku", "count"], "additionalProperties": false, "properties": {
+        "sku": {"type": "string", "pattern": "^[A-Z]{3}-[0-9]+$"}, "count": {"type": "integer", "minimum": 1}, "price": {"type": "number"},
+    }});
+    let schema = json!({"type": "object", "required": ["id", "lines", "customer"], "properties": {
+        "id": {"type": "string", "maxLength": 40}, "currency": {"enum": ["EUR", "USD", "GBP"]},
+        "lines": {"type": "array", "items": line}, "customer": {"type": "object", "required": ["email"]},
+    }});
+    let schema = Schema::compile(&schema).unwrap();
+    let lines: Vec<Value> = (0..18)
+        .map(|n| json!({"sku": format!("ABC-{n}"), "count": n + 1, "price": 9.99}))
+        .collect();
+    let customer = json!({"email": "somebody@example.com", "name": "Some Body"});
+    let body =
+        json!({"id": "in_0123456789", "currency": "EUR", "customer": customer, "lines": lines})
+            .to_string();
+    let rounds = 50_000;
+    let started = std::time::Instant::now();
+    for _ in 0..rounds {
+        let value: Value = serde_json::from_str(&body).unwrap();
+        schema.check(&value).unwrap();
+    }
+    println!(
+        "{} bytes, read and checked: {:?}",
+        body.len(),
+        started.elapsed() / rounds
+    );
+    let value: Value = serde_json::from_str(&body).unwrap();
+    let started = std::time::Instant::now();
+    for _ in 0..rounds {
+        schema.check(&value).unwrap();
+    }
+    println!("of it the check: {:?}", started.elapsed() / rounds);
+}
