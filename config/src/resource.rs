@@ -18,6 +18,7 @@ mod source;
 mod source_spec;
 mod spec;
 mod subscription;
+mod type_policy;
 mod verification;
 
 pub use api_key::{ApiKey, ApiKeySpec};
@@ -42,3 +43,4 @@ pub use spec::{
     MISFITS_MAX, Reading, SpecError, Unsupported, from_document, from_json, to_document,
 };
 pub use subscription::{FilterConfigSpec, Subscription, SubscriptionSpec};
+pub use type_policy::{Enforcement, TypePolicy};

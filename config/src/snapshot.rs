@@ -28,8 +28,8 @@ use outrider_webhook::verify::ApiKeyDigest;
 
 pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
 pub use crate::resource::{
-    ApiKey, Deduplication, Endpoint, EndpointStatus, EventType, Project, ProjectKind, Source,
-    Subscription,
+    ApiKey, Deduplication, Endpoint, EndpointStatus, Enforcement, EventType, Project, ProjectKind,
+    Source, Subscription, TypePolicy,
 };
 pub use project_table::ProjectTable;
 pub use type_index::TypeIndex;

@@ -16,6 +16,7 @@ pub mod rejected;
 mod reply;
 mod request;
 mod request_id;
+mod schema;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use outrider_store::{AcceptError, Accepted, Clock, LocalLog};
+use outrider_store::{Accepted, Clock, LocalLog};
 use outrider_webhook::event::{RawEvent, VerifiedEvent};
 use outrider_webhook::id::ProjectId;
 use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
@@ -45,6 +46,7 @@ use self::reply::Reply;
 pub use self::request::Limits;
 use self::request::{Budget, Head, Reserved};
 use self::request_id::{REQUEST_ID, RequestIds};
+use self::schema::{NotTaken, Verdict};
 use crate::metrics::Metrics;
 use crate::route::route;
 use crate::table::RoutingTable;
@@ -232,17 +234,23 @@ impl Intake {
         revision: u64,
     ) -> Result<Accepted, Reply> {
         let stored = self.store(event, table, revision).await;
-        stored.map_err(|error| Reply::not_stored(&error))
+        stored.map_err(Reply::from)
     }
 
-    /// As above, with the log's own refusal: one of several events is no reply yet.
+    /// As above, with the refusal itself: one of several events is no reply yet.
     async fn store(
         &self,
         event: VerifiedEvent,
         table: &ProjectTable,
         revision: u64,
-    ) -> Result<Accepted, AcceptError> {
+    ) -> Result<Accepted, NotTaken> {
+        let verdict = schema::judge(&self.metrics, event.facts(), table).await;
         let routed = route(event, table, revision);
+        let routed = match verdict {
+            Verdict::Fits => routed,
+            Verdict::Flawed(flaw) => routed.flawed(&flaw),
+            Verdict::Refused(misfit) => return schema::refuse(&self.log, routed, misfit).await,
+        };
         let result = if routed.targets().is_empty() {
             "unmatched"
         } else {

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub append_duration: Histogram,
     /// Refused verifications by reason.
     pub verify_failures: IntCounterVec,
+    /// Events held against the schema of their type, by result: valid, flagged, refused.
+    pub schema_checks: IntCounterVec,
     /// Routed events by result: matched, unmatched.
     pub events_routed: IntCounterVec,
     /// Attempts by outcome.
@@ -99,6 +101,12 @@ impl Metrics {
                 "verify_failures_total",
                 "Refused verifications",
                 &["reason"],
+            )?,
+            schema_checks: counters(
+                r,
+                "schema_checks_total",
+                "Events held against the schema of their type",
+                &["result"],
             )?,
             events_routed: counters(r, "events_routed_total", "Routed events", &["result"])?,
             attempts: counters(

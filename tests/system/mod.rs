@@ -24,6 +24,7 @@ mod receivers;
 mod rejected;
 mod resend;
 mod rude_receivers;
+mod schemas;
 mod secrets;
 mod slow_clients;
 mod smuggling;

@@ -11,6 +11,7 @@ use super::check::{Checks, FieldError, Reason};
 use super::deduplication::WINDOW_S;
 use super::field::{self, given};
 use super::project_spec::{ConfigSpec, ProjectSpec};
+use super::type_policy::TypePolicy;
 
 /// Largest body taken unless the project or the source's preset says otherwise: 50 KiB, as
 /// Convoy (RULINGS section E).
@@ -65,6 +66,7 @@ pub struct Project {
     is_https_enforced: bool,
     has_many_subscriptions: bool,
     idempotency_window_s: u64,
+    type_policy: TypePolicy,
 }
 
 impl Project {
@@ -96,6 +98,7 @@ impl Project {
             .unwrap_or_default()
             .compile(&mut checks);
         let idempotency_header = config.idempotency_header(signature.as_ref(), &mut checks);
+        let type_policy = TypePolicy::compile(config, &mut checks);
         let body_bytes_max = config.body_bytes_max(&mut checks);
         let is_https_enforced = config
             .ssl
@@ -121,6 +124,7 @@ impl Project {
                 is_https_enforced,
                 has_many_subscriptions: config.multiple_endpoint_subscriptions.unwrap_or(false),
                 idempotency_window_s,
+                type_policy: type_policy?,
             })
         })();
         checks.finish(project)
@@ -193,6 +197,12 @@ impl Project {
         self.has_many_subscriptions || self.kind == ProjectKind::Incoming
     }
 
+    /// What its catalogue of event types decides at intake.
+    #[must_use]
+    pub fn type_policy(&self) -> TypePolicy {
+        self.type_policy
+    }
+
     /// Whether an endpoint that is right for `old` may be wrong for this version.
     pub(crate) fn demands_more_than(&self, old: &Self) -> bool {
         let is_new = |is: bool, was: bool| is && !was;
@@ -229,6 +239,8 @@ impl Project {
             "signature": signature(&self.signature),
             "request_id_header": self.idempotency_header.as_str(),
             "enforce_secure_endpoints": self.is_https_enforced,
+            "schema_enforcement": self.type_policy.enforcement.as_str(),
+            "unknown_event_types": self.type_policy.unknown_word(),
             "retention_s": self.retention().as_secs(),
             "idempotency_window_s": self.idempotency_window_s,
         })

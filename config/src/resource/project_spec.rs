@@ -79,6 +79,11 @@ pub struct ConfigSpec {
     pub idempotency_window_s: Option<u64>,
     /// Convoy's: kept, changes nothing, there too.
     pub ratelimit: Option<RateLimitSpec>,
+    /// What is done with an event that is not as the schema of its type wants it: `off` (default),
+    /// `flag` or `reject`.
+    pub schema_enforcement: Option<String>,
+    /// What is done with an event whose type is not in the catalogue: `accept` (default) or `reject`.
+    pub unknown_event_types: Option<String>,
     disable_endpoint: Unsupported,
     search_policy: Unsupported,
     meta_event: Unsupported,

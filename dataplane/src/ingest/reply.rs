@@ -120,14 +120,6 @@ impl Reply {
         Self::refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &message).last()
     }
 
-    /// The log did not take the event.
-    pub(super) fn not_stored(error: &AcceptError) -> Self {
-        Self {
-            retry_after_s: error.retry_after_s(),
-            ..Self::refuse(Self::status_of(error), error.code(), &error.to_string())
-        }
-    }
-
     /// The status that says why the log did not take an event.
     pub(super) const fn status_of(error: &AcceptError) -> StatusCode {
         match error {

@@ -134,6 +134,14 @@ impl Resources {
         self
     }
 
+    /// Sets a field of every project.
+    pub(crate) fn with(mut self, field: &str, value: &Value) -> Self {
+        for project in &mut self.projects {
+            project[field] = value.clone();
+        }
+        self
+    }
+
     /// The text of the file.
     pub(crate) fn text(&self) -> String {
         serde_json::to_string_pretty(&json!({"projects": self.projects})).unwrap()

@@ -8,6 +8,7 @@ fn bad_event_types_are_named_with_their_line() {
 projects:
   - name: a
     type: outgoing
+    config: {schema_enforcement: maybe, unknown_event_types: no}
     event_types:
       - {name: x, json_schema: {$ref: 'http://example.com/x'}}
       - {name: x}
@@ -19,22 +20,30 @@ projects:
         text,
         &[
             (
-                "line 5: projects[0].event_types[0].json_schema: ",
+                "line 4: projects[0].config.schema_enforcement: ",
+                "`off`, `flag` or `reject`",
+            ),
+            (
+                "line 4: projects[0].config.unknown_event_types: ",
+                "`accept` or `reject`",
+            ),
+            (
+                "line 6: projects[0].event_types[0].json_schema: ",
                 "nothing is fetched",
             ),
             (
-                "line 6: projects[0].event_types[1].name: ",
-                "already used on line 5",
+                "line 7: projects[0].event_types[1].name: ",
+                "already used on line 6",
             ),
             (
-                "line 8: projects[0].event_types[2].json_schema: ",
+                "line 9: projects[0].event_types[2].json_schema: ",
                 "no regular expression",
             ),
             (
-                "line 9: projects[0].event_types[3].json_scheme: ",
+                "line 10: projects[0].event_types[3].json_scheme: ",
                 "did you mean `json_schema`",
             ),
-            ("line 9: projects[0].event_types[3].name: ", "missing"),
+            ("line 10: projects[0].event_types[3].name: ", "missing"),
         ],
     );
 }
@@ -45,6 +54,7 @@ fn a_schema_in_yaml_keeps_its_types() {
 projects:
   - name: a
     type: outgoing
+    config: {schema_enforcement: flag, unknown_event_types: reject}
     event_types:
       - name: invoice.paid
         category: billing

@@ -46,6 +46,11 @@ pub(in crate::api) struct EventShape<'e> {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure_reason: Option<&'static str>,
+    /// Ours, `false` for an event that was accepted although its schema has something against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_valid: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_reason: Option<&'e str>,
     acknowledged_at: String,
     created_at: String,
     updated_at: String,
@@ -121,6 +126,8 @@ impl<'v> Shapes<'v> {
             raw: Cow::Borrowed(""),
             status: if is_routed { "Success" } else { "Failure" },
             failure_reason: (!is_routed).then_some("no subscription matched this event"),
+            schema_valid: event.decision.schema_flaw.is_some().then_some(false),
+            schema_reason: event.decision.schema_flaw.as_deref(),
             acknowledged_at: rfc3339(event.id.unix_ms()),
             created_at: rfc3339(facts.received_ms),
             updated_at: rfc3339(event.id.unix_ms()),
@@ -160,6 +167,8 @@ impl<'v> Shapes<'v> {
             raw: Cow::Borrowed(""),
             status: "Success",
             failure_reason: None,
+            schema_valid: None,
+            schema_reason: None,
             acknowledged_at: rfc3339(record.id.unix_ms()),
             created_at: rfc3339(record.received_ms),
             updated_at: rfc3339(record.id.unix_ms()),

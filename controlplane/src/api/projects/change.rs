@@ -39,6 +39,8 @@ fn config(old: ConfigSpec, mut given: ConfigSpec) -> ConfigSpec {
     );
     keep(&mut given.request_id_header, old.request_id_header);
     keep(&mut given.idempotency_window_s, old.idempotency_window_s);
+    keep(&mut given.schema_enforcement, old.schema_enforcement);
+    keep(&mut given.unknown_event_types, old.unknown_event_types);
     given.ssl = both(old.ssl, given.ssl, ssl);
     given.ratelimit = both(old.ratelimit, given.ratelimit, ratelimit);
     given.strategy = both(old.strategy, given.strategy, strategy);

@@ -38,6 +38,7 @@ pub(super) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, A
 fn config(spec: ConfigSpec, one: &Stored) -> Value {
     let ssl = spec.ssl.unwrap_or_default();
     let ratelimit = spec.ratelimit.unwrap_or_default();
+    let (enforcement, unknown) = (spec.schema_enforcement, spec.unknown_event_types);
     let text =
         |text: Option<String>, default: &str| given(text).unwrap_or_else(|| default.to_owned());
     let mut shown = json!({
@@ -52,6 +53,8 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
         "strategy": strategy(spec.strategy.unwrap_or_default()),
         "signature": signature(spec.signature.unwrap_or_default(), one),
         "request_id_header": text(spec.request_id_header, "X-Convoy-Idempotency-Key"),
+        "schema_enforcement": text(enforcement, "off"),
+        "unknown_event_types": text(unknown, "accept"),
         "meta_event": {"is_enabled": false, "type": "http", "event_type": [], "url": "", "secret": ""},
         "verify_dynamic_events": false,
         "allow_unmatched_dynamic_urls": false,

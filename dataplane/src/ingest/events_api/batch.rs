@@ -131,7 +131,7 @@ pub(super) async fn store(
         check_audience(table, &facts)?;
         let event = admitted.verified(facts);
         let accepted = intake.store(event, table, admitted.revision()).await;
-        accepted.map_err(|error| Refused::from(&error))
+        accepted.map_err(Refused::from)
     });
     let results = join_all(accepting).await;
     let outcomes: Vec<Outcome> = results

@@ -1,10 +1,10 @@
 //! Why an event was not taken, before it is a reply: one of a batch is only a part of one.
 
 use http::StatusCode;
-use outrider_store::AcceptError;
 use outrider_webhook::cloudevents::CloudEventError;
 
 use crate::ingest::reply::Reply;
+use crate::ingest::schema::NotTaken;
 
 /// An event that is not taken. `message` says what to change; it never carries a secret.
 #[derive(Debug)]
@@ -45,11 +45,11 @@ impl Refused {
     }
 }
 
-impl From<&AcceptError> for Refused {
-    fn from(error: &AcceptError) -> Self {
+impl From<NotTaken> for Refused {
+    fn from(error: NotTaken) -> Self {
         Self {
             retry_after_s: error.retry_after_s(),
-            ..Self::new(Reply::status_of(error), error.code(), error.to_string())
+            ..Self::new(error.status(), error.code(), error.to_string())
         }
     }
 }
