@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use outrider_config::bootstrap::{Bootstrap, IntakeSettings};
-use outrider_dataplane::ingest::Limits;
+use outrider_dataplane::ingest::{Access, Limits};
 use outrider_dataplane::{Settings, egress};
 use outrider_webhook::address;
 use outrider_webhook::http1::HeadLimits;
@@ -59,6 +59,11 @@ fn limits(intake: &IntakeSettings) -> Limits {
         connections_max: intake.connections_max,
         connections_per_address_max: intake.connections_per_address_max,
         requests_per_connection_max: intake.requests_per_connection_max,
+        access: Access {
+            addresses: intake.addresses.clone(),
+            trusted_proxies: intake.trusted_proxies.clone(),
+            rate_per_address: intake.rate_per_address,
+        },
     }
 }
 

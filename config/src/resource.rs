@@ -14,6 +14,7 @@ mod event_type;
 mod field;
 mod project;
 mod project_spec;
+mod protection;
 mod source;
 mod source_spec;
 mod spec;
@@ -34,6 +35,7 @@ pub use project_spec::{
     ConfigSpec, ProjectSpec, RateLimitSpec, SignatureSpec, SignatureVersionSpec, SslSpec,
     StrategySpec,
 };
+pub use protection::{Protection, RateSpec};
 pub use source::{GITHUB_BODY_BYTES_DEFAULT, Source};
 pub use source_spec::{
     ApiKeyVerifierSpec, BasicAuthSpec, CustomResponseSpec, HmacSpec, SourceSpec, VerifierSpec,

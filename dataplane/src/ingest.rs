@@ -9,6 +9,7 @@ mod destination;
 mod events_api;
 mod front;
 mod gate;
+mod guard;
 mod hop_by_hop;
 mod listener;
 mod proxy;
@@ -38,7 +39,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::destination::{Destination, collapse_slashes, passed_on};
+use self::front::Peer;
 use self::gate::Gate;
+pub use self::guard::Access;
+use self::guard::{Guard, Quota, RATE_LIMITED};
 pub use self::listener::{ListenError, PublicListener};
 use self::proxy::{Call, ControlPlane, Written};
 use self::rejected::Rejected;
@@ -80,15 +84,23 @@ pub struct Intake {
     request_ids: RequestIds,
     rejected: Rejected,
     budget: Budget,
+    guard: Guard,
     /// Requests whose head was read and whose reply is not written yet.
     under_way: TaskTracker,
     stopping: CancellationToken,
 }
 
+/// One request of a connection.
+struct Turn<'a> {
+    peer: &'a Peer,
+    /// No other one may follow.
+    is_last: bool,
+}
+
 /// What came of a request.
 enum Answer {
-    /// To be written.
-    Reply(Reply),
+    /// To be written, with what is left of a rate.
+    Reply(Reply, Option<Quota>),
     /// Written by the proxy as it came.
     Written(Written),
 }
@@ -104,6 +116,7 @@ impl Intake {
         settings: Settings,
     ) -> Self {
         Self {
+            guard: Guard::new(settings.limits.access.clone(), Arc::clone(&metrics)),
             table,
             log,
             clock,
@@ -122,11 +135,9 @@ impl Intake {
     fn gate(&self) -> Gate {
         let limits = &self.limits;
         let per_address = limits.connections_per_address_max;
-        Gate::new(
-            limits.connections_max,
-            per_address,
-            Arc::clone(&self.metrics),
-        )
+        let caps = [limits.connections_max, per_address];
+        let proxies = limits.access.trusted_proxies.clone();
+        Gate::new(caps, proxies, Arc::clone(&self.metrics))
     }
 
     /// What the listener needs to stop: a sign for us, and the requests to wait for.
@@ -139,20 +150,28 @@ impl Intake {
     }
 
     /// Answers one request whose head has been read.
-    async fn answer(&self, http: &mut ServerSession, request_id: &HeaderValue) -> Answer {
+    async fn answer(
+        &self,
+        http: &mut ServerSession,
+        turn: &Turn<'_>,
+        request_id: &HeaderValue,
+    ) -> Answer {
         let head = http.req_header();
         let path = collapse_slashes(head.uri.path());
+        let mut visit = self.guard.visit(turn.peer.address, &head.headers);
         let (kind, reply) = match Destination::of(&head.method, &path) {
             Some(Destination::ControlPlane) => {
                 let path = passed_on(head.uri.path(), path);
                 return self.pass_on(http, &path, request_id).await;
             }
-            Some(Destination::Health) => return Answer::Reply(health(http)),
+            Some(Destination::Health) => return Answer::Reply(health(http), None),
             Some(Destination::Source { mask }) => {
-                ("source", source::answer(self, http, mask, request_id).await)
+                let answer = source::answer(self, http, mask, (request_id, &mut visit));
+                ("source", answer.await)
             }
             Some(Destination::Events { project, call }) => {
-                ("api", events_api::answer(self, http, project, call).await)
+                let answer = events_api::answer(self, http, (project, call), &mut visit);
+                ("api", answer.await)
             }
             None => ("none", Err(no_route())),
         };
@@ -160,8 +179,10 @@ impl Intake {
             Ok((result, reply)) => (result, reply),
             Err(reply) => (reply.code.unwrap_or("error"), reply),
         };
+        // Others are strangers, perhaps, who need not know.
+        let is_told = matches!(reply.code, None | Some(RATE_LIMITED));
         self.count(kind, result);
-        Answer::Reply(reply)
+        Answer::Reply(reply, visit.quota.filter(|_| is_told))
     }
 
     /// Lets the control plane answer.
@@ -183,7 +204,7 @@ impl Intake {
             }
             Err(reply) => {
                 self.count("control", reply.code.unwrap_or("error"));
-                Answer::Reply(reply)
+                Answer::Reply(reply, None)
             }
         }
     }
@@ -273,15 +294,15 @@ impl Intake {
 
 impl Intake {
     /// Answers a request whose head is there. Gives the connection back when another one may
-    /// follow, which none may when this is the last.
-    async fn exchange(&self, mut http: ServerSession, is_last: bool) -> Option<ReusedHttpStream> {
+    /// follow.
+    async fn exchange(&self, mut http: ServerSession, turn: &Turn<'_>) -> Option<ReusedHttpStream> {
         match request::parse_head(&mut http, &self.limits).await {
             Head::Gone => None,
             Head::Unreadable(reply) => {
                 self.count("none", reply.code.unwrap_or("error"));
                 http.set_keepalive(None);
                 // Whether it arrives is up to a client that does not speak HTTP.
-                let _ = write(&mut http, reply, self.request_ids.fresh()).await;
+                let _ = write(&mut http, reply, (self.request_ids.fresh(), None)).await;
                 http.shutdown().await;
                 None
             }
@@ -289,15 +310,15 @@ impl Intake {
                 let _under_way = self.under_way.token();
                 let started = Instant::now();
                 // A client that did not ask for another request does not get to make one.
-                let is_kept = http.get_keepalive().is_some() && !is_last;
+                let is_kept = http.get_keepalive().is_some() && !turn.is_last;
                 http.set_keepalive(is_kept.then_some(self.limits.keepalive.as_secs().max(1)));
                 let request_id = self.request_ids.of(&http.req_header().headers);
-                match self.answer(&mut http, &request_id).await {
-                    Answer::Reply(reply) => {
+                match self.answer(&mut http, turn, &request_id).await {
+                    Answer::Reply(reply, quota) => {
                         self.metrics
                             .ingest_duration
                             .observe(started.elapsed().as_secs_f64());
-                        send(http, reply, request_id).await
+                        send(http, reply, (request_id, quota)).await
                     }
                     Answer::Written(written) => finish(http, !written.is_complete).await,
                 }
@@ -310,14 +331,14 @@ impl Intake {
 async fn send(
     mut http: ServerSession,
     reply: Reply,
-    request_id: HeaderValue,
+    beside: (HeaderValue, Option<Quota>),
 ) -> Option<ReusedHttpStream> {
     // A body that is still coming would be taken for the next request.
     let is_last = reply.is_last || !http.is_body_done();
     if is_last {
         http.set_keepalive(None);
     }
-    if let Err(error) = write(&mut http, reply, request_id).await {
+    if let Err(error) = write(&mut http, reply, beside).await {
         // The event, if there was one, is durable; a sender that missed the reply sends again.
         tracing::debug!(
             class = error.etype().as_str(),
@@ -354,7 +375,7 @@ async fn reuse(http: ServerSession) -> Option<ReusedHttpStream> {
 async fn write(
     http: &mut ServerSession,
     reply: Reply,
-    request_id: HeaderValue,
+    (request_id, quota): (HeaderValue, Option<Quota>),
 ) -> pingora::Result<()> {
     let mut head = ResponseHeader::build(reply.status, Some(9))?;
     head.insert_header(REQUEST_ID, request_id)?;
@@ -371,6 +392,9 @@ async fn write(
     }
     if let Some(seconds) = reply.retry_after_s {
         head.insert_header(header::RETRY_AFTER, seconds)?;
+    }
+    for (name, value) in quota.iter().flat_map(Quota::headers) {
+        head.insert_header(name, value)?;
     }
     if let Some(methods) = reply.allow {
         head.insert_header(header::ALLOW, methods)?;

@@ -58,6 +58,8 @@ pub struct Metrics {
     pub connections_open: IntGauge,
     /// Connections refused before their first request, by reason.
     pub connections_refused: IntCounterVec,
+    /// Requests beyond a rate, by whose it is.
+    pub rate_limited: IntCounterVec,
     /// Test switches in use.
     pub unsafe_flags: IntGaugeVec,
     config_updates: IntCounterVec,
@@ -163,6 +165,12 @@ impl Metrics {
                 "ingest_connections_refused_total",
                 "Connections refused before their first request",
                 &["reason"],
+            )?,
+            rate_limited: counters(
+                r,
+                "ingest_rate_limited_total",
+                "Requests beyond a rate",
+                &["limit"],
             )?,
             unsafe_flags: gauges(
                 r,

@@ -17,6 +17,7 @@ mod index;
 mod intake_limits;
 mod one_base_url;
 mod outgoing;
+mod protection;
 mod quarantine;
 mod read_your_write;
 mod reads;

@@ -1,10 +1,12 @@
-//! Where a delivery may go: a strict parser of destinations and the verdict over addresses.
+//! Where a delivery may go: a strict parser of destinations and the verdict over addresses. And
+//! where an event may come from (`list`).
 //!
 //! Pure: names are resolved by the caller, who brings all answers here before it connects
 //! (`egress` section 7). The same functions judge an endpoint when it is saved, a delivery when
 //! it is sent, and a CONNECT of the forward proxy. Rules in `policy`, ranges in `ranges`.
 
 mod host;
+mod list;
 mod policy;
 mod ranges;
 #[cfg(test)]
@@ -12,6 +14,7 @@ mod tests;
 mod url;
 
 pub use self::host::Host;
+pub use self::list::{AddressRules, AddressSet, client_behind};
 pub use self::policy::{InternalRule, InternalTarget, Policy, ProjectRef, SelfAddress};
 pub use self::url::{Authority, Scheme, TargetUrl};
 

@@ -14,6 +14,7 @@ pub mod http1;
 pub mod id;
 pub mod idempotency;
 pub mod json;
+pub mod rate;
 pub mod retry;
 pub mod schema;
 pub mod secret;

@@ -155,7 +155,7 @@ impl Checks {
         range.ok().map(|range| range.trunc())
     }
 
-    fn ranges(&mut self, path: &str, texts: Option<Vec<String>>) -> Vec<IpNet> {
+    pub(super) fn ranges(&mut self, path: &str, texts: Option<Vec<String>>) -> Vec<IpNet> {
         let texts = texts.unwrap_or_default();
         texts
             .iter()

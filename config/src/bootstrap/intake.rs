@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use outrider_webhook::address::{AddressRules, AddressSet};
+use outrider_webhook::rate::{self, Rate};
 use serde::Deserialize;
 
 use super::spec::{Checks, KIB, MIB};
@@ -33,6 +35,12 @@ pub struct IntakeSettings {
     pub connections_per_address_max: usize,
     /// Requests on one connection, before it is closed; default 100,000.
     pub requests_per_connection_max: u64,
+    /// Addresses that may send events.
+    pub addresses: AddressRules,
+    /// Proxies whose `X-Forwarded-For` is believed; none by default.
+    pub trusted_proxies: AddressSet,
+    /// How many requests with events one address may send; off by default.
+    pub rate_per_address: Option<Rate>,
 }
 
 #[derive(Default, Deserialize)]
@@ -49,10 +57,42 @@ pub(super) struct IntakeSpec {
     connections_max: Option<u64>,
     connections_per_address_max: Option<u64>,
     requests_per_connection_max: Option<u64>,
+    allow_cidrs: Option<Vec<String>>,
+    deny_cidrs: Option<Vec<String>>,
+    trusted_proxies: Option<Vec<String>>,
+    rate_limit_per_address: Option<RateSpec>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RateSpec {
+    count: Option<u64>,
+    duration: Option<u64>,
+}
+
+impl RateSpec {
+    fn check(&self, path: &str, checks: &mut Checks) -> Option<Rate> {
+        let mut number = |name: &str, value: Option<u64>, max| {
+            let path = format!("{path}.{name}");
+            if value.is_none() {
+                checks.fail(&path, "is missing");
+            }
+            checks.number(&path, value, 1, (1, max))
+        };
+        let count = number("count", self.count, rate::COUNT_MAX.into());
+        let window_s = number("duration", self.duration, rate::WINDOW_S_MAX);
+        Rate::new(u32::try_from(count).ok()?, window_s)
+    }
 }
 
 impl IntakeSpec {
     pub(super) fn check(self, checks: &mut Checks) -> IntakeSettings {
+        let allow = checks.ranges("intake.allow_cidrs", self.allow_cidrs);
+        let deny = checks.ranges("intake.deny_cidrs", self.deny_cidrs);
+        let trusted = checks.ranges("intake.trusted_proxies", self.trusted_proxies);
+        let rate = self.rate_limit_per_address.as_ref();
+        let rate_per_address =
+            rate.and_then(|rate| rate.check("intake.rate_limit_per_address", checks));
         let mut size = |name: &str, value, default, range| {
             checks.size(&format!("intake.{name}"), value, default, range)
         };
@@ -116,6 +156,9 @@ impl IntakeSpec {
             in_flight_bytes_max,
             connections_max,
             connections_per_address_max,
+            addresses: AddressRules::new(&allow, &deny),
+            trusted_proxies: trusted.into_iter().collect(),
+            rate_per_address,
         }
     }
 }

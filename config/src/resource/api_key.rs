@@ -1,6 +1,7 @@
 //! An API key: lets a backend service publish events. Kept and sent as a digest only.
 
 use outrider_webhook::id::{ApiKeyId, ProjectId};
+use outrider_webhook::rate::Rate;
 use outrider_webhook::secret::Secret;
 use outrider_webhook::verify::ApiKeyDigest;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use super::check::{Checks, FieldError, Reason};
 use super::endpoint_spec::unix_s;
 use super::field::{self, given};
 use super::project::Project;
+use super::protection::{RateSpec, dump_rate};
 
 /// A key is looked up by a plain digest, so it has to be long and random.
 const TOKEN_CHARACTERS_MIN: usize = 32;
@@ -29,6 +31,8 @@ pub struct ApiKeySpec {
     pub key_sha256: Option<String>,
     /// When it stops working, RFC 3339; never when absent.
     pub expires_at: Option<String>,
+    /// How many requests with events it is good for.
+    pub rate_limit: Option<RateSpec>,
 }
 
 impl ApiKeySpec {
@@ -71,6 +75,7 @@ pub struct ApiKey {
     name: Box<str>,
     digest: ApiKeyDigest,
     expires_at_s: Option<i64>,
+    rate: Option<Rate>,
 }
 
 impl ApiKey {
@@ -101,6 +106,8 @@ impl ApiKey {
         });
         let expires_at_s = given(spec.expires_at.as_deref())
             .and_then(|text| checks.take("expires_at", unix_s(text)));
+        let rate = spec.rate_limit.as_ref();
+        let rate = rate.and_then(|rate| rate.compile(&mut checks, "rate_limit"));
         let key = (|| {
             Some(Self {
                 id,
@@ -109,6 +116,7 @@ impl ApiKey {
                 name: name?,
                 digest: digest?,
                 expires_at_s,
+                rate,
             })
         })();
         checks.finish(key)
@@ -150,6 +158,12 @@ impl ApiKey {
         self.expires_at_s
     }
 
+    /// How often it may be used; `None` is as often as one likes.
+    #[must_use]
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate
+    }
+
     pub(crate) fn dump(&self) -> Value {
         json!({
             "uid": self.id.to_string(),
@@ -157,6 +171,7 @@ impl ApiKey {
             "name": self.name,
             "key": "***",
             "expires_at_s": self.expires_at_s,
+            "rate_limit": self.rate.map(dump_rate),
         })
     }
 }

@@ -11,6 +11,7 @@ use super::check::{Checks, FieldError, Reason};
 use super::deduplication::WINDOW_S;
 use super::field::{self, given};
 use super::project_spec::{ConfigSpec, ProjectSpec};
+use super::protection::Protection;
 use super::type_policy::TypePolicy;
 
 /// Largest body taken unless the project or the source's preset says otherwise: 50 KiB, as
@@ -67,6 +68,7 @@ pub struct Project {
     has_many_subscriptions: bool,
     idempotency_window_s: u64,
     type_policy: TypePolicy,
+    protection: Protection,
 }
 
 impl Project {
@@ -111,6 +113,7 @@ impl Project {
             WINDOW_S.max,
             WINDOW_S,
         );
+        let protection = Protection::compile(&mut checks, &config.protection());
         let project = (|| {
             Some(Self {
                 id,
@@ -125,6 +128,7 @@ impl Project {
                 has_many_subscriptions: config.multiple_endpoint_subscriptions.unwrap_or(false),
                 idempotency_window_s,
                 type_policy: type_policy?,
+                protection,
             })
         })();
         checks.finish(project)
@@ -203,6 +207,12 @@ impl Project {
         self.type_policy
     }
 
+    /// Who may send events to it, and how often.
+    #[must_use]
+    pub fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
     /// Whether an endpoint that is right for `old` may be wrong for this version.
     pub(crate) fn demands_more_than(&self, old: &Self) -> bool {
         let is_new = |is: bool, was: bool| is && !was;
@@ -241,6 +251,7 @@ impl Project {
             "enforce_secure_endpoints": self.is_https_enforced,
             "schema_enforcement": self.type_policy.enforcement.as_str(),
             "unknown_event_types": self.type_policy.unknown_word(),
+            "protection": self.protection.dump(),
             "retention_s": self.retention().as_secs(),
             "idempotency_window_s": self.idempotency_window_s,
         })

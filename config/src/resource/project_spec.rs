@@ -12,6 +12,7 @@ use super::field::{
     NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given, header_name, is_framing, refuse_unsupported,
 };
 use super::project::BODY_BYTES_CEILING;
+use super::protection::{ProtectionSpec, RateSpec};
 use super::spec::Unsupported;
 
 const SIGNATURE_HEADER_DEFAULT: &str = "x-convoy-signature";
@@ -84,6 +85,12 @@ pub struct ConfigSpec {
     pub schema_enforcement: Option<String>,
     /// What is done with an event whose type is not in the catalogue: `accept` (default) or `reject`.
     pub unknown_event_types: Option<String>,
+    /// Native: ranges of addresses that may send events; all when there are none.
+    pub ingest_allow_cidrs: Option<Vec<String>>,
+    /// Native: ranges of addresses that may not send events, whatever is allowed.
+    pub ingest_deny_cidrs: Option<Vec<String>>,
+    /// Native: how many requests with events are taken.
+    pub ingest_rate_limit: Option<RateSpec>,
     disable_endpoint: Unsupported,
     search_policy: Unsupported,
     meta_event: Unsupported,
@@ -198,6 +205,19 @@ impl ConfigSpec {
             if !is_fine {
                 checks.fail(field, Reason::Unsupported);
             }
+        }
+    }
+
+    pub(super) fn protection(&self) -> ProtectionSpec<'_> {
+        ProtectionSpec {
+            names: [
+                "config.ingest_allow_cidrs",
+                "config.ingest_deny_cidrs",
+                "config.ingest_rate_limit",
+            ],
+            allow: self.ingest_allow_cidrs.as_deref(),
+            deny: self.ingest_deny_cidrs.as_deref(),
+            rate: self.ingest_rate_limit.as_ref(),
         }
     }
 

@@ -13,6 +13,7 @@ use super::check::{Checks, FieldError, Reason};
 use super::deduplication::Deduplication;
 use super::field::{self, given, header_name};
 use super::project::{BODY_BYTES_DEFAULT, Project, ProjectKind};
+use super::protection::Protection;
 use super::source_spec::SourceSpec;
 use super::verification::scheme;
 
@@ -41,6 +42,7 @@ pub struct Source {
     deny_headers: Vec<HeaderName>,
     public_url: Option<Box<str>>,
     body_bytes_default: usize,
+    protection: Protection,
 }
 
 impl Source {
@@ -82,6 +84,7 @@ impl Source {
             spec.forward_headers.as_deref(),
         );
         let deny_headers = headers(&mut checks, "deny_headers", spec.deny_headers.as_deref());
+        let protection = Protection::compile(&mut checks, &spec.protection());
         let source = (|| {
             let scheme = scheme?;
             let body_bytes_default = if scheme.is_github() {
@@ -104,6 +107,7 @@ impl Source {
                 deny_headers,
                 public_url: given(spec.public_url.as_deref()).map(Box::from),
                 body_bytes_default,
+                protection,
             })
         })();
         checks.finish(source)
@@ -182,6 +186,12 @@ impl Source {
         &self.deny_headers
     }
 
+    /// Who may send to it, and how often.
+    #[must_use]
+    pub fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
     /// The URL that the provider signed, where it signs the URL.
     #[must_use]
     pub fn public_url(&self) -> Option<&str> {
@@ -214,6 +224,7 @@ impl Source {
             })),
             "deny_headers": self.deny_headers.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
             "public_url": self.public_url,
+            "protection": self.protection.dump(),
         })
     }
 }

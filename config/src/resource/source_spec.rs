@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
 use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, refuse_unsupported};
+use super::protection::{ProtectionSpec, RateSpec};
 use super::spec::{Unsupported, expose, expose_all, from_document};
 
 /// Longest secret, bytes: a public key in PEM may stand there.
@@ -44,6 +45,12 @@ pub struct SourceSpec {
     pub event_type_location: Option<String>,
     /// What senders are answered.
     pub custom_response: Option<CustomResponseSpec>,
+    /// Native: ranges of addresses that may send; all when there are none.
+    pub allow_cidrs: Option<Vec<String>>,
+    /// Native: ranges of addresses that may not send, whatever is allowed.
+    pub deny_cidrs: Option<Vec<String>>,
+    /// Native: how many requests are taken.
+    pub rate_limit: Option<RateSpec>,
     /// Whether it refuses everything.
     pub is_disabled: Option<bool>,
     /// Convoy's: at most 64 names; kept, changes nothing, all headers are forwarded but those of `deny_headers`.
@@ -67,6 +74,15 @@ pub fn mask_of(document: &[u8]) -> Option<String> {
 impl SourceSpec {
     pub(super) fn refuse_unsupported(&self, checks: &mut Checks) {
         refuse_unsupported!(checks, self, "", [pub_sub, body_function, header_function]);
+    }
+
+    pub(super) fn protection(&self) -> ProtectionSpec<'_> {
+        ProtectionSpec {
+            names: ["allow_cidrs", "deny_cidrs", "rate_limit"],
+            allow: self.allow_cidrs.as_deref(),
+            deny: self.deny_cidrs.as_deref(),
+            rate: self.rate_limit.as_ref(),
+        }
     }
 
     pub(super) fn refuse_long_texts(&self, checks: &mut Checks) {

@@ -5,7 +5,7 @@
 use axum::Router;
 use axum::routing::{delete, get};
 use outrider_config::Kind;
-use outrider_config::resource::{ApiKey, ApiKeySpec, FieldError, Reason};
+use outrider_config::resource::{ApiKey, ApiKeySpec, FieldError, RateSpec, Reason};
 use outrider_webhook::id::ApiKeyId;
 use outrider_webhook::secret::Secret;
 use outrider_webhook::verify::ApiKeyDigest;
@@ -30,9 +30,20 @@ pub(super) fn routes() -> Router<Api> {
 /// What a client says of a new key. The token is ours to make.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct NewKey {
+pub(super) struct NewKey {
     name: Option<String>,
     expires_at: Option<String>,
+    rate_limit: Option<RateSpec>,
+}
+
+impl NewKey {
+    /// One that is good for ever, and for any number of events.
+    pub(super) fn named(name: &str) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            ..Self::default()
+        }
+    }
 }
 
 async fn list(call: ProjectCall) -> Answer {
@@ -46,7 +57,7 @@ async fn list(call: ProjectCall) -> Answer {
 async fn create(AdminProjectCall(call): AdminProjectCall, body: JsonBody) -> Answer {
     let (new, ignored) = body.read::<NewKey>()?;
     let create = move |writing: &Writing<'_>| {
-        let (key, token) = fresh(writing, &new.name.unwrap_or_default(), new.expires_at)?;
+        let (key, token) = fresh(writing, new)?;
         let spec: ApiKeySpec = key.spec()?;
         ApiKey::compile(ApiKeyId::new(key.uid()), 0, writing.rules()?, &spec)?;
         refuse_expired(&spec, writing.now_ms())?;
@@ -65,17 +76,14 @@ async fn remove(AdminProjectCall(call): AdminProjectCall) -> Answer {
 }
 
 /// A new key, and its token.
-pub(super) fn fresh(
-    writing: &Writing<'_>,
-    name: &str,
-    expires_at: Option<String>,
-) -> Result<(Stored, Secret), ApiError> {
+pub(super) fn fresh(writing: &Writing<'_>, new: NewKey) -> Result<(Stored, Secret), ApiError> {
     let token = random::api_key();
     let spec = ApiKeySpec {
-        name: Some(name.to_owned()),
+        name: Some(new.name.unwrap_or_default()),
         key: None,
         key_sha256: Some(ApiKeyDigest::of(token.expose()).to_hex()),
-        expires_at: expires_at.filter(|text| !text.is_empty()),
+        expires_at: new.expires_at.filter(|text| !text.is_empty()),
+        rate_limit: new.rate_limit,
     };
     let key = writing.made(Kind::ApiKey, writing.new_uid(), &spec)?;
     Ok((key, token))
@@ -106,8 +114,12 @@ pub(super) fn reply(key: &Stored, token: Option<&Secret>) -> Result<Value, ApiEr
         "updated_at": at(key.updated_ms),
         "deleted_at": null,
     });
-    if let (Some(token), Value::Object(fields)) = (token, &mut reply) {
-        fields.insert("key".to_owned(), token.expose().into());
+    if let Value::Object(fields) = &mut reply {
+        // Ours, and only where it is set.
+        let rate = spec.rate_limit.map(|rate| json!(rate));
+        fields.extend(rate.map(|rate| ("rate_limit".to_owned(), rate)));
+        let token = token.map(|token| token.expose().into());
+        fields.extend(token.map(|token| ("key".to_owned(), token)));
     }
     Ok(reply)
 }

@@ -61,7 +61,7 @@ async fn create(AdminCall(call): AdminCall, body: JsonBody) -> Answer {
         Project::compile(project, 0, &spec)?;
         refuse_duplicate(writing, spec.name.as_deref())?;
         let created = writing.made(Kind::Project, project.uid(), &spec)?;
-        let (key, token) = api_keys::fresh(writing, FIRST_KEY, None)?;
+        let (key, token) = api_keys::fresh(writing, api_keys::NewKey::named(FIRST_KEY))?;
         let key_reply = api_keys::reply(&key, Some(&token))?;
         // What it contains of itself is not there yet, which is right: it is empty.
         let reply = json!({

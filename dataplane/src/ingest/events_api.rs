@@ -25,6 +25,7 @@ pub(super) use self::call::{Call, Kind};
 use self::fields::Arrival;
 use self::refused::Refused;
 use super::Intake;
+use super::guard::Visit;
 use super::reply::Reply;
 use crate::table::Missing;
 
@@ -32,11 +33,13 @@ use crate::table::Missing;
 pub(super) async fn answer(
     intake: &Intake,
     http: &mut ServerSession,
-    project: &str,
-    call: Call,
+    (project, call): (&str, Call),
+    visit: &mut Visit,
 ) -> Result<(&'static str, Reply), Reply> {
+    intake.guard.admit(visit)?;
     let caller = Caller::of(intake, http, project)?;
     let admitted = caller.admit(intake).await?;
+    admitted.guarded(intake, visit)?;
     let form = Form::of(http, call)?;
     let settings = admitted.table().project();
     let arrival = Arrival {
@@ -104,8 +107,9 @@ async fn many(
     intake: &Intake,
     caller: &Caller,
     mut admitted: Admitted,
-    events: Vec<Result<EventFacts, Refused>>,
+    mut events: Vec<Result<EventFacts, Refused>>,
 ) -> Result<(&'static str, Reply), Reply> {
+    batch::refuse_beyond_rate(intake, &admitted, &mut events);
     let missing = batch::some_unmet(&admitted, &events);
     admitted = caller.admit_later(intake, admitted, &missing).await?;
     Ok(("batch", batch::store(intake, &admitted, events).await))

@@ -4,6 +4,7 @@
 //! Ours and not Pingora's own loop, because the caps come before the first byte is read, and
 //! because each head is checked before the parser sees it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,15 +16,22 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use tokio::sync::Semaphore;
 
-use super::Intake;
 use super::gate::{Full, Gate};
 use super::reply::Reply;
 use super::wire::{Start, Wire};
+use super::{Intake, Turn};
 
 /// Connections beyond the caps that are told so at once; others are closed without a word.
 const REFUSALS_MAX: usize = 64;
 /// For a client to take a part of an answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who is at the other end of a connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// The address it comes from, an IPv4 one never in the form of IPv6.
+    pub(super) address: IpAddr,
+}
 
 /// One listening address.
 pub(super) struct Front {
@@ -57,7 +65,7 @@ impl Front {
     }
 
     /// Answers requests until the connection ends.
-    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
+    async fn serve(&self, stream: Stream, peer: &Peer, shutdown: &ShutdownWatch) {
         let mut wire = Box::new(Wire::new(stream));
         let mut kept: Option<HttpPersistentSettings> = None;
         for count in 1_u64.. {
@@ -73,8 +81,11 @@ impl Front {
             if let Some(settings) = kept.take() {
                 settings.apply_to_session(&mut http);
             }
-            let is_last = is_last || self.intake.is_stopping(shutdown);
-            let Some(reused) = self.intake.exchange(http, is_last).await else {
+            let turn = Turn {
+                peer,
+                is_last: is_last || self.intake.is_stopping(shutdown),
+            };
+            let Some(reused) = self.intake.exchange(http, &turn).await else {
                 return;
             };
             let (stream, settings) = reused.consume();
@@ -105,7 +116,7 @@ impl ServerApp for Front {
         // A connection that has no address any more is gone.
         let address = digest.as_ref()?.peer_addr()?.as_inet()?.ip().to_canonical();
         match self.gate.enter(address) {
-            Ok(_place) => self.serve(stream, shutdown).await,
+            Ok(_place) => self.serve(stream, &Peer { address }, shutdown).await,
             Err(full) => self.turn_away(stream, full).await,
         }
         None

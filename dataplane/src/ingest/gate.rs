@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use outrider_webhook::address::AddressSet;
+
 use crate::metrics::Metrics;
 
 /// Counts of addresses are spread over so many locks.
@@ -14,6 +16,7 @@ const SHARDS: usize = 16;
 pub(super) struct Gate {
     max: usize,
     per_address_max: usize,
+    proxies: AddressSet,
     open: AtomicUsize,
     addresses: [Mutex<HashMap<u128, usize>>; SHARDS],
     metrics: Arc<Metrics>,
@@ -41,10 +44,13 @@ impl Full {
 }
 
 impl Gate {
-    pub(super) fn new(max: usize, per_address_max: usize, metrics: Arc<Metrics>) -> Self {
+    /// `caps` are for all and for one address; proxies have as many as they need.
+    pub(super) fn new(caps: [usize; 2], proxies: AddressSet, metrics: Arc<Metrics>) -> Self {
+        let [max, per_address_max] = caps;
         Self {
             max,
             per_address_max,
+            proxies,
             open: AtomicUsize::new(0),
             addresses: Default::default(),
             metrics,
@@ -61,6 +67,9 @@ impl Gate {
         self.metrics.connections_open.inc();
         if open > self.max {
             return Err(self.refused(Full::All));
+        }
+        if self.proxies.contains(address) {
+            return Ok(place);
         }
         let client = client_of(address);
         {
@@ -126,7 +135,8 @@ mod tests {
 
     fn gate(max: usize, per_address_max: usize) -> Arc<Gate> {
         let metrics = Arc::new(Metrics::new().unwrap());
-        Arc::new(Gate::new(max, per_address_max, metrics))
+        let proxies = ["203.0.113.0/24".parse().unwrap()].into_iter().collect();
+        Arc::new(Gate::new([max, per_address_max], proxies, metrics))
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -147,6 +157,10 @@ mod tests {
         let last = gate.enter(ip("2001:db8:0:1::3")).unwrap();
         assert_eq!(gate.enter(ip("192.0.2.2")).err(), Some(Full::All));
         drop((held, held6, last));
+        let proxied: Vec<_> = (0..5).map(|_| gate.enter(ip("203.0.113.1"))).collect();
+        assert!(proxied.iter().all(Result::is_ok));
+        assert_eq!(gate.enter(ip("203.0.113.1")).err(), Some(Full::All));
+        drop(proxied);
         assert_eq!(gate.metrics.connections_open.get(), 0);
         assert_eq!(gate.open.load(Ordering::Relaxed), 0);
         assert!(
@@ -160,7 +174,7 @@ mod tests {
                 .with_label_values(&[code])
                 .get()
         };
-        assert_eq!(refused("too_many_connections"), 1);
+        assert_eq!(refused("too_many_connections"), 2);
         assert_eq!(refused("too_many_connections_of_address"), 2);
     }
 }

@@ -15,6 +15,7 @@ use outrider_webhook::id::ProjectId;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, timeout_at};
 
+use super::guard::Access;
 use super::reply::Reply;
 
 /// A body that does not move for this long has lost its place.
@@ -47,6 +48,8 @@ pub struct Limits {
     pub connections_per_address_max: usize,
     /// Requests on one connection.
     pub requests_per_connection_max: u64,
+    /// Who may send, and how often.
+    pub access: Access,
 }
 
 /// What came of a head.

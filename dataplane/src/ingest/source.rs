@@ -3,6 +3,8 @@
 mod facts;
 mod kept;
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use outrider_config::snapshot::{ProjectTable, Snapshot, Source};
@@ -12,6 +14,7 @@ use outrider_webhook::verify::VerifyError;
 use pingora::protocols::http::ServerSession;
 
 use super::Intake;
+use super::guard::Visit;
 use super::rejected::{Masks, Refused, Sample};
 use super::reply::Reply;
 use crate::table::Missing;
@@ -42,8 +45,9 @@ pub(super) async fn answer(
     intake: &Intake,
     http: &mut ServerSession,
     mask: &str,
-    request_id: &HeaderValue,
+    (request_id, visit): (&HeaderValue, &mut Visit),
 ) -> Result<(&'static str, Reply), Reply> {
+    intake.guard.admit(visit)?;
     let known = intake.table.load();
     let later;
     let (snapshot, (table, source)) = match known.source_by_mask(mask) {
@@ -62,9 +66,10 @@ pub(super) async fn answer(
         source,
     };
     let mut body = None;
-    let taken = take(intake, http, &called, &mut body).await;
+    let taken = take(intake, http, &called, (&mut body, visit)).await;
     taken.map_err(|refusal| {
-        keep_sample(intake, http, source, &refusal, (request_id, body.as_ref()));
+        let seen = (request_id, visit.client, body.as_ref());
+        keep_sample(intake, http, source, &refusal, seen);
         refusal.reply
     })
 }
@@ -74,7 +79,7 @@ async fn take(
     intake: &Intake,
     http: &mut ServerSession,
     called: &Called<'_>,
-    seen: &mut Option<Bytes>,
+    (seen, visit): (&mut Option<Bytes>, &mut Visit),
 ) -> Result<(&'static str, Reply), Refusal> {
     let source = called.source;
     if http.req_header().method != Method::POST {
@@ -88,6 +93,8 @@ async fn take(
         );
         return Err(reply.into());
     }
+    let project = called.table.project();
+    intake.guard.admit_to_source(visit, source, project)?;
     let limit = source.body_bytes_max(called.table.project());
     let (raw, _reserved) = intake.read_event(http, source.project(), limit).await?;
     *seen = Some(raw.body.clone());
@@ -107,7 +114,7 @@ fn keep_sample(
     http: &ServerSession,
     source: &Source,
     refusal: &Refusal,
-    (request_id, body): (&HeaderValue, Option<&Bytes>),
+    (request_id, client, body): (&HeaderValue, IpAddr, Option<&Bytes>),
 ) {
     let verifier = source.verifier();
     let credential = verifier.credential_header().into_iter();
@@ -116,13 +123,12 @@ fn keep_sample(
         query: verifier.credential_query(),
         is_body_masked: false,
     };
-    let client = http.client_addr().and_then(|address| address.as_inet());
     let refused = Refused {
         reason: refusal.reason,
         status: refusal.reply.status,
         at_ms: intake.clock.now_ms(),
         request_id,
-        client: client.map(|address| address.ip()),
+        client: Some(client),
         head: http.req_header(),
         body,
     };

@@ -142,6 +142,16 @@ impl Resources {
         self
     }
 
+    /// Sets a field of every API key.
+    pub(crate) fn keys(mut self, field: &str, value: impl Into<Value> + Clone) -> Self {
+        for project in &mut self.projects {
+            for key in project["api_keys"].as_array_mut().into_iter().flatten() {
+                key[field] = value.clone().into();
+            }
+        }
+        self
+    }
+
     /// The text of the file.
     pub(crate) fn text(&self) -> String {
         serde_json::to_string_pretty(&json!({"projects": self.projects})).unwrap()

@@ -41,6 +41,9 @@ fn config(old: ConfigSpec, mut given: ConfigSpec) -> ConfigSpec {
     keep(&mut given.idempotency_window_s, old.idempotency_window_s);
     keep(&mut given.schema_enforcement, old.schema_enforcement);
     keep(&mut given.unknown_event_types, old.unknown_event_types);
+    keep(&mut given.ingest_allow_cidrs, old.ingest_allow_cidrs);
+    keep(&mut given.ingest_deny_cidrs, old.ingest_deny_cidrs);
+    keep(&mut given.ingest_rate_limit, old.ingest_rate_limit);
     given.ssl = both(old.ssl, given.ssl, ssl);
     given.ratelimit = both(old.ratelimit, given.ratelimit, ratelimit);
     given.strategy = both(old.strategy, given.strategy, strategy);

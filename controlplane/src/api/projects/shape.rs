@@ -39,6 +39,24 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
     let ssl = spec.ssl.unwrap_or_default();
     let ratelimit = spec.ratelimit.unwrap_or_default();
     let (enforcement, unknown) = (spec.schema_enforcement, spec.unknown_event_types);
+    let natives = [
+        (
+            "idempotency_window_s",
+            spec.idempotency_window_s.map(Value::from),
+        ),
+        (
+            "ingest_allow_cidrs",
+            spec.ingest_allow_cidrs.map(|cidrs| json!(cidrs)),
+        ),
+        (
+            "ingest_deny_cidrs",
+            spec.ingest_deny_cidrs.map(|cidrs| json!(cidrs)),
+        ),
+        (
+            "ingest_rate_limit",
+            spec.ingest_rate_limit.map(|rate| json!(rate)),
+        ),
+    ];
     let text =
         |text: Option<String>, default: &str| given(text).unwrap_or_else(|| default.to_owned());
     let mut shown = json!({
@@ -63,14 +81,11 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
             "observability_window": 5, "minimum_request_count": 10, "consecutive_failure_threshold": 10,
         },
     });
-    // Ours, and only where they are set: clients of Convoy do not know them.
-    let natives = [(
-        "idempotency_window_s",
-        spec.idempotency_window_s.map(Value::from),
-    )];
     if let Value::Object(fields) = &mut shown {
-        let given = natives.into_iter();
-        fields.extend(given.filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        // Ours, and only where they are set: clients of Convoy do not know them.
+        for (name, value) in natives {
+            fields.extend(value.map(|value| (name.to_owned(), value)));
+        }
     }
     shown
 }

@@ -24,6 +24,9 @@ pub(super) fn merged(old: SourceSpec, mut given: SourceSpec) -> SourceSpec {
     keep(&mut given.idempotency_window_s, old.idempotency_window_s);
     keep(&mut given.custom_response, old.custom_response);
     keep(&mut given.is_disabled, old.is_disabled);
+    keep(&mut given.allow_cidrs, old.allow_cidrs);
+    keep(&mut given.deny_cidrs, old.deny_cidrs);
+    keep(&mut given.rate_limit, old.rate_limit);
     keep(&mut given.forward_headers, old.forward_headers);
     // The verification is said in one of two ways; to say it in the other ends the first.
     let has_preset = is_given(&given.preset);

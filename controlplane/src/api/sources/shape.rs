@@ -55,6 +55,9 @@ pub(super) fn reply(api: &Api, one: &Stored) -> Result<Value, ApiError> {
                 spec.idempotency_window_s.map(Value::from),
             ),
             ("deny_headers", spec.deny_headers.map(|names| json!(names))),
+            ("allow_cidrs", spec.allow_cidrs.map(|cidrs| json!(cidrs))),
+            ("deny_cidrs", spec.deny_cidrs.map(|cidrs| json!(cidrs))),
+            ("rate_limit", spec.rate_limit.map(|rate| json!(rate))),
         ];
         for (name, value) in natives {
             if let Some(value) = value {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use http::{StatusCode, header};
-use outrider_config::snapshot::{ProjectTable, Snapshot};
+use outrider_config::snapshot::{ApiKey, ProjectTable, Snapshot};
 use outrider_webhook::event::{EventFacts, Proof, VerifiedEvent};
 use outrider_webhook::id::ProjectId;
 use outrider_webhook::verify::ApiKeyDigest;
 use pingora::protocols::http::ServerSession;
 
 use crate::ingest::Intake;
+use crate::ingest::guard::Visit;
 use crate::ingest::reply::Reply;
 use crate::table::Missing;
 
@@ -25,6 +26,7 @@ pub(super) struct Caller {
 pub(super) struct Admitted {
     snapshot: Arc<Snapshot>,
     table: Arc<ProjectTable>,
+    key: Arc<ApiKey>,
     proof: Proof,
 }
 
@@ -73,15 +75,17 @@ impl Caller {
         let key = snapshot
             .api_key(&self.presented)
             .filter(|key| key.expires_at_s().is_none_or(|at| self.now_s < at));
-        let (project, proof) = key
-            .and_then(|key| Some((key.project(), key.digest().prove(&self.presented)?)))
+        let (key, proof) = key
+            .and_then(|key| Some((Arc::clone(key), key.digest().prove(&self.presented)?)))
             .ok_or_else(unknown_key)?;
+        let project = key.project();
         // The key decides; a path that names another project does not exist for it (RULINGS 23).
         let table = snapshot.project(project).map(Arc::clone);
         match table {
             Some(table) if self.named == Some(project) => Ok(Admitted {
                 snapshot,
                 table,
+                key,
                 proof,
             }),
             _ => Err(unknown_project()),
@@ -97,6 +101,21 @@ impl Admitted {
     pub(super) fn revision(&self) -> u64 {
         let version = self.snapshot.version();
         version.map_or(0, |version| version.revision)
+    }
+
+    /// Whether the caller may publish from where he is, and as often as he does.
+    pub(super) fn guarded(&self, intake: &Intake, visit: &mut Visit) -> Result<(), Reply> {
+        let project = self.table.project();
+        intake.guard.admit_with_key(visit, &self.key, project)
+    }
+
+    /// How many more events than one the caller may publish in this request, of those it has.
+    pub(super) fn take_more(&self, intake: &Intake, events: usize) -> usize {
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        let granted = intake
+            .guard
+            .take_more(&self.key, self.table.project(), events);
+        usize::try_from(granted).unwrap_or(usize::MAX)
     }
 
     /// The caller vouches for every event of his request.

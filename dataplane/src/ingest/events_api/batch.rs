@@ -20,6 +20,7 @@ use super::refused::Refused;
 use super::spec::{self, EventSpec};
 use super::{check_audience, unmet};
 use crate::ingest::Intake;
+use crate::ingest::guard::RATE_LIMITED;
 use crate::ingest::reply::Reply;
 use crate::table::Missing;
 
@@ -117,6 +118,22 @@ struct Outcome {
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+}
+
+/// Takes a token for each event but the first, whose token the request took, and refuses those
+/// that there is none for.
+pub(super) fn refuse_beyond_rate(
+    intake: &Intake,
+    admitted: &Admitted,
+    events: &mut [Result<EventFacts, Refused>],
+) {
+    let more = events.iter().filter(|event| event.is_ok()).skip(1).count();
+    let granted = admitted.take_more(intake, more);
+    let beyond = events.iter_mut().filter(|event| event.is_ok());
+    for event in beyond.skip(1 + granted) {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        *event = Err(Refused::new(status, RATE_LIMITED, "exceeded rate limit"));
+    }
 }
 
 /// Makes the events durable, all at once, and tells what became of each.

@@ -24,7 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::ingest::rejected::Rejected;
-use crate::ingest::{Intake, Limits, PublicListener, Settings};
+use crate::ingest::{Access, Intake, Limits, PublicListener, Settings};
 use crate::metrics::Metrics;
 use crate::queue::{PayloadCache, Queue};
 use crate::table::{Kept, RoutingTable};
@@ -84,6 +84,7 @@ impl Gateway {
                 connections_max: 1000,
                 connections_per_address_max: 1000,
                 requests_per_connection_max: 1000,
+                access: Access::default(),
             },
             control_plane: control_plane.to_string(),
             process: 0xabc,
