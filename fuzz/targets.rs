@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outrider_webhook::event::RawEvent;
 use outrider_webhook::secret::Secret;
 use outrider_webhook::{cloudevents, decode, view};
-use outrider_webhook::verify::{PresetSpec, Verifier, builtin, builtin_names};
+use outrider_webhook::verify::{ParamSpec, PresetSpec, Verifier, builtin, builtin_names};
 
 /// All of them, by the name of their corpus.
 pub const TARGETS: [(&str, fn(&[u8])); 4] = [
@@ -29,9 +29,7 @@ pub fn preset(data: &[u8]) {
     let Ok(verifier) = compile(&spec) else {
         return;
     };
-    let request = request(b"POST\nx-signature: t=1760000000,v1=00\n\n{\"a\":1}");
-    let _ = verifier.verify(&request, NOW_S);
-    let _ = verifier.event_type(&request);
+    judge(&verifier, &request(b"POST\nx-signature: t=1760000000,v1=00\n\n{\"a\":1}"));
 }
 
 /// A request with any headers, query and body, judged by every preset there is.
@@ -44,9 +42,17 @@ pub fn headers(data: &[u8]) {
     });
     let request = request(data);
     for verifier in BUILTIN.iter() {
-        let _ = verifier.verify(&request, NOW_S);
-        let _ = verifier.event_type(&request);
+        judge(verifier, &request);
     }
+}
+
+/// All that a verifier can be asked of a request.
+fn judge(verifier: &Verifier, request: &RawEvent) {
+    let reading = verifier.read(request);
+    let _ = verifier.certificate_need(&reading, NOW_S);
+    let _ = verifier.check(&reading, NOW_S, None);
+    let _ = verifier.handshake(&reading).map(|handshake| handshake.answer(&reading));
+    let _ = (verifier.event_type_of(&reading), verifier.delivery_id(&reading));
 }
 
 /// A body of any content type and coding: decoded within its bounds, and its JSON view.
@@ -76,8 +82,12 @@ pub fn cloudevents(data: &[u8]) {
 fn compile(spec: &PresetSpec) -> Result<Verifier, impl std::error::Error> {
     // One for each form of a key: text, hex and base64.
     let secrets = ["secret", "00112233", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="];
-    let params = BTreeMap::new();
-    Verifier::compile(spec, &secrets.map(Secret::new), &params, Some(PUBLIC_URL))
+    let required = spec.params.iter().filter(|(_, default)| default.is_none());
+    let params: BTreeMap<_, _> =
+        required.map(|(name, _)| (name.clone(), ParamSpec::Text("x-given".to_owned()))).collect();
+    let is_keyless = ["aws_sns", "paypal", "none"].contains(&spec.name.as_str());
+    let secrets = if is_keyless { &[][..] } else { &secrets.map(Secret::new)[..] };
+    Verifier::compile(spec, secrets, &params, Some(PUBLIC_URL))
 }
 
 /// A request from its text: a line with method and query, lines with headers, an empty line, a body.

@@ -12,6 +12,7 @@ mod endpoint;
 mod endpoint_spec;
 mod event_type;
 mod field;
+mod preset_choice;
 mod project;
 mod project_spec;
 mod protection;
@@ -28,6 +29,7 @@ pub use deduplication::Deduplication;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use endpoint_spec::{EndpointSecretSpec, EndpointSpec};
 pub use event_type::{EventType, EventTypeSpec, SchemaSpec};
+pub use preset_choice::{PRESET_BYTES_MAX, PresetChoice};
 pub use project::{
     BODY_BYTES_CEILING, BODY_BYTES_DEFAULT, Project, ProjectKind, RETENTION_DEFAULT,
 };

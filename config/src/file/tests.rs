@@ -290,6 +290,27 @@ fn a_source_setting_that_makes_no_sense_is_refused() {
         ),
         ("preset: nope, secrets: [hunter2]".to_owned(), "preset"),
         ("preset: github".to_owned(), "preset"),
+        ("preset: 7, secrets: [hunter2]".to_owned(), "preset"),
+        ("preset: {}, secrets: [hunter2]".to_owned(), "preset"),
+        ("preset: {signature: null}, secrets: [hunter2]".to_owned(), "preset"),
+        (
+            "preset: {signature: {source: {in: header, name: X}, format: plain, schemes: [{algorithm: md5, encoding: hex, key: utf8}]}, signed: '{body}'}, secrets: [hunter2]".to_owned(),
+            "preset",
+        ),
+        (
+            format!("preset: {{signature: null, description: '{}'}}", "x".repeat(64 * 1024)),
+            "preset",
+        ),
+        (
+            "preset: aws_sns, params: {topic_arns: {a: b}}".to_owned(),
+            "params.topic_arns",
+        ),
+        ("preset: aws_sns, params: {topic_arns: []}".to_owned(), "preset"),
+        ("preset: aws_sns, secrets: [hunter2], params: {topic_arns: a}".to_owned(), "preset"),
+        (
+            format!("preset: aws_sns, params: {{topic_arns: [a, {}]}}", "x".repeat(2049)),
+            "params.topic_arns",
+        ),
         (
             "preset: github, secrets: [hunter2], params: {x: y}".to_owned(),
             "preset",

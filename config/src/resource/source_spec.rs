@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use outrider_webhook::secret::Secret;
+use outrider_webhook::verify::ParamSpec;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
 use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, refuse_unsupported};
+use super::preset_choice::PresetChoice;
 use super::protection::{ProtectionSpec, RateSpec};
 use super::spec::{Unsupported, expose, expose_all, from_document};
 
@@ -29,13 +31,13 @@ pub struct SourceSpec {
     pub provider: Option<String>,
     /// Convoy's verifier.
     pub verifier: Option<VerifierSpec>,
-    /// Native: name of a preset.
-    pub preset: Option<String>,
+    /// Native: name of a preset, or a preset of its own.
+    pub preset: Option<PresetChoice>,
     /// Native: the secrets of the preset, each of which may have signed.
     #[serde(serialize_with = "expose_all")]
     pub secrets: Option<Vec<Secret>>,
     /// Native: parameters of the preset.
-    pub params: Option<BTreeMap<String, String>>,
+    pub params: Option<BTreeMap<String, ParamSpec>>,
     /// Native: the URL (scheme to path) that the provider signed, where it signs the URL.
     pub public_url: Option<String>,
     /// Native: headers that are neither stored nor forwarded.
@@ -105,12 +107,17 @@ impl SourceSpec {
         }
         for (name, value) in self.params.iter().flatten() {
             let shown: String = name.chars().take(64).collect();
-            at_most(
-                checks,
-                &format!("params.{shown}"),
-                Some(value),
-                URL_BYTES_MAX,
-            );
+            let field = format!("params.{shown}");
+            let texts = match value {
+                ParamSpec::Text(text) => std::slice::from_ref(text),
+                ParamSpec::List(texts) => texts,
+            };
+            for text in texts {
+                at_most(checks, &field, Some(text), URL_BYTES_MAX);
+            }
+        }
+        if let Some(preset) = &self.preset {
+            preset.refuse_long(checks);
         }
         if let Some(verifier) = &self.verifier {
             verifier.refuse_long_texts(checks);

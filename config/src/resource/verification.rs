@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 
 use outrider_webhook::secret::Secret;
-use outrider_webhook::verify::{self, PresetSpec, Verifier};
+use outrider_webhook::verify::{self, ParamSpec, PresetSpec, Verifier};
 
 use super::check::{Checks, Reason};
 use super::field::{given, header_name};
+use super::preset_choice::PresetChoice;
 use super::source_spec::{ApiKeyVerifierSpec, BasicAuthSpec, HmacSpec, SourceSpec, VerifierSpec};
+
+/// What a preset of a source's own is called.
+const OWN: &str = "own";
 
 const PROVIDERS: &[&str] = &["github", "shopify", "twitter"];
 const VERIFIERS: &[&str] = &["noop", "hmac", "basic_auth", "api_key"];
@@ -18,7 +22,7 @@ pub(super) struct Scheme {
     pub(super) name: Box<str>,
     preset: Preset,
     secrets: Vec<Secret>,
-    params: BTreeMap<String, String>,
+    params: BTreeMap<String, ParamSpec>,
     /// Where problems of the preset are reported.
     field: &'static str,
 }
@@ -67,10 +71,8 @@ impl Scheme {
 
 /// The one way in which the verification is said.
 pub(super) fn scheme(checks: &mut Checks, spec: &SourceSpec) -> Option<Scheme> {
-    let (provider, preset) = (
-        given(spec.provider.as_deref()),
-        given(spec.preset.as_deref()),
-    );
+    let provider = given(spec.provider.as_deref());
+    let preset = spec.preset.as_ref().filter(|preset| preset.is_given());
     let verifier = spec.verifier.as_ref();
     if preset.is_none() {
         for (field, is_given) in [
@@ -94,7 +96,7 @@ pub(super) fn scheme(checks: &mut Checks, spec: &SourceSpec) -> Option<Scheme> {
             checks.fail("preset", Reason::Conflict("verifier"));
             None
         }
-        (Some(name), None, None) => named_preset(checks, name, spec),
+        (Some(preset), None, None) => preset_scheme(checks, preset, spec),
         (None, Some(provider), verifier) => provider_scheme(checks, provider, verifier),
         (None, None, Some(verifier)) => verifier_scheme(checks, verifier),
         (None, None, None) => {
@@ -105,22 +107,24 @@ pub(super) fn scheme(checks: &mut Checks, spec: &SourceSpec) -> Option<Scheme> {
     }
 }
 
-fn named_preset(checks: &mut Checks, name: &str, spec: &SourceSpec) -> Option<Scheme> {
-    let Some(preset) = verify::builtin(name) else {
-        let known: Vec<&str> = verify::builtin_names().collect();
-        checks.fail(
-            "preset",
-            Reason::Rule(format!("must be one of {}", known.join(", "))),
-        );
-        return None;
+fn preset_scheme(checks: &mut Checks, choice: &PresetChoice, spec: &SourceSpec) -> Option<Scheme> {
+    let (name, preset) = match choice {
+        PresetChoice::Own(preset) => (OWN, Preset::Own(preset.clone())),
+        PresetChoice::Named(name) => match verify::builtin(name) {
+            Some(preset) => (name.as_str(), Preset::Builtin(preset)),
+            None => {
+                let known: Vec<&str> = verify::builtin_names().collect();
+                let reason = format!("must be one of {}, or a preset", known.join(", "));
+                checks.fail("preset", Reason::Rule(reason));
+                return None;
+            }
+        },
     };
-    let secrets = spec.secrets.clone().unwrap_or_default();
-    let params = spec.params.clone().unwrap_or_default();
     Some(Scheme {
         name: name.into(),
-        preset: Preset::Builtin(preset),
-        secrets,
-        params,
+        preset,
+        secrets: spec.secrets.clone().unwrap_or_default(),
+        params: spec.params.clone().unwrap_or_default(),
         field: "preset",
     })
 }

@@ -1,32 +1,48 @@
 //! From a preset and the secrets of a source to a [`Verifier`]: the only place that reads specs.
 
+mod check;
 mod error;
+mod handshake;
+mod place;
 mod scheme;
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use crate::secret::Secret;
 
 pub use self::error::CompileError;
+pub(super) use self::scheme::hmac_hash;
 
-use self::scheme::{ALGORITHMS, ALGORITHMS_LATER, Context, choose};
+use self::check::check;
+use self::handshake::responders;
+use self::place::{places, signature, single_source, timestamp};
+use self::scheme::Context;
 
-use super::check::Check;
 use super::params::Params;
-use super::preset::{
-    CheckSpec, FormatSpec, PresetSpec, SignatureSpec, SignedSpec, SourceSpec, TimestampSpec,
-};
+use super::pointers::Pointers;
+use super::preset::{ParamSpec, PresetSpec, SignatureSpec, SignedSpec};
 use super::public_url::PublicUrl;
-use super::scheme::{Algorithm, Scheme};
-use super::signature::{self, Signature};
-use super::source::Source;
-use super::template::{Scope, Template, header_name};
-use super::timestamp::{self, Timestamp};
+use super::scheme::Scheme;
+use super::template::{Scope, Template};
 use super::{REJECT_STATUS, Rules, Verifier};
 
 /// Most secrets a source may have at once. Every secret costs a hash over the body of a forged
 /// request; a rotation needs two.
 pub const SECRETS_MAX: usize = 16;
+
+/// What the texts of a preset refer to while it is compiled.
+pub(super) struct Draft<'a> {
+    pub(super) params: Params<'a>,
+    pub(super) pointers: Pointers,
+}
+
+impl Draft<'_> {
+    /// A text in which `{param:..}` is the only placeholder.
+    pub(super) fn text(&mut self, field: &str, text: &str) -> Result<String, CompileError> {
+        self.params.text(field, text)
+    }
+}
 
 impl Verifier {
     /// Prepares everything a request needs: keys, templates, names.
@@ -41,55 +57,54 @@ impl Verifier {
     pub fn compile(
         preset: &PresetSpec,
         secrets: &[Secret],
-        params: &BTreeMap<String, String>,
+        params: &BTreeMap<String, ParamSpec>,
         public_url: Option<&str>,
     ) -> Result<Self, CompileError> {
-        if preset.each.is_some() {
-            return Err(CompileError::unsupported(
-                "each",
-                "verifying every element of an array",
-            ));
-        }
-        if !preset.challenges.is_empty() {
-            return Err(CompileError::unsupported(
-                "challenges",
-                "answering handshakes",
-            ));
-        }
-        let reject_status = preset.reject_status.unwrap_or(REJECT_STATUS);
-        if !(400..=499).contains(&reject_status) {
-            return Err(CompileError::invalid("reject_status", "must be 400 to 499"));
-        }
+        let reject_status = reject_status("reject_status", preset.reject_status, REJECT_STATUS)?;
         let public_url = public_url
             .map(|text| PublicUrl::parse(text).map_err(|reason| CompileError::PublicUrl { reason }))
             .transpose()?;
-        let mut params = Params::new(&preset.params, params);
-        let event_type = match &preset.event_type {
-            Some(spec) => Some(single_source("event_type", spec, &mut params)?),
-            None => None,
+        let mut draft = Draft {
+            params: Params::new(&preset.params, params),
+            pointers: Pointers::default(),
         };
+        let event_type = match &preset.event_type {
+            Some(spec) => places("event_type", spec.as_slice(), &mut draft)?,
+            None => Vec::new(),
+        };
+        let delivery_id = places("idempotency", &preset.idempotency, &mut draft)?;
+        let responders = responders(preset, secrets, &mut draft, reject_status)?;
         let rules = match &preset.signature {
-            Some(signature) => Some(Box::new(rules(
-                preset,
-                signature,
-                secrets,
-                &mut params,
-                public_url,
-            )?)),
+            Some(signature) => {
+                let rules = rules(preset, signature, secrets, (&mut draft, public_url));
+                Some(Box::new(rules?))
+            }
             None => no_rules(preset, secrets)?,
         };
-        params.finish()?;
+        draft.params.finish()?;
         Ok(Self {
             rules,
             event_type,
+            delivery_id,
+            responders,
+            pointers: draft.pointers,
             reject_status,
         })
+    }
+}
+
+/// A status for refusals.
+fn reject_status(field: &str, status: Option<u16>, default: u16) -> Result<u16, CompileError> {
+    match status.unwrap_or(default) {
+        status @ 400..=499 => Ok(status),
+        _ => Err(CompileError::invalid(field, "must be 400 to 499")),
     }
 }
 
 /// A preset without a signature must not pretend to check anything.
 fn no_rules(preset: &PresetSpec, secrets: &[Secret]) -> Result<Option<Box<Rules>>, CompileError> {
     let pretends = [
+        ("each", preset.each.is_some()),
         ("timestamp", preset.timestamp.is_some()),
         ("signed", preset.signed.is_some()),
         ("checks", !preset.checks.is_empty()),
@@ -108,40 +123,49 @@ fn rules(
     preset: &PresetSpec,
     spec: &SignatureSpec,
     secrets: &[Secret],
-    params: &mut Params<'_>,
-    public_url: Option<PublicUrl<'_>>,
+    (draft, public_url): (&mut Draft<'_>, Option<PublicUrl<'_>>),
 ) -> Result<Rules, CompileError> {
-    check_secrets(secrets)?;
-    let signature = Signature {
-        place: signature_place(&spec.source, params)?,
-        format: signature_format(spec, params)?,
+    // Inside of an array all pointers are those of its elements.
+    let array = match &preset.each {
+        Some(pointer) => Some(draft.pointers.slot("each", pointer)?),
+        None => None,
     };
+    let document = array.map(|slot| (slot, mem::take(&mut draft.pointers)));
+    let signature = signature(spec, draft)?;
     let timestamp = match &preset.timestamp {
-        Some(spec) => Some(timestamp(spec, &signature, params)?),
+        Some(spec) => Some(timestamp(spec, &signature, draft)?),
         None => None,
     };
     let mut checks = Vec::new();
     for (index, spec) in preset.checks.iter().enumerate() {
-        checks.push(check(&format!("checks[{index}]"), spec, params)?);
+        checks.push(check(&format!("checks[{index}]"), spec, draft)?);
     }
     let scope = Scope {
         public_url,
         has_timestamp: timestamp.is_some(),
+        answer: None,
     };
-    let signed = signed(preset.signed.as_ref(), params, &scope)?;
+    let signed = signed(preset.signed.as_ref(), draft, &scope)?;
     let context = Context {
+        preset,
         signature: &signature,
         signed: &signed,
         secrets,
     };
-    let schemes = context.schemes(spec, params)?;
+    let schemes = context.schemes(spec, draft)?;
+    check_secrets(secrets, &schemes)?;
     if !signed.is_empty() && schemes.iter().all(Scheme::is_static) {
         return Err(CompileError::invalid(
             "signed",
             "has no effect: a static credential signs nothing",
         ));
     }
+    let each = document.map(|(slot, document)| {
+        let element = mem::replace(&mut draft.pointers, document);
+        (slot, element)
+    });
     Ok(Rules {
+        each,
         signature,
         timestamp,
         checks,
@@ -150,9 +174,15 @@ fn rules(
     })
 }
 
-fn check_secrets(secrets: &[Secret]) -> Result<(), CompileError> {
+fn check_secrets(secrets: &[Secret], schemes: &[Scheme]) -> Result<(), CompileError> {
+    let needs_none = schemes.iter().all(|scheme| scheme.certificate().is_some());
     match secrets.len() {
+        0 if needs_none => {}
         0 => return Err(CompileError::NoSecret),
+        _ if needs_none => {
+            let reason = "has no effect: the key is in a certificate";
+            return Err(CompileError::invalid("secrets", reason));
+        }
         1..=SECRETS_MAX => {}
         count => return Err(CompileError::TooManySecrets { count }),
     }
@@ -162,188 +192,21 @@ fn check_secrets(secrets: &[Secret]) -> Result<(), CompileError> {
     }
 }
 
-/// A place with at most one value, outside the signature.
-fn single_source(
-    field: &str,
-    spec: &SourceSpec,
-    params: &mut Params<'_>,
-) -> Result<Source, CompileError> {
-    match spec {
-        SourceSpec::Header { name } => Ok(Source::Header(header_name(
-            field,
-            &params.text(field, name)?,
-        )?)),
-        SourceSpec::Query { name } => match params.text(field, name)? {
-            name if name.is_empty() => Err(CompileError::invalid(
-                field,
-                "the query parameter has no name",
-            )),
-            name => Ok(Source::Query(name.into())),
-        },
-        SourceSpec::HeaderPrefix { .. } => Err(CompileError::invalid(
-            field,
-            "`header_prefix` is for signatures only",
-        )),
-        SourceSpec::Pair { .. } => Err(CompileError::invalid(
-            field,
-            "`pair` is for timestamps inside a signature only",
-        )),
-        SourceSpec::Form { .. } => Err(CompileError::unsupported(field, "a value in a form body")),
-        SourceSpec::Json { .. } => Err(CompileError::unsupported(field, "a value in a JSON body")),
-    }
-}
-
-fn signature_place(
-    spec: &SourceSpec,
-    params: &mut Params<'_>,
-) -> Result<signature::Place, CompileError> {
-    const FIELD: &str = "signature.source";
-    match spec {
-        SourceSpec::HeaderPrefix { name } => {
-            let prefix = header_name(FIELD, &params.text(FIELD, name)?)?;
-            Ok(signature::Place::HeaderPrefix(prefix.as_str().into()))
-        }
-        spec => single_source(FIELD, spec, params).map(signature::Place::Single),
-    }
-}
-
-fn signature_format(
-    spec: &SignatureSpec,
-    params: &mut Params<'_>,
-) -> Result<signature::Format, CompileError> {
-    let stray = [
-        (
-            "signature.prefix",
-            spec.prefix.is_some() && spec.format != FormatSpec::Prefixed,
-        ),
-        (
-            "signature.pair_separator",
-            spec.pair_separator.is_some() && spec.format != FormatSpec::Pairs,
-        ),
-        (
-            "signature.key_separator",
-            spec.key_separator.is_some() && spec.format != FormatSpec::Pairs,
-        ),
-    ];
-    if let Some((field, _)) = stray.into_iter().find(|(_, stray)| *stray) {
-        return Err(CompileError::invalid(
-            field,
-            "has no effect with this `signature.format`",
-        ));
-    }
-    match spec.format {
-        FormatSpec::Plain => Ok(signature::Format::Plain),
-        FormatSpec::SecondWord => Ok(signature::Format::SecondWord),
-        FormatSpec::Prefixed => {
-            const FIELD: &str = "signature.prefix";
-            let prefix = spec
-                .prefix
-                .as_ref()
-                .ok_or_else(|| CompileError::invalid(FIELD, "is needed with `prefixed`"))?;
-            Ok(signature::Format::Prefixed(
-                params.text(FIELD, prefix)?.into_bytes().into(),
-            ))
-        }
-        FormatSpec::Pairs => {
-            let pair = separator("signature.pair_separator", spec.pair_separator.as_deref())?;
-            let key = separator("signature.key_separator", spec.key_separator.as_deref())?;
-            if pair == key {
-                return Err(CompileError::invalid(
-                    "signature.key_separator",
-                    "must differ from `pair_separator`",
-                ));
-            }
-            Ok(signature::Format::Pairs { pair, key })
-        }
-    }
-}
-
-fn separator(field: &str, text: Option<&str>) -> Result<u8, CompileError> {
-    match text.map(str::as_bytes) {
-        Some([byte]) if byte.is_ascii() => Ok(*byte),
-        _ => Err(CompileError::invalid(
-            field,
-            "must be one ASCII character with `pairs`",
-        )),
-    }
-}
-
-fn timestamp(
-    spec: &TimestampSpec,
-    signature: &Signature,
-    params: &mut Params<'_>,
-) -> Result<Timestamp, CompileError> {
-    const FIELD: &str = "timestamp.source";
-    let place = match &spec.source {
-        SourceSpec::Pair { name }
-            if matches!(signature.format, signature::Format::Pairs { .. }) =>
-        {
-            timestamp::Place::Pair(params.text(FIELD, name)?.into_bytes().into())
-        }
-        SourceSpec::Pair { .. } => {
-            return Err(CompileError::invalid(
-                FIELD,
-                "`pair` needs the signature format `pairs`",
-            ));
-        }
-        spec => timestamp::Place::Single(single_source(FIELD, spec, params)?),
-    };
-    Ok(Timestamp {
-        place,
-        format: spec.format,
-        past_s: spec.past,
-        future_s: spec.future,
-    })
-}
-
-fn check(field: &str, spec: &CheckSpec, params: &mut Params<'_>) -> Result<Check, CompileError> {
-    match spec {
-        CheckSpec::HeaderEquals { header, value } => Ok(Check::HeaderEquals {
-            name: header_name(field, &params.text(field, header)?)?,
-            value: params.text(field, value)?.into_bytes().into(),
-        }),
-        CheckSpec::QueryBodyDigest { query, algorithm } => {
-            let hash = match choose(
-                field,
-                &params.text(field, algorithm)?,
-                &ALGORITHMS,
-                &ALGORITHMS_LATER,
-            )? {
-                Algorithm::Digest(hash) => hash,
-                _ => {
-                    return Err(CompileError::invalid(
-                        field,
-                        "`algorithm` must be a plain digest",
-                    ));
-                }
-            };
-            Ok(Check::QueryBodyDigest {
-                query: params.text(field, query)?.into(),
-                hash,
-            })
-        }
-        CheckSpec::UrlAllowed { .. } => Err(CompileError::unsupported(field, "`url_allowed`")),
-        CheckSpec::JsonIn { .. } => Err(CompileError::unsupported(field, "`json_in`")),
-    }
-}
-
 fn signed(
     spec: Option<&SignedSpec>,
-    params: &mut Params<'_>,
+    draft: &mut Draft<'_>,
     scope: &Scope<'_>,
 ) -> Result<Vec<Template>, CompileError> {
     match spec {
         None => Ok(Vec::new()),
-        Some(SignedSpec::One(text)) => Ok(vec![Template::compile("signed", text, params, scope)?]),
+        Some(SignedSpec::One(text)) => Ok(vec![Template::compile("signed", text, draft, scope)?]),
         Some(SignedSpec::Any(texts)) if texts.is_empty() => {
             Err(CompileError::invalid("signed", "lists no alternative"))
         }
         Some(SignedSpec::Any(texts)) => texts
             .iter()
             .enumerate()
-            .map(|(index, text)| {
-                Template::compile(&format!("signed[{index}]"), text, params, scope)
-            })
+            .map(|(index, text)| Template::compile(&format!("signed[{index}]"), text, draft, scope))
             .collect(),
     }
 }

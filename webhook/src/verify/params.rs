@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::compile::CompileError;
 use super::preset::ParamSpec;
 
+/// Most values of a list parameter.
+const LIST_MAX: usize = 1000;
+
 /// A piece of a text with placeholders.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Token<'t> {
@@ -47,15 +50,15 @@ pub(super) fn tokens<'t>(field: &str, text: &'t str) -> Result<Vec<Token<'t>>, C
 
 /// The parameters of one source: those of the preset, overridden by the source's own.
 pub(super) struct Params<'a> {
-    preset: &'a BTreeMap<String, ParamSpec>,
-    source: &'a BTreeMap<String, String>,
+    preset: &'a BTreeMap<String, Option<ParamSpec>>,
+    source: &'a BTreeMap<String, ParamSpec>,
     used: BTreeSet<String>,
 }
 
 impl<'a> Params<'a> {
     pub(super) fn new(
-        preset: &'a BTreeMap<String, ParamSpec>,
-        source: &'a BTreeMap<String, String>,
+        preset: &'a BTreeMap<String, Option<ParamSpec>>,
+        source: &'a BTreeMap<String, ParamSpec>,
     ) -> Self {
         Self {
             preset,
@@ -64,21 +67,38 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// The value of a parameter that `field` asks for.
+    /// The value of a parameter that `field` asks for as one text.
     pub(super) fn get(&mut self, field: &str, name: &str) -> Result<&'a str, CompileError> {
-        self.used.insert(name.to_owned());
-        match (self.source.get(name), self.preset.get(name)) {
-            (Some(value), _) => Ok(value),
-            (None, Some(ParamSpec::Text(value))) => Ok(value),
-            (None, Some(ParamSpec::List(_))) => Err(CompileError::unsupported(
-                field,
-                format!("the list parameter `{name}`"),
+        match self.find(field, name)? {
+            ParamSpec::Text(value) => Ok(value),
+            ParamSpec::List(_) => Err(CompileError::invalid(
+                &format!("params.{name}"),
+                "must be one text, not a list",
             )),
-            (None, None) => Err(CompileError::MissingParam {
-                field: field.to_owned(),
-                name: name.to_owned(),
-            }),
         }
+    }
+
+    /// The values of a parameter that `field` asks for as a list; one text is a list of one.
+    pub(super) fn list(&mut self, field: &str, name: &str) -> Result<Vec<&'a str>, CompileError> {
+        let values = match self.find(field, name)? {
+            ParamSpec::Text(value) => vec![value.as_str()],
+            ParamSpec::List(values) => values.iter().map(String::as_str).collect(),
+        };
+        if values.len() > LIST_MAX {
+            let reason = "lists more than 1000 values";
+            return Err(CompileError::invalid(&format!("params.{name}"), reason));
+        }
+        Ok(values)
+    }
+
+    fn find(&mut self, field: &str, name: &str) -> Result<&'a ParamSpec, CompileError> {
+        self.used.insert(name.to_owned());
+        let default = || self.preset.get(name)?.as_ref();
+        let value = self.source.get(name).or_else(default);
+        value.ok_or_else(|| CompileError::MissingParam {
+            field: field.to_owned(),
+            name: name.to_owned(),
+        })
     }
 
     /// A text in which `{param:..}` is the only placeholder.
@@ -126,7 +146,7 @@ mod tests {
     fn a_parameter_value_is_never_read_as_a_placeholder() {
         let (preset, source) = (
             BTreeMap::new(),
-            BTreeMap::from([("a".to_owned(), "{param:b}".to_owned())]),
+            BTreeMap::from([("a".to_owned(), ParamSpec::Text("{param:b}".to_owned()))]),
         );
         let mut params = Params::new(&preset, &source);
         assert_eq!(params.text("f", "x{param:a}y").unwrap(), "x{param:b}y");

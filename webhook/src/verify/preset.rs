@@ -4,15 +4,23 @@
 //! read and understood or refused by name, never half understood. Texts marked as templates may
 //! hold `{param:name}`.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+mod builtin;
 
-use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+#[cfg(test)]
+pub(super) use self::builtin::BUILTIN;
+pub use self::builtin::{builtin, builtin_names};
 
 use super::challenge::ChallengeSpec;
 
 /// How one provider's requests are verified.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PresetSpec {
     /// Name of the preset; empty when made for one source.
@@ -21,38 +29,42 @@ pub struct PresetSpec {
     /// What a person should know before choosing it.
     #[serde(default)]
     pub description: String,
-    /// Where the event's type is.
-    #[serde(default)]
-    pub event_type: Option<SourceSpec>,
-    /// Parameters and their defaults; a source may override them.
-    #[serde(default)]
-    pub params: BTreeMap<String, ParamSpec>,
+    /// Where the event's type is: the first place that has a value counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<PlacesSpec>,
+    /// Where the provider's own id of a delivery is: the values of all these places together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idempotency: Vec<SourceSpec>,
+    /// Parameters and their defaults; a source may override them and must give those whose
+    /// default is `null`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, Option<ParamSpec>>,
     /// JSON pointer to an array whose every element must verify.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub each: Option<String>,
     /// The signature. `null` is no verification, and has to be written: a preset that forgot
     /// its signature must not let everybody in.
     #[serde(deserialize_with = "nullable")]
     pub signature: Option<SignatureSpec>,
     /// The signed time; `None` is not checked.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<TimestampSpec>,
     /// Templates of the signed text.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<SignedSpec>,
     /// Further assertions.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckSpec>,
     /// Handshake responders.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub challenges: Vec<ChallengeSpec>,
     /// Status of a refused request, 400 to 499; `None` is [`super::REJECT_STATUS`].
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reject_status: Option<u16>,
 }
 
-/// The default of a parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// The value of a parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum ParamSpec {
     /// One value.
@@ -61,8 +73,55 @@ pub enum ParamSpec {
     List(Vec<String>),
 }
 
+/// By hand: what serde says of an untagged enum helps nobody.
+impl<'de> Deserialize<'de> for ParamSpec {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = ParamSpec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<ParamSpec, E> {
+                Ok(ParamSpec::Text(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<ParamSpec, A::Error> {
+                let list = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
+                Ok(ParamSpec::List(list))
+            }
+        }
+
+        from.deserialize_any(Either)
+    }
+}
+
+/// One place or several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PlacesSpec {
+    /// One.
+    One(SourceSpec),
+    /// Several, in the order in which they are tried.
+    Any(Vec<SourceSpec>),
+}
+
+impl PlacesSpec {
+    /// The places.
+    #[must_use]
+    pub fn as_slice(&self) -> &[SourceSpec] {
+        match self {
+            Self::One(place) => std::slice::from_ref(place),
+            Self::Any(places) => places,
+        }
+    }
+}
+
 /// Where a value is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "in", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SourceSpec {
     /// A request header.
@@ -98,7 +157,7 @@ pub enum SourceSpec {
 }
 
 /// Where the signature is and how it is made.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignatureSpec {
     /// Where it is.
@@ -106,23 +165,23 @@ pub struct SignatureSpec {
     /// How it is written.
     pub format: FormatSpec,
     /// What it begins with, a template; with `prefixed` only.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// Character between pairs; with `pairs` only.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair_separator: Option<String>,
     /// Character between the key and the value of a pair; with `pairs` only.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_separator: Option<String>,
     /// Where the label is, when it is not in the signature.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_from: Option<SourceSpec>,
     /// Accepted ways to sign; any may match.
     pub schemes: Vec<SchemeSpec>,
 }
 
 /// How a signature is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FormatSpec {
     /// The whole value.
@@ -136,11 +195,11 @@ pub enum FormatSpec {
 }
 
 /// One way to sign. The names are texts because they may come from parameters.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemeSpec {
     /// Key of the pairs it applies to, a template; with `pairs` or `label_from` only.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// `hmac-sha256`, `equal`, ...; a template.
     pub algorithm: String,
@@ -148,13 +207,40 @@ pub struct SchemeSpec {
     pub encoding: String,
     /// How a secret becomes a key: `utf8`, `hex`, `whsec`, ...; a template.
     pub key: String,
-    /// Where the address of the certificate is.
-    #[serde(default)]
+    /// Where the address of the certificate is; with the key `x509_url` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_source: Option<SourceSpec>,
+    /// What makes the certificate at that address trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateSpec>,
+}
+
+/// What makes a fetched certificate trusted beside the address it came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateSpec {
+    /// What is checked.
+    #[serde(default)]
+    pub trust: TrustSpec,
+    /// Names it may be for, `*.` in front stands for any label; any name when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+/// How far a fetched certificate is checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrustSpec {
+    /// It must chain to a public root; the document may hold the certificates in between.
+    #[default]
+    Chain,
+    /// The host it was fetched from over TLS vouches for it. For providers that publish the
+    /// certificate alone, without those in between.
+    Host,
 }
 
 /// The signed time.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimestampSpec {
     /// Where it is.
@@ -170,7 +256,7 @@ pub struct TimestampSpec {
 }
 
 /// How a timestamp is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimestampFormat {
     /// 1 to 12 digits, seconds since the Unix epoch.
@@ -182,7 +268,7 @@ pub enum TimestampFormat {
 }
 
 /// Templates of the signed text.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum SignedSpec {
     /// One.
@@ -192,7 +278,7 @@ pub enum SignedSpec {
 }
 
 /// An assertion beside the signature.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CheckSpec {
     /// A header has a value.
@@ -216,13 +302,13 @@ pub enum CheckSpec {
         /// Scheme it must have.
         scheme: String,
         /// Hosts it may name.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         hosts: Vec<String>,
         /// Expression its host must match.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         host_regex: Option<String>,
         /// What its path must end with.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         path_suffix: Option<String>,
     },
     /// A value of the body is in a list parameter.
@@ -253,6 +339,7 @@ impl PresetSpec {
             encoding: encoding.to_owned(),
             key: "utf8".to_owned(),
             key_source: None,
+            certificate: None,
         };
         let source = SourceSpec::Header {
             name: header.to_owned(),
@@ -290,6 +377,7 @@ impl PresetSpec {
             encoding: "text".to_owned(),
             key: "utf8".to_owned(),
             key_source: None,
+            certificate: None,
         };
         let source = SourceSpec::Header {
             name: name.to_owned(),
@@ -302,6 +390,7 @@ impl PresetSpec {
             name: String::new(),
             description: String::new(),
             event_type: None,
+            idempotency: Vec::new(),
             params: BTreeMap::new(),
             each: None,
             signature: Some(signature),
@@ -326,41 +415,4 @@ impl SignatureSpec {
             schemes: vec![scheme],
         }
     }
-}
-
-/// The presets of this version: one file each, in order of their names.
-pub(super) const BUILTIN: [(&str, &str); 10] = [
-    ("api_key", include_str!("../../presets/api_key.json")),
-    (
-        "api_key_query",
-        include_str!("../../presets/api_key_query.json"),
-    ),
-    ("basic_auth", include_str!("../../presets/basic_auth.json")),
-    ("bearer", include_str!("../../presets/bearer.json")),
-    ("github", include_str!("../../presets/github.json")),
-    (
-        "github_sha1_legacy",
-        include_str!("../../presets/github_sha1_legacy.json"),
-    ),
-    ("hmac", include_str!("../../presets/hmac.json")),
-    ("none", include_str!("../../presets/none.json")),
-    ("shopify", include_str!("../../presets/shopify.json")),
-    ("twitter", include_str!("../../presets/twitter.json")),
-];
-
-/// A file that could not be read would be missing here and its name unknown; a test reads all.
-static PARSED: LazyLock<BTreeMap<&'static str, PresetSpec>> = LazyLock::new(|| {
-    let parse = |(name, text)| Some((name, serde_json::from_str(text).ok()?));
-    BUILTIN.into_iter().filter_map(parse).collect()
-});
-
-/// The built-in preset of this name.
-#[must_use]
-pub fn builtin(name: &str) -> Option<&'static PresetSpec> {
-    PARSED.get(name)
-}
-
-/// The names of all built-in presets, sorted.
-pub fn builtin_names() -> impl Iterator<Item = &'static str> {
-    BUILTIN.into_iter().map(|(name, _)| name)
 }

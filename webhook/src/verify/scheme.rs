@@ -1,30 +1,40 @@
 //! Algorithms and keys: whether a candidate signature was made with one of the secrets.
 
+mod keyed;
 mod tag;
+
+use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::digest::{Digest, Update};
-use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
-use sha2::{Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
 use super::VerifyError;
+use super::allowed_url::AllowedUrl;
+use super::preset::TrustSpec;
+use super::public_key::{PublicAlgorithm, PublicForm, PublicKey};
 use super::signature::Part;
+use super::source::Source;
 use super::template::{Inputs, Template};
 
+pub(super) use self::keyed::KeyedHmac;
 pub(super) use self::tag::{Encoding, Hash};
 
 use self::tag::Tag;
 
+/// Most signatures with public keys that are tried of one request: each costs as much as
+/// hundreds of kilobytes of HMAC. A provider sends one for each of its live keys.
+const PUBLIC_CANDIDATES_MAX: usize = 8;
+
 /// One way a request may be signed.
 pub(super) struct Scheme {
     /// Label of the pairs it looks at; `None` in formats without labels.
-    label: Option<Box<[u8]>>,
+    pub(super) label: Option<Box<[u8]>>,
     encoding: Encoding,
     keys: Keys,
 }
@@ -34,6 +44,16 @@ enum Keys {
     Hmac(Hash, Vec<KeyedHmac>),
     Digest(Hash, Vec<Zeroizing<Vec<u8>>>),
     Equal(Vec<Zeroizing<Vec<u8>>>),
+    Public(PublicAlgorithm, Vec<PublicKey>),
+    Certificate(PublicAlgorithm, CertificatePlace),
+}
+
+/// Where the certificate of a scheme is, and what makes it trusted.
+pub(super) struct CertificatePlace {
+    pub(super) source: Source,
+    pub(super) allowed: AllowedUrl,
+    pub(super) trust: TrustSpec,
+    pub(super) names: Vec<Box<str>>,
 }
 
 /// What a scheme does with its key.
@@ -44,11 +64,22 @@ pub(super) enum Algorithm {
     Digest(Hash),
     /// A static credential.
     Equal,
+    /// A signature with a public key.
+    Public(PublicAlgorithm),
 }
 
 /// How the text of a secret becomes a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyForm {
+    Shared(SharedForm),
+    Public(PublicForm),
+    /// No secret: the certificate at an address in the request.
+    X509Url,
+}
+
+/// How the text of a secret becomes a shared key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SharedForm {
     Utf8,
     Hex,
     /// Base64 after an optional `whsec_`.
@@ -57,36 +88,57 @@ pub(super) enum KeyForm {
     Sha1Utf8,
 }
 
-/// An HMAC that has taken in its key; cloned for each request.
-enum KeyedHmac {
-    Sha1(Hmac<Sha1>),
-    Sha256(Hmac<Sha256>),
-    Sha384(Hmac<Sha384>),
-    Sha512(Hmac<Sha512>),
-}
-
 impl Scheme {
-    /// Prepares the keys. Secrets that are no key in this form are left out.
-    pub(super) fn new(
+    /// A scheme whose keys are secrets. Those that are no key in this form are left out; `None`
+    /// when the algorithm does not take keys of this form at all.
+    pub(super) fn with_secrets(
         label: Option<Box<[u8]>>,
         algorithm: Algorithm,
         encoding: Encoding,
         form: KeyForm,
         secrets: &[Secret],
-    ) -> Self {
-        let keys = secrets.iter().filter_map(|secret| form.derive(secret));
-        let keys = match algorithm {
-            Algorithm::Hmac(hash) => Keys::Hmac(
-                hash,
-                keys.filter_map(|key| KeyedHmac::new(hash, &key)).collect(),
-            ),
-            Algorithm::Digest(hash) => Keys::Digest(hash, keys.collect()),
-            Algorithm::Equal => Keys::Equal(keys.collect()),
+    ) -> Option<Self> {
+        let keys = match (algorithm, form) {
+            (Algorithm::Public(algorithm), KeyForm::Public(form)) => {
+                let keys = secrets
+                    .iter()
+                    .filter_map(|secret| form.derive(secret.expose()));
+                Keys::Public(
+                    algorithm,
+                    keys.filter(|key| key.is_for(algorithm)).collect(),
+                )
+            }
+            (Algorithm::Public(_), _) | (_, KeyForm::Public(_) | KeyForm::X509Url) => return None,
+            (algorithm, KeyForm::Shared(form)) => {
+                let keys = secrets.iter().filter_map(|secret| form.derive(secret));
+                match algorithm {
+                    Algorithm::Hmac(hash) => Keys::Hmac(
+                        hash,
+                        keys.filter_map(|key| KeyedHmac::new(hash, &key)).collect(),
+                    ),
+                    Algorithm::Digest(hash) => Keys::Digest(hash, keys.collect()),
+                    _ => Keys::Equal(keys.collect()),
+                }
+            }
         };
-        Self {
+        Some(Self {
             label,
             encoding,
             keys,
+        })
+    }
+
+    /// A scheme whose key is in a certificate the request points to.
+    pub(super) fn with_certificate(
+        label: Option<Box<[u8]>>,
+        algorithm: PublicAlgorithm,
+        encoding: Encoding,
+        place: CertificatePlace,
+    ) -> Self {
+        Self {
+            label,
+            encoding,
+            keys: Keys::Certificate(algorithm, place),
         }
     }
 
@@ -95,12 +147,29 @@ impl Scheme {
         matches!(self.keys, Keys::Equal(_))
     }
 
-    /// Whether any secret is a key for this scheme.
+    /// Where its certificate is, when it takes one.
+    pub(super) fn certificate(&self) -> Option<&CertificatePlace> {
+        match &self.keys {
+            Keys::Certificate(_, place) => Some(place),
+            _ => None,
+        }
+    }
+
+    /// Whether any secret is a key for this scheme, or it needs none.
     pub(super) fn has_key(&self) -> bool {
         match &self.keys {
             Keys::Hmac(_, keys) => !keys.is_empty(),
             Keys::Digest(_, keys) | Keys::Equal(keys) => !keys.is_empty(),
+            Keys::Public(_, keys) => !keys.is_empty(),
+            Keys::Certificate(..) => true,
         }
+    }
+
+    /// Whether one of the candidates is for this scheme and decodes: only then is it worth
+    /// fetching a certificate.
+    pub(super) fn has_candidate(&self, parts: &[Part<'_>]) -> bool {
+        self.candidates(parts)
+            .any(|text| self.encoding.decode(text).is_some())
     }
 
     /// Accepts when any candidate of this scheme's label matches under any key and any
@@ -110,16 +179,9 @@ impl Scheme {
         &self,
         parts: &[Part<'_>],
         signed: &[Template],
-        inputs: &Inputs<'_>,
+        inputs: &Inputs<'_, '_>,
     ) -> Result<(), VerifyError> {
-        let candidates = parts
-            .iter()
-            .filter(|part| {
-                self.label
-                    .as_deref()
-                    .is_none_or(|label| label == part.label)
-            })
-            .map(|part| part.value);
+        let candidates = self.candidates(parts);
         match &self.keys {
             Keys::Equal(keys) => check_equal(self.encoding, candidates, keys),
             Keys::Hmac(hash, keys) => {
@@ -132,6 +194,40 @@ impl Scheme {
                     hash.tag(|sink| text.feed(inputs, key, sink))
                 })
             }
+            Keys::Public(algorithm, keys) => {
+                let signatures = self.signatures(candidates)?;
+                check_public(*algorithm, &signatures, keys, (signed, inputs))
+            }
+            Keys::Certificate(algorithm, _) => {
+                let signatures = self.signatures(candidates)?;
+                let certificate = inputs
+                    .certificate
+                    .ok_or(VerifyError::CertificateUnavailable)?;
+                let keys = std::slice::from_ref(&certificate.key);
+                check_public(*algorithm, &signatures, keys, (signed, inputs))
+            }
+        }
+    }
+
+    fn candidates<'v>(&self, parts: &[Part<'v>]) -> impl Iterator<Item = &'v [u8]> {
+        let is_ours = |part: &&Part<'_>| {
+            self.label
+                .as_deref()
+                .is_none_or(|label| label == part.label)
+        };
+        parts.iter().filter(is_ours).map(|part| part.value)
+    }
+
+    fn signatures<'v>(
+        &self,
+        candidates: impl Iterator<Item = &'v [u8]>,
+    ) -> Result<Vec<Cow<'v, [u8]>>, VerifyError> {
+        let decoded = candidates.filter_map(|text| self.encoding.decode(text));
+        let signatures: Vec<_> = decoded.take(PUBLIC_CANDIDATES_MAX + 1).collect();
+        if (1..=PUBLIC_CANDIDATES_MAX).contains(&signatures.len()) {
+            Ok(signatures)
+        } else {
+            Err(VerifyError::MalformedSignature)
         }
     }
 }
@@ -178,10 +274,49 @@ fn check_tags<K>(
     Err(reason)
 }
 
-impl KeyForm {
+fn check_public(
+    algorithm: PublicAlgorithm,
+    signatures: &[Cow<'_, [u8]>],
+    keys: &[PublicKey],
+    (signed, inputs): (&[Template], &Inputs<'_, '_>),
+) -> Result<(), VerifyError> {
+    if !keys.iter().any(|key| key.is_for(algorithm)) {
+        return Err(VerifyError::BadKey);
+    }
+    let mut reason = VerifyError::BadKey;
+    for text in signed {
+        let mut message = Text(Vec::new());
+        let error = match text.feed(inputs, &[], &mut message) {
+            Ok(()) => VerifyError::SignatureMismatch,
+            Err(error) => error,
+        };
+        let is_match = |key: &PublicKey| {
+            let verifies = |signature| key.verifies(algorithm, &message.0, signature);
+            signatures.iter().any(|signature| verifies(signature))
+        };
+        if error == VerifyError::SignatureMismatch && keys.iter().any(is_match) {
+            return Ok(());
+        }
+        if error.progress() > reason.progress() {
+            reason = error;
+        }
+    }
+    Err(reason)
+}
+
+/// A text in full, for algorithms that cannot stream it.
+pub(super) struct Text(pub(super) Vec<u8>);
+
+impl Update for Text {
+    fn update(&mut self, data: &[u8]) {
+        self.0.extend_from_slice(data);
+    }
+}
+
+impl SharedForm {
     /// The key of a secret. `None` when the text is not in this form, is an empty key, which
     /// everybody knows, or is public: a public key used as a shared one would let anyone sign.
-    fn derive(self, secret: &Secret) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn derive(self, secret: &Secret) -> Option<Zeroizing<Vec<u8>>> {
         let text = secret.expose();
         if text.is_empty() || text.starts_with("whpk_") || text.starts_with("-----BEGIN ") {
             return None;
@@ -198,36 +333,6 @@ impl KeyForm {
     }
 }
 
-impl KeyedHmac {
-    /// `None` cannot happen: an HMAC takes a key of any length.
-    fn new(hash: Hash, key: &[u8]) -> Option<Self> {
-        Some(match hash {
-            Hash::Sha1 => Self::Sha1(Hmac::new_from_slice(key).ok()?),
-            Hash::Sha256 => Self::Sha256(Hmac::new_from_slice(key).ok()?),
-            Hash::Sha384 => Self::Sha384(Hmac::new_from_slice(key).ok()?),
-            Hash::Sha512 => Self::Sha512(Hmac::new_from_slice(key).ok()?),
-        })
-    }
-
-    fn tag(&self, text: &Template, inputs: &Inputs<'_>) -> Result<Tag, VerifyError> {
-        fn run<M: Mac + Update + Clone>(
-            keyed: &M,
-            text: &Template,
-            inputs: &Inputs<'_>,
-        ) -> Result<Tag, VerifyError> {
-            let mut mac = keyed.clone();
-            text.feed(inputs, &[], &mut mac)?;
-            Ok(Tag::new(&mac.finalize().into_bytes()))
-        }
-        match self {
-            Self::Sha1(keyed) => run(keyed, text, inputs),
-            Self::Sha256(keyed) => run(keyed, text, inputs),
-            Self::Sha384(keyed) => run(keyed, text, inputs),
-            Self::Sha512(keyed) => run(keyed, text, inputs),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,15 +341,15 @@ mod tests {
     fn public_keys_and_empty_keys_are_no_secrets() {
         for (form, text) in [
             (
-                KeyForm::Utf8,
+                SharedForm::Utf8,
                 "whpk_Vn29QYVXDEGUjXrX8fQXqJalQTw3dpH2MEnnM/z/VbM=",
             ),
-            (KeyForm::Utf8, "-----BEGIN PUBLIC KEY-----"),
-            (KeyForm::Utf8, ""),
-            (KeyForm::Sha1Utf8, ""),
-            (KeyForm::Whsec, "whsec_"),
-            (KeyForm::Whsec, "whsec_not base64"),
-            (KeyForm::Hex, "abc"),
+            (SharedForm::Utf8, "-----BEGIN PUBLIC KEY-----"),
+            (SharedForm::Utf8, ""),
+            (SharedForm::Sha1Utf8, ""),
+            (SharedForm::Whsec, "whsec_"),
+            (SharedForm::Whsec, "whsec_not base64"),
+            (SharedForm::Hex, "abc"),
         ] {
             assert!(form.derive(&Secret::new(text)).is_none(), "{text}");
         }

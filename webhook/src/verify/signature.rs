@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::event::RawEvent;
 
 use super::VerifyError;
+use super::reading::Reading;
 use super::source::{Found, Source, trim};
 
 /// The signature of a preset: place and format.
@@ -12,6 +13,8 @@ use super::source::{Found, Source, trim};
 pub(super) struct Signature {
     pub(super) place: Place,
     pub(super) format: Format,
+    /// Where the label is, when it is not in the signature.
+    pub(super) label_from: Option<Source>,
 }
 
 /// Where signatures are.
@@ -73,15 +76,33 @@ impl Signature {
         }
     }
 
-    pub(super) fn find<'r>(&self, request: &'r RawEvent) -> Result<Values<'r>, VerifyError> {
+    /// The label of the whole signature, when it has one elsewhere.
+    pub(super) fn label<'a>(
+        &self,
+        reading: &'a Reading<'_>,
+    ) -> Result<Option<Cow<'a, [u8]>>, VerifyError> {
+        let Some(source) = &self.label_from else {
+            return Ok(None);
+        };
+        match source.find(reading) {
+            Found::Once(label) => Ok(Some(label)),
+            Found::Unreadable => Err(VerifyError::MalformedBody),
+            Found::Missing | Found::Repeated => Ok(Some(Cow::Borrowed(&[]))),
+        }
+    }
+
+    pub(super) fn find<'a>(&self, reading: &'a Reading<'_>) -> Result<Values<'a>, VerifyError> {
         match &self.place {
-            Place::Single(source) => match source.find(request) {
+            Place::Single(source) => match source.find(reading) {
+                Found::Unreadable => Err(VerifyError::MalformedBody),
                 Found::Missing => Err(VerifyError::MissingSignature),
                 Found::Once(value) if value.is_empty() => Err(VerifyError::MissingSignature),
                 Found::Once(value) => Ok(Values::One(value)),
                 Found::Repeated => Err(VerifyError::MalformedSignature),
             },
-            Place::HeaderPrefix(prefix) => numbered_headers(request, prefix).map(Values::Many),
+            Place::HeaderPrefix(prefix) => {
+                numbered_headers(reading.request, prefix).map(Values::Many)
+            }
         }
     }
 
@@ -158,7 +179,7 @@ fn numbered_headers<'r>(request: &'r RawEvent, prefix: &str) -> Result<Vec<&'r [
         match super::source::header(request, name) {
             Found::Missing => {}
             Found::Once(Cow::Borrowed(value)) => values.push(value),
-            Found::Once(Cow::Owned(_)) | Found::Repeated => {
+            _ => {
                 return Err(VerifyError::MalformedSignature);
             }
         }
@@ -184,6 +205,7 @@ mod tests {
         let signature = Signature {
             place: Place::Single(Source::Query("s".into())),
             format,
+            label_from: None,
         };
         let values = Values::One(Cow::Borrowed(text));
         let parts = signature.parse(&values)?;

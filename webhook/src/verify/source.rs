@@ -1,4 +1,4 @@
-//! Where a single value of a request is, and how to read it. Widened by form and JSON later.
+//! Where a single value of a request is, and how to read it.
 
 use std::borrow::Cow;
 
@@ -7,6 +7,9 @@ use percent_encoding::percent_decode;
 
 use crate::event::RawEvent;
 
+use super::pointers::{Slot, Value, is_null, scalar};
+use super::reading::Reading;
+
 /// The place of a value that may stand only once.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Source {
@@ -14,24 +17,38 @@ pub(super) enum Source {
     Header(HeaderName),
     /// A query parameter, by its decoded name.
     Query(Box<str>),
+    /// A field of a form body, by its decoded name.
+    Form(Box<str>),
+    /// A scalar in a JSON body.
+    Json(Slot),
 }
 
 /// What is at a place.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found<'r> {
-    /// Nothing, or a header without a value.
+    /// Nothing, a header without a value, or JSON's `null`.
     Missing,
     /// One value; of a query parameter it may be empty.
     Once(Cow<'r, [u8]>),
-    /// Several. Picking one would let a proxy in front and this check disagree about which.
+    /// Several, or an object or array where one scalar belongs. Picking one would let a proxy
+    /// in front and this check disagree about which.
     Repeated,
+    /// The body is not in the format that has such a place.
+    Unreadable,
 }
 
 impl Source {
-    pub(super) fn find<'r>(&self, request: &'r RawEvent) -> Found<'r> {
+    /// Whether it is in the head of the request.
+    pub(super) const fn is_outside_body(&self) -> bool {
+        matches!(self, Self::Header(_) | Self::Query(_))
+    }
+
+    pub(super) fn find<'a>(&self, reading: &'a Reading<'_>) -> Found<'a> {
         match self {
-            Self::Header(name) => header(request, name),
-            Self::Query(name) => query(&request.query, name),
+            Self::Header(name) => header(reading.request, name),
+            Self::Query(name) => query(&reading.request.query, name),
+            Self::Form(name) => form(reading, name),
+            Self::Json(slot) => json(reading, *slot),
         }
     }
 }
@@ -54,12 +71,32 @@ pub(super) fn header<'r>(request: &'r RawEvent, name: &HeaderName) -> Found<'r> 
 pub(super) fn query<'r>(query: &'r str, name: &str) -> Found<'r> {
     let mut values = query.split('&').filter_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (*decode(key) == *name.as_bytes()).then_some(value)
+        (*decode(key.as_bytes()) == *name.as_bytes()).then_some(value)
     });
     match (values.next(), values.next()) {
         (None, _) => Found::Missing,
-        (Some(value), None) => Found::Once(decode(value)),
+        (Some(value), None) => Found::Once(decode(value.as_bytes())),
         (Some(_), Some(_)) => Found::Repeated,
+    }
+}
+
+/// The decoded value of a form field.
+pub(super) fn form<'a>(reading: &'a Reading<'_>, name: &str) -> Found<'a> {
+    reading
+        .form()
+        .map_or(Found::Unreadable, |form| form.find(name))
+}
+
+/// The text of a scalar in a JSON body.
+pub(super) fn json<'a>(reading: &'a Reading<'_>, slot: Slot) -> Found<'a> {
+    let Some(values) = reading.json() else {
+        return Found::Unreadable;
+    };
+    match values.get(slot) {
+        Value::Missing => Found::Missing,
+        Value::Once(raw) if is_null(raw) => Found::Missing,
+        Value::Once(raw) => scalar(raw).map_or(Found::Repeated, Found::Once),
+        Value::Repeated => Found::Repeated,
     }
 }
 
@@ -72,12 +109,17 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
 }
 
 /// Form decoding: `+` is a space, `%XX` a byte; a broken escape stays as it is.
-fn decode(text: &str) -> Cow<'_, [u8]> {
-    if memchr::memchr2(b'+', b'%', text.as_bytes()).is_none() {
-        return Cow::Borrowed(text.as_bytes());
+pub(super) fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr::memchr2(b'+', b'%', text) else {
+        return Cow::Borrowed(text);
+    };
+    let mut spaced = text.to_vec();
+    for byte in spaced.iter_mut().skip(first) {
+        if *byte == b'+' {
+            *byte = b' ';
+        }
     }
-    let spaced = text.replace('+', " ");
-    Cow::Owned(percent_decode(spaced.as_bytes()).collect())
+    Cow::Owned(percent_decode(&spaced).collect())
 }
 
 #[cfg(test)]

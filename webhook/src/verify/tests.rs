@@ -1,6 +1,8 @@
 //! The engine as its callers see it; vectors, properties and compile errors in files of their own.
 
+mod blocks;
 mod compile;
+mod handshake;
 mod properties;
 mod vectors;
 
@@ -40,11 +42,10 @@ fn spec(json: &str) -> PresetSpec {
     serde_json::from_str(json).unwrap()
 }
 
-fn params(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+fn params(pairs: &[(&str, &str)]) -> BTreeMap<String, ParamSpec> {
+    let text =
+        |(name, value): &(&str, &str)| ((*name).to_owned(), ParamSpec::Text((*value).to_owned()));
+    pairs.iter().map(text).collect()
 }
 
 fn compile(spec: &PresetSpec, secrets: &[&str]) -> Verifier {
@@ -52,7 +53,7 @@ fn compile(spec: &PresetSpec, secrets: &[&str]) -> Verifier {
     Verifier::compile(spec, &secrets, &BTreeMap::new(), None).unwrap()
 }
 
-fn request(headers: &[(&'static str, &str)], body: &[u8]) -> RawEvent {
+pub(super) fn request(headers: &[(&'static str, &str)], body: &[u8]) -> RawEvent {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());

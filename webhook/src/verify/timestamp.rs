@@ -5,10 +5,9 @@ use std::borrow::Cow;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::event::RawEvent;
-
 use super::VerifyError;
 use super::preset::TimestampFormat;
+use super::reading::Reading;
 use super::signature::Part;
 use super::source::{Found, Source};
 
@@ -37,15 +36,16 @@ impl Timestamp {
     /// within tolerance of `now_s`. Both ends are inclusive.
     pub(super) fn check<'v>(
         &self,
-        request: &'v RawEvent,
+        reading: &'v Reading<'_>,
         parts: &[Part<'v>],
         now_s: i64,
     ) -> Result<Cow<'v, [u8]>, VerifyError> {
-        let text = match self.find(request, parts) {
+        let text = match self.find(reading, parts) {
             Found::Missing => return Err(VerifyError::MissingTimestamp),
             Found::Once(text) if text.is_empty() => return Err(VerifyError::MissingTimestamp),
             Found::Once(text) => text,
             Found::Repeated => return Err(VerifyError::MalformedTimestamp),
+            Found::Unreadable => return Err(VerifyError::MalformedBody),
         };
         let sent_ms = parse(self.format, &text).ok_or(VerifyError::MalformedTimestamp)?;
         let age_ms = now_s.saturating_mul(1000).saturating_sub(sent_ms);
@@ -63,9 +63,9 @@ impl Timestamp {
         Ok(text)
     }
 
-    fn find<'v>(&self, request: &'v RawEvent, parts: &[Part<'v>]) -> Found<'v> {
+    fn find<'v>(&self, reading: &'v Reading<'_>, parts: &[Part<'v>]) -> Found<'v> {
         match &self.place {
-            Place::Single(source) => source.find(request),
+            Place::Single(source) => source.find(reading),
             Place::Pair(label) => {
                 let mut values = parts.iter().filter(|part| part.label == &**label);
                 match (values.next(), values.next()) {

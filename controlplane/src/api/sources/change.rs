@@ -1,6 +1,6 @@
 //! Specifications of sources out of what clients send.
 
-use outrider_config::resource::{FieldError, Reason, SourceSpec};
+use outrider_config::resource::{FieldError, PresetChoice, Reason, SourceSpec};
 
 use super::super::endpoints::keep;
 
@@ -29,7 +29,7 @@ pub(super) fn merged(old: SourceSpec, mut given: SourceSpec) -> SourceSpec {
     keep(&mut given.rate_limit, old.rate_limit);
     keep(&mut given.forward_headers, old.forward_headers);
     // The verification is said in one of two ways; to say it in the other ends the first.
-    let has_preset = is_given(&given.preset);
+    let has_preset = given.preset.as_ref().is_some_and(PresetChoice::is_given);
     let has_verifier = given.verifier.is_some() || is_given(&given.provider);
     if !has_preset {
         keep(&mut given.provider, old.provider);

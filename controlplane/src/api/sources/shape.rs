@@ -46,7 +46,7 @@ pub(super) fn reply(api: &Api, one: &Stored) -> Result<Value, ApiError> {
             json!(texts)
         });
         let natives = [
-            ("preset", spec.preset.map(Value::from)),
+            ("preset", spec.preset.map(|preset| json!(preset))),
             ("secrets", secrets),
             ("params", spec.params.map(|params| json!(params))),
             ("public_url", spec.public_url.map(Value::from)),

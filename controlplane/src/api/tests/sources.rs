@@ -54,6 +54,14 @@ async fn section_3_5_sources() {
                 .saves("hub", "/uid"),
             row("POST", ALL, json!({"name": "native", "type": "http", "preset": "github", "secrets": ["k1", "k2"]}), 201)
                 .shows(json!({"preset": "github", "secrets": ["k1", "k2"], "verifier": null})),
+            // A preset of its own is shown as it was given, without what is the default.
+            row("POST", ALL, json!({"name": "own", "type": "http", "secrets": ["k"], "params": {"h": "X-Sig", "l": ["a"]}, "preset": {
+                "params": {"h": null, "l": []}, "event_type": {"in": "json", "pointer": "/type"},
+                "signature": {"source": {"in": "header", "name": "{param:h}"}, "format": "plain", "schemes": [{"algorithm": "hmac-sha256", "encoding": "hex", "key": "utf8"}]},
+                "signed": "{body}", "checks": [{"type": "json_in", "pointer": "/a", "param": "l"}]}}), 201)
+                .shows(json!({"preset": {"signature": {"source": {"in": "header", "name": "{param:h}"}}, "signed": "{body}"}, "secrets": ["k"], "params": {"h": "X-Sig", "l": ["a"]}})),
+            row("POST", ALL, json!({"name": "own", "type": "http", "secrets": ["k"], "preset": {"signature": null, "sgned": "{body}"}}), 400)
+                .says("..preset"),
             row("POST", ALL, json!({"name": "hub2", "type": "http", "provider": "github", "verifier": {"type": "hmac",
                 "hmac": {"header": "X-Hub-Signature-256", "hash": "SHA256", "encoding": "hex", "secret": "k"}}}), 201).saves("hub2", "/uid"),
             row("POST", ALL, json!({"name": "x", "type": "http", "provider": "github", "verifier": {"type": "hmac", "hmac": {"header": "X-Other", "encoding": "base64", "secret": "k"}}}), 400)
