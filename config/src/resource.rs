@@ -5,6 +5,7 @@
 //! is found at once. The same specification types serve files, REST, the journal and the wire.
 //! What a checked type needs of other resources is checked by the snapshot.
 
+mod alerts;
 mod api_key;
 mod check;
 mod deduplication;
@@ -23,6 +24,7 @@ mod subscription;
 mod type_policy;
 mod verification;
 
+pub use alerts::{AlertsSpec, Thresholds};
 pub use api_key::{ApiKey, ApiKeySpec};
 pub use check::{FieldError, Reason};
 pub use deduplication::Deduplication;

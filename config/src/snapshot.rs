@@ -29,7 +29,7 @@ use outrider_webhook::verify::ApiKeyDigest;
 pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
 pub use crate::resource::{
     ApiKey, Deduplication, Endpoint, EndpointStatus, Enforcement, EventType, Project, ProjectKind,
-    Source, Subscription, TypePolicy,
+    Source, Subscription, Thresholds, TypePolicy,
 };
 pub use project_table::ProjectTable;
 pub use type_index::TypeIndex;
@@ -207,6 +207,11 @@ impl Snapshot {
     #[must_use]
     pub fn project(&self, id: ProjectId) -> Option<&Arc<ProjectTable>> {
         self.projects.get(&id)
+    }
+
+    /// All sources in force.
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
+        self.projects.values().flat_map(|table| table.sources())
     }
 
     /// How many resources there are.

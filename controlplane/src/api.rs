@@ -5,6 +5,7 @@
 //! and `write`. One file per resource has its routes. Nothing here knows of data planes but
 //! whether they have a revision in force.
 
+mod alerts;
 mod api_keys;
 mod ask;
 mod body;
@@ -145,6 +146,7 @@ pub fn router(api: Api) -> Router {
         .merge(projects::routes_of_one())
         .merge(endpoints::routes())
         .merge(sources::routes())
+        .merge(alerts::routes())
         .merge(subscriptions::routes())
         .merge(event_types::routes())
         .merge(api_keys::routes())

@@ -66,7 +66,7 @@ pub struct View {
 }
 
 const PATHS: &str = "/ready\n/livez\n/server_info\n/config_dump\n/stats/prometheus (alias /metrics)\n\
-     /rejected?source=<uid>\n";
+     /rejected?source=<uid>\n/alerts\n";
 
 /// Serves until `stop` fires, then ends its connections.
 pub async fn serve(listener: TcpListener, view: View, stop: CancellationToken) {
@@ -151,6 +151,7 @@ fn answer(view: &View, request: &Request<Incoming>) -> Response<Full<Bytes>> {
                 "`source` must be the uid of a source\n",
             ),
         },
+        "/alerts" => with_stats(view, |stats| json(&stats.alerts())),
         "/stats/prometheus" | "/metrics" => with_stats(view, prometheus_text),
         _ => text(StatusCode::NOT_FOUND, "no such path; / lists them\n"),
     }

@@ -51,6 +51,7 @@ pub use self::request::Limits;
 use self::request::{Budget, Head, Reserved};
 use self::request_id::{REQUEST_ID, RequestIds};
 use self::schema::{NotTaken, Verdict};
+use crate::alerts::Alerts;
 use crate::metrics::Metrics;
 use crate::route::route;
 use crate::table::RoutingTable;
@@ -71,6 +72,8 @@ pub struct Settings {
     pub process: u64,
     /// Where samples of refused requests are kept.
     pub rejected: Rejected,
+    /// Where requests of sources are counted.
+    pub alerts: Alerts,
 }
 
 /// What a request needs on its way from the socket to the log.
@@ -83,6 +86,7 @@ pub struct Intake {
     control_plane: ControlPlane,
     request_ids: RequestIds,
     rejected: Rejected,
+    alerts: Alerts,
     budget: Budget,
     guard: Guard,
     /// Requests whose head was read and whose reply is not written yet.
@@ -124,6 +128,7 @@ impl Intake {
             control_plane: ControlPlane::new(settings.control_plane),
             request_ids: RequestIds::new(settings.process),
             rejected: settings.rejected,
+            alerts: settings.alerts,
             budget: Budget::new(settings.limits.in_flight_bytes_max),
             limits: settings.limits,
             under_way: TaskTracker::new(),

@@ -5,6 +5,7 @@
 //! plane; the two meet in `xds` alone. The only crate that knows Pingora.
 
 pub mod admin;
+pub mod alerts;
 pub mod chance;
 mod command;
 pub mod deliver;
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::admin::State;
+use self::alerts::{Alerts, Judge};
 use self::chance::Chance;
 use self::command::{Executor, Questions};
 use self::deliver::Deliverer;
@@ -122,6 +124,7 @@ impl Running {
                 // Not the jitter's own sequence: clients see these bits.
                 process: Chance::seeded(!settings.seed).next(),
                 rejected: Rejected::default(),
+                alerts: Alerts::default(),
             },
             in_flight_max: settings.in_flight_max,
             drain_grace: settings.drain_grace,
@@ -147,6 +150,7 @@ pub struct Serving {
     stop_delivery: CancellationToken,
     delivery: JoinHandle<()>,
     retention: JoinHandle<()>,
+    judge: JoinHandle<()>,
 }
 
 impl DataPlane {
@@ -210,6 +214,7 @@ impl DataPlane {
         let questions = Questions {
             table: table.clone(),
             rejected: running.intake.rejected.clone(),
+            alerts: running.intake.alerts.clone(),
         };
         let executor = Executor::new(
             queue.clone(),
@@ -225,6 +230,7 @@ impl DataPlane {
             index: index.clone(),
             egress,
             rejected: running.intake.rejected.clone(),
+            alerts: running.intake.alerts.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
         })));
@@ -319,6 +325,13 @@ impl DataPlane {
             Arc::clone(&self.clock),
             stop_delivery.clone(),
         ));
+        let judge = Judge {
+            alerts: self.settings.intake.alerts.clone(),
+            table: self.table.clone(),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let judge = tokio::spawn(judge.run(stop_delivery.clone()));
         self.state.send_replace(State::Live);
         Ok(Serving {
             plane: self,
@@ -326,6 +339,7 @@ impl DataPlane {
             stop_delivery,
             delivery,
             retention,
+            judge,
         })
     }
 }
@@ -358,6 +372,9 @@ impl Serving {
         }
         if self.retention.await.is_err() {
             tracing::error!("the retention task ended with a panic");
+        }
+        if self.judge.await.is_err() {
+            tracing::error!("the task that judges sources ended with a panic");
         }
         plane.deliverer.egress.shutdown().await;
         drop(plane.deliverer);

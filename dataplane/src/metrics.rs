@@ -26,6 +26,8 @@ pub struct Metrics {
     pub verify_failures: IntCounterVec,
     /// Events held against the schema of their type, by result: valid, flagged, refused.
     pub schema_checks: IntCounterVec,
+    /// Alerts of sources that are raised, by kind.
+    pub source_alerts: IntGaugeVec,
     /// Routed events by result: matched, unmatched.
     pub events_routed: IntCounterVec,
     /// Attempts by outcome.
@@ -109,6 +111,12 @@ impl Metrics {
                 "schema_checks_total",
                 "Events held against the schema of their type",
                 &["result"],
+            )?,
+            source_alerts: gauges(
+                r,
+                "source_alerts",
+                "Alerts of sources that are raised",
+                &["kind"],
             )?,
             events_routed: counters(r, "events_routed_total", "Routed events", &["result"])?,
             attempts: counters(

@@ -6,6 +6,7 @@ use outrider_store::{Clock, Index, LocalLog};
 use outrider_webhook::id::SourceId;
 use serde_json::Value;
 
+use crate::alerts::Alerts;
 use crate::egress::Egress;
 use crate::ingest::rejected::Rejected;
 use crate::metrics::Metrics;
@@ -20,6 +21,7 @@ pub struct Stats {
     pub(crate) index: Index,
     pub(crate) egress: Egress,
     pub(crate) rejected: Rejected,
+    pub(crate) alerts: Alerts,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -35,6 +37,12 @@ impl Stats {
     #[must_use]
     pub fn rejected(&self, source: SourceId) -> Value {
         self.rejected.shown(source, usize::MAX)
+    }
+
+    /// The alerts of sources that are raised.
+    #[must_use]
+    pub fn alerts(&self) -> Value {
+        self.alerts.shown(None)
     }
 
     /// The revision in force.

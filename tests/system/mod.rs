@@ -29,6 +29,7 @@ mod schemas;
 mod secrets;
 mod slow_clients;
 mod smuggling;
+mod source_alerts;
 mod source_events;
 mod split;
 mod split_tls;

@@ -9,6 +9,7 @@ use outrider_webhook::selector::Selector;
 use outrider_webhook::verify::Verifier;
 use serde_json::{Value, json};
 
+use super::alerts::Thresholds;
 use super::check::{Checks, FieldError, Reason};
 use super::deduplication::Deduplication;
 use super::field::{self, given, header_name};
@@ -38,6 +39,7 @@ pub struct Source {
     is_disabled: bool,
     event_type: Option<Selector>,
     deduplication: Deduplication,
+    thresholds: Thresholds,
     custom_response: Option<(Bytes, HeaderValue)>,
     deny_headers: Vec<HeaderName>,
     public_url: Option<Box<str>>,
@@ -77,6 +79,7 @@ impl Source {
             checks.take("event_type_location", location)
         });
         let deduplication = Deduplication::compile(&mut checks, spec);
+        let thresholds = Thresholds::compile(&mut checks, spec.alerts.as_ref());
         let custom_response = custom_response(&mut checks, spec);
         headers(
             &mut checks,
@@ -103,6 +106,7 @@ impl Source {
                 is_disabled: spec.is_disabled.unwrap_or(false),
                 event_type,
                 deduplication,
+                thresholds,
                 custom_response,
                 deny_headers,
                 public_url: given(spec.public_url.as_deref()).map(Box::from),
@@ -170,6 +174,12 @@ impl Source {
     #[must_use]
     pub fn deduplication(&self) -> &Deduplication {
         &self.deduplication
+    }
+
+    /// When it is worth a person's attention.
+    #[must_use]
+    pub fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
     }
 
     /// What senders are answered instead of our own words: body and content type.

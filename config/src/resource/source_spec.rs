@@ -6,6 +6,7 @@ use outrider_webhook::secret::Secret;
 use outrider_webhook::verify::ParamSpec;
 use serde::{Deserialize, Serialize};
 
+use super::alerts::AlertsSpec;
 use super::check::Checks;
 use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, refuse_unsupported};
 use super::preset_choice::PresetChoice;
@@ -62,6 +63,8 @@ pub struct SourceSpec {
     pub idempotency_keys: Option<Vec<String>>,
     /// Native: for how long that is remembered, seconds, 1 to 2592000; as its project when absent.
     pub idempotency_window_s: Option<u64>,
+    /// Native: when it is worth a person's attention.
+    pub alerts: Option<AlertsSpec>,
     pub_sub: Unsupported,
     body_function: Unsupported,
     header_function: Unsupported,

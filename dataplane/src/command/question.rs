@@ -5,6 +5,7 @@ use outrider_webhook::id::{ProjectId, SourceId};
 use outrider_xds::{ANSWER_BYTES_MAX, Outcome, Question};
 use serde_json::Value;
 
+use crate::alerts::Alerts;
 use crate::ingest::rejected::Rejected;
 use crate::table::RoutingTable;
 
@@ -15,13 +16,14 @@ const AROUND_BYTES: usize = 1024;
 pub(crate) struct Questions {
     pub(crate) table: RoutingTable,
     pub(crate) rejected: Rejected,
+    pub(crate) alerts: Alerts,
 }
 
 impl Questions {
     pub(crate) fn answer(&self, question: Question) -> Outcome {
         match question {
             Question::Rejected { project, source } => self.rejected(project, source),
-            Question::Alerts { .. } => refused("unknown_kind", "alerts are not kept here"),
+            Question::Alerts { project } => answered(&self.alerts.shown(Some(project))),
         }
     }
 

@@ -67,7 +67,11 @@ pub(super) async fn answer(
     };
     let mut body = None;
     let taken = take(intake, http, &called, (&mut body, visit)).await;
+    if taken.is_ok() {
+        intake.alerts.accepted(source, intake.clock.now_ms());
+    }
     taken.map_err(|refusal| {
+        intake.alerts.rejected(source);
         let seen = (request_id, visit.client, body.as_ref());
         keep_sample(intake, http, source, &refusal, seen);
         refusal.reply

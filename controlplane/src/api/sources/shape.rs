@@ -54,6 +54,7 @@ pub(super) fn reply(api: &Api, one: &Stored) -> Result<Value, ApiError> {
                 "idempotency_window_s",
                 spec.idempotency_window_s.map(Value::from),
             ),
+            ("alerts", spec.alerts.map(|alerts| json!(alerts))),
             ("deny_headers", spec.deny_headers.map(|names| json!(names))),
             ("allow_cidrs", spec.allow_cidrs.map(|cidrs| json!(cidrs))),
             ("deny_cidrs", spec.deny_cidrs.map(|cidrs| json!(cidrs))),

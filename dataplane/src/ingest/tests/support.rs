@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::alerts::Alerts;
 use crate::ingest::rejected::Rejected;
 use crate::ingest::{Access, Intake, Limits, PublicListener, Settings};
 use crate::metrics::Metrics;
@@ -89,6 +90,7 @@ impl Gateway {
             control_plane: control_plane.to_string(),
             process: 0xabc,
             rejected: Rejected::default(),
+            alerts: Alerts::default(),
         };
         let intake = Intake::new(table.clone(), log, clock, Arc::clone(&metrics), settings);
         let address = free_address();
