@@ -8,6 +8,7 @@ pub mod bootstrap;
 mod document;
 pub mod file;
 mod input;
+pub mod openapi;
 mod problem;
 pub mod resource;
 pub mod snapshot;

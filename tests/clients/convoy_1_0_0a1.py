@@ -32,6 +32,13 @@ from convoy.api.event_deliveries import (
     get_event_delivery,
     resend_event_delivery,
 )
+from convoy.api.event_types import (
+    create_event_type,
+    deprecate_event_type,
+    get_event_types,
+    import_open_api_spec,
+    update_event_type,
+)
 from convoy.api.events import (
     create_broadcast_event,
     create_dynamic_event,
@@ -636,6 +643,50 @@ def again(project: Outgoing) -> None:
           "what /simple got")
 
 
+def event_types(project: Outgoing) -> None:
+    step("the catalogue of event types")
+
+    def known() -> dict:
+        rows = ok(get_event_types.sync_detailed(project.id, client=project.client), 200, "list event types")
+        return {row.name: row for row in rows}
+
+    equal(list(known()), ["*"], "the event types of a new project")
+    schema = {"type": "object", "required": ["amount"], "properties": {"amount": {"type": "integer"}}}
+    body = models.ModelsCreateEventType(
+        name="invoice.paid", category="billing", description="An invoice was paid",
+        json_schema=models.ModelsCreateEventTypeJsonSchemaType0.from_dict(schema),
+    )
+    made = ok(create_event_type.sync_detailed(project.id, client=project.client, body=body), 201, "create event type")
+    equal((made.name, made.category, made.description, made.deprecated_at),
+          ("invoice.paid", "billing", "An invoice was paid", None), "the event type")
+    equal(made.json_schema.to_dict(), schema, "event type: json_schema")
+    refused(create_event_type.sync_detailed(project.id, client=project.client, body=body), 400,
+            "create the same event type again")
+    bad = models.ModelsCreateEventType(
+        name="bad", json_schema=models.ModelsCreateEventTypeJsonSchemaType0.from_dict({"type": "nothing"}))
+    refused(create_event_type.sync_detailed(project.id, client=project.client, body=bad), 400, "a bad schema")
+    change = models.ModelsUpdateEventType(category="money", description="Paid")
+    changed = ok(update_event_type.sync_detailed(project.id, made.uid, client=project.client, body=change), 201,
+                 "update event type")
+    equal((changed.uid, changed.name, changed.category, changed.description),
+          (made.uid, "invoice.paid", "money", "Paid"), "the changed event type")
+    ended = ok(deprecate_event_type.sync_detailed(project.id, made.uid, client=project.client), 201,
+               "deprecate event type")
+    assert ended.deprecated_at, f"a deprecated event type has no time: {ended}"
+    spec = """
+openapi: 3.1.0
+webhooks:
+  order.placed:
+    post: {requestBody: {content: {application/json: {schema: {$ref: '#/components/schemas/Order'}}}}}
+components: {schemas: {Order: {type: object, required: [id]}}}
+"""
+    body = models.ModelsImportOpenAPISpec(spec=spec)
+    ok(import_open_api_spec.sync_detailed(project.id, client=project.client, body=body), 200, "import event types")
+    equal(sorted(known()), ["*", "invoice.paid", "order.placed"], "the event types")
+    project.send(project.simple, "invoice.paid", {"amount": "not checked unless the project says so"}, "types-1")
+    project.event_by_key("types-1")
+
+
 def incoming(project: Outgoing) -> None:
     """An incoming project beside the outgoing one, with a source that checks an HMAC, one that wants a key and finds
     the event type in a header, and one of GitHub's."""
@@ -833,8 +884,8 @@ def main() -> None:
     given = settings()
     project = Outgoing(given, Receiver())
     for part in (
-        directed_event, fan_out, failing_delivery, signature_versions_changed, broadcast, dynamic, again, incoming,
-        deleting,
+        directed_event, fan_out, failing_delivery, signature_versions_changed, broadcast, dynamic, again, event_types,
+        incoming, deleting,
     ):
         if part.__name__ in given.get("skip", []):
             step(f"SKIPPED: {part.__name__}")

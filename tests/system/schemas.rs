@@ -350,3 +350,40 @@ async fn check_names_what_is_wrong_with_event_types_in_a_file() {
         assert!(ended.output.contains(part), "{}", ended.output);
     }
 }
+
+#[tokio::test]
+async fn an_imported_webhook_counts_at_intake() {
+    let (_outrider, mut shop, _receiver, endpoint) =
+        shop(&json!({"schema_enforcement": "reject"})).await;
+    let body = json!({"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}});
+    let spec = json!({
+        "openapi": "3.0.3",
+        "x-webhooks": {"order.placed": {"post": {"requestBody": body}}},
+        "components": {"schemas": {
+            "Order": {"type": "object", "required": ["id"], "properties": {"part": {"$ref": "#/components/schemas/Part"}}},
+            "Part": {"type": "string", "nullable": true},
+        }},
+    });
+    let imported = shop
+        .post("/event-types/import", &json!({"spec": spec.to_string()}))
+        .await
+        .data(200);
+    assert_eq!(imported[0]["name"], "order.placed");
+    let bad = publish(
+        &mut shop,
+        &endpoint,
+        "order.placed",
+        json!({"id": 1, "part": 7}),
+        "",
+    )
+    .await;
+    assert_refused(&bad, 400, "schema_mismatch", "`/part` breaks `anyOf`");
+    let good = json!({"id": 1, "part": null});
+    publish(&mut shop, &endpoint, "order.placed", good, "")
+        .await
+        .event_uid();
+    let reply = shop
+        .post("/event-types/import", &json!({"spec": "{'"}))
+        .await;
+    assert_refused(&reply, 400, "invalid_fields", "`spec`: is neither valid");
+}

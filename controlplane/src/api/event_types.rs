@@ -4,6 +4,7 @@
 //! stored only once somebody has changed it: so projects of files, of the API and of an older
 //! journal have it alike.
 
+mod import;
 mod shape;
 
 use axum::Router;
@@ -34,6 +35,7 @@ const STAR_PART: usize = 1 << 20;
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/event-types", get(list).post(create))
+        .route("/event-types/import", post(import::import))
         .route("/event-types/{id}", put(update).delete(remove))
         .route("/event-types/{id}/deprecate", post(deprecate))
 }
@@ -124,6 +126,14 @@ fn star() -> EventTypeSpec {
     }
 }
 
+/// The id of a type that is not stored yet.
+fn uid_for(writing: &Writing<'_>, name: &str) -> Uid {
+    match name {
+        STAR => star_of(writing.project),
+        _ => writing.new_uid(),
+    }
+}
+
 fn star_of(project: ProjectId) -> Uid {
     random::part_of(project.uid(), STAR_PART)
 }
@@ -131,10 +141,7 @@ fn star_of(project: ProjectId) -> Uid {
 /// A new type, checked.
 fn made(writing: &Writing<'_>, spec: &EventTypeSpec) -> Result<Stored, ApiError> {
     let name = spec.name.as_deref().unwrap_or_default();
-    let uid = match name {
-        STAR => star_of(writing.project),
-        _ => writing.new_uid(),
-    };
+    let uid = uid_for(writing, name);
     check(writing, uid, spec)?;
     if writing
         .view

@@ -188,3 +188,48 @@ async fn a_type_of_a_file_is_changed_there_and_takes_the_place_of_one_of_the_api
         )])
         .await;
 }
+
+#[tokio::test]
+async fn webhooks_of_an_openapi_document_become_types() {
+    let mut fixture = Fixture::with_projects().await;
+    let import = |spec: &str, status| {
+        row(
+            "POST",
+            "/api/v1/projects/{out}/event-types/import",
+            json!({"spec": spec}),
+            status,
+        )
+    };
+    let spec = "
+openapi: 3.1.0
+webhooks:
+  a: {post: {summary: An a, requestBody: {content: {application/json: {schema: {$ref: '#/components/schemas/A'}}}}}}
+  b: {post: {}}
+components: {schemas: {A: {type: object, properties: {more: {$ref: '#/components/schemas/A'}}}}}
+";
+    let a = json!({"name": "a", "description": "An a", "json_schema": {
+        "$ref": "#/$defs/A", "$defs": {"A": {"type": "object", "properties": {"more": {"$ref": "#/$defs/A"}}}},
+    }});
+    let bad = json!({"openapi": "3.1.0", "webhooks": {
+        "c": {}, "d": {"post": {"requestBody": {"content": {"application/json": {"schema": {"type": "nothing"}}}}}},
+    }});
+    fixture
+        .run(vec![
+            import("", 400).says("`spec`: is missing").code("invalid_fields"),
+            import("{", 400).says("`spec`: is neither valid JSON nor valid YAML.."),
+            import("openapi: 3.1.0", 400).says("`spec`: has no `webhooks`.."),
+            import(&spec.replace("'#/components/schemas/A'", "'http://example.com/A'"), 400)
+                .says("`spec`: `a`: the reference `http://example.com/A` leads to nothing in the document"),
+            import(&bad.to_string(), 400).says("`spec`: `d`: `json_schema`: at `/type`: breaks the rule `anyOf` of JSON Schema"),
+            get(ALL, 200).shows(json!([{"name": "*"}])),
+            row("POST", ALL, json!({"name": "b", "description": "before", "json_schema": {"type": "string"}}), 201).saves("t", "/uid"),
+            row("POST", &format!("{ONE}/deprecate"), Value::Null, 201),
+            import(spec, 200)
+                .says("Event types imported successfully")
+                .answers("x-outrider-config-revision", Some("5"))
+                .shows(json!([a, {"uid": "{t}", "name": "b", "description": "before", "json_schema": {"type": "string"}, "deprecated_at": "*"}])),
+            import(spec, 200).answers("x-outrider-config-revision", Some("5")),
+            get(ALL, 200).shows(json!([{"name": "*"}, a, {"name": "b"}])),
+        ])
+        .await;
+}
