@@ -50,3 +50,14 @@ EVENT = b'{"specversion":"1.0","id":"1","source":"/a","type":"t","datacontenttyp
 seed("cloudevents", "structured", b"POST\nContent-Type: application/cloudevents+json\n\n" + EVENT)
 seed("cloudevents", "batch", b"POST\nContent-Type: application/cloudevents-batch+json\n\n[" + EVENT + b"," + EVENT + b"]")
 seed("cloudevents", "binary", b"POST\nce-specversion: 1.0\nce-id: 1\nce-source: /a\nce-type: t%C3%A9\nce-time: 2026-01-01T00:00:00Z\n\n{}")
+
+FILTERS = [
+    ('{"person":{"age":{"$gte":5}}}', '{"person":{"age":5}}'),
+    ('{"cur":{"$in":["NGN",1]},"tags":"b"}', '{"cur":"NGN","tags":["a","b"]}'),
+    ('{"$and":[{"a":1},{"$or":[{"b":7},{"c":{"$neq":"z"}}]}]}', '{"a":"1","c":"y"}'),
+    ('{"mail":{"$regex":"@acme\\\\.io$"},"x":{"$exist":false}}', '{"mail":"joe@acme.io"}'),
+    ('{"o.$.i.$.s":2,"n":{"$nin":[1e300]}}', '{"o":[{"i":[{"s":1},{"s":2}]}],"n":18446744073709551616}'),
+    ('{"$.e":{"$lt":10,"$gt":-1.5}}', '[{"e":"x"},{"e":3}]'),
+]
+for number, lines in enumerate(FILTERS):
+    seed("filter", str(number), "\n".join(lines).encode())

@@ -6,16 +6,19 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outrider_webhook::event::RawEvent;
+use outrider_webhook::filter::{Budget, Filter, Mode, Scope, Views};
 use outrider_webhook::secret::Secret;
-use outrider_webhook::{cloudevents, decode, view};
 use outrider_webhook::verify::{ParamSpec, PresetSpec, Verifier, builtin, builtin_names};
+use outrider_webhook::{cloudevents, decode, view};
+use serde_json::Value;
 
 /// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+pub const TARGETS: [(&str, fn(&[u8])); 5] = [
     ("preset", preset),
     ("headers", headers),
     ("body", body),
     ("cloudevents", cloudevents),
+    ("filter", filter),
 ];
 
 const NOW_S: i64 = 1_760_000_000;
@@ -29,7 +32,10 @@ pub fn preset(data: &[u8]) {
     let Ok(verifier) = compile(&spec) else {
         return;
     };
-    judge(&verifier, &request(b"POST\nx-signature: t=1760000000,v1=00\n\n{\"a\":1}"));
+    judge(
+        &verifier,
+        &request(b"POST\nx-signature: t=1760000000,v1=00\n\n{\"a\":1}"),
+    );
 }
 
 /// A request with any headers, query and body, judged by every preset there is.
@@ -51,8 +57,13 @@ fn judge(verifier: &Verifier, request: &RawEvent) {
     let reading = verifier.read(request);
     let _ = verifier.certificate_need(&reading, NOW_S);
     let _ = verifier.check(&reading, NOW_S, None);
-    let _ = verifier.handshake(&reading).map(|handshake| handshake.answer(&reading));
-    let _ = (verifier.event_type_of(&reading), verifier.delivery_id(&reading));
+    let _ = verifier
+        .handshake(&reading)
+        .map(|handshake| handshake.answer(&reading));
+    let _ = (
+        verifier.event_type_of(&reading),
+        verifier.delivery_id(&reading),
+    );
 }
 
 /// A body of any content type and coding: decoded within its bounds, and its JSON view.
@@ -79,14 +90,42 @@ pub fn cloudevents(data: &[u8]) {
     }
 }
 
+/// A filter of the body and what it is asked about, as two lines of JSON, in both modes.
+pub fn filter(data: &[u8]) {
+    let (written, asked) = split(data, b"\n");
+    let (Ok(written), Ok(asked)) = (
+        serde_json::from_slice(written),
+        serde_json::from_slice(asked),
+    ) else {
+        return;
+    };
+    let written: Value = written;
+    let Ok(filter) = Filter::compile(Scope::ALL.map(|scope| (scope, &written))) else {
+        return;
+    };
+    let views = Views::given(Scope::ALL.map(|scope| (scope, Value::clone(&asked))));
+    for mode in [Mode::Strict, Mode::Convoy] {
+        let _ = filter.evaluate(&views, mode, &mut Budget::for_event());
+    }
+}
+
 fn compile(spec: &PresetSpec) -> Result<Verifier, impl std::error::Error> {
     // One for each form of a key: text, hex and base64.
-    let secrets = ["secret", "00112233", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="];
+    let secrets = [
+        "secret",
+        "00112233",
+        "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    ];
     let required = spec.params.iter().filter(|(_, default)| default.is_none());
-    let params: BTreeMap<_, _> =
-        required.map(|(name, _)| (name.clone(), ParamSpec::Text("x-given".to_owned()))).collect();
+    let params: BTreeMap<_, _> = required
+        .map(|(name, _)| (name.clone(), ParamSpec::Text("x-given".to_owned())))
+        .collect();
     let is_keyless = ["aws_sns", "paypal", "none"].contains(&spec.name.as_str());
-    let secrets = if is_keyless { &[][..] } else { &secrets.map(Secret::new)[..] };
+    let secrets = if is_keyless {
+        &[][..]
+    } else {
+        &secrets.map(Secret::new)[..]
+    };
     Verifier::compile(spec, secrets, &params, Some(PUBLIC_URL))
 }
 
