@@ -20,7 +20,7 @@ mod run;
 mod sequence;
 mod sink;
 mod start;
-mod switches;
+mod threads;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};

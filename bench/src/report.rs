@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::load::Outcome;
 use crate::payload::Mode;
 use crate::sink::Counts;
-use crate::switches::Switches;
+use crate::threads::Used;
 
 /// A rate; 0 when no time has passed.
 pub(crate) fn per_second(count: u64, elapsed: Duration) -> f64 {
@@ -42,8 +42,8 @@ pub(crate) struct Phase {
     pub(crate) missing: u64,
     /// CPU time of the gateway, until it was at rest again.
     pub(crate) cpu: Duration,
-    /// Context switches of the gateway, over the same time.
-    pub(crate) switches: Switches,
+    /// What the gateway's threads used, over the same time.
+    pub(crate) threads: Used,
     /// Highest resident memory of the gateway, KiB.
     pub(crate) peak_kib: u64,
 }
@@ -62,11 +62,17 @@ impl Phase {
     }
 
     fn voluntary_per_event(&self) -> f64 {
-        self.per_event(float(self.switches.voluntary))
+        self.per_event(float(self.threads.switches.voluntary))
     }
 
     fn involuntary_per_event(&self) -> f64 {
-        self.per_event(float(self.switches.involuntary))
+        self.per_event(float(self.threads.switches.involuntary))
+    }
+
+    /// CPU microseconds per event of the threads with this name; cut to 15 letters, as Linux does.
+    fn thread_cpu_us(&self, name: &str) -> f64 {
+        let cpu = self.threads.cpu.get(name).copied().unwrap_or_default();
+        self.per_event(cpu.as_secs_f64() * 1e6)
     }
 
     /// A share of each accepted event; 0 when there is none.
@@ -86,6 +92,7 @@ impl Phase {
             "delivered_per_s": self.delivered_per_s(),
             "missing": self.missing,
             "cpu_us_per_event": self.cpu_us_per_event(),
+            "cpu_us_per_event_by_thread": self.threads.cpu.keys().map(|name| (name.clone(), self.thread_cpu_us(name).into())).collect::<serde_json::Map<_, _>>(),
             "voluntary_switches_per_event": self.voluntary_per_event(),
             "involuntary_switches_per_event": self.involuntary_per_event(),
             "rss_peak_kib": self.peak_kib,
@@ -208,6 +215,15 @@ const ROWS: &[(&str, Figure)] = &[
     ("repeated", |_, phase| phase.received.repeats.to_string()),
     ("gateway CPU-us/event", |_, phase| {
         format!("{:.1}", phase.cpu_us_per_event())
+    }),
+    ("  of it: public listener", |_, phase| {
+        format!("{:.1}", phase.thread_cpu_us("public"))
+    }),
+    ("  of it: log", |_, phase| {
+        format!("{:.1}", phase.thread_cpu_us("outrider-log"))
+    }),
+    ("  of it: index", |_, phase| {
+        format!("{:.1}", phase.thread_cpu_us("outrider-index"))
     }),
     ("voluntary switches/event", |_, phase| {
         format!("{:.2}", phase.voluntary_per_event())

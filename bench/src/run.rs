@@ -18,7 +18,7 @@ use crate::report::{Phase, Report, Traffic};
 use crate::resources;
 use crate::sink::Sink;
 use crate::start::{Ports, Start};
-use crate::switches::Threads;
+use crate::threads::Threads;
 
 /// Deliveries that make no progress for this long are given up and counted as missing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -200,7 +200,7 @@ impl Bench<'_> {
         }
         self.until_at_rest().await?;
         let cpu = cpu_time(pid)?.saturating_sub(cpu_before);
-        let switches = Threads::of(pid)?.since(&threads_before);
+        let threads = Threads::of(pid)?.since(&threads_before);
         let received = self.sink.counts();
         let delivered_in = received
             .last_at
@@ -215,7 +215,7 @@ impl Bench<'_> {
             received,
             delivered_in,
             cpu,
-            switches,
+            threads,
             peak_kib: memory.peak_kib(),
         })
     }
