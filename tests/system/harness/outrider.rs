@@ -73,6 +73,12 @@ impl Setup {
         self
     }
 
+    /// One more flag that takes no value.
+    pub(crate) fn switch(mut self, name: &str) -> Self {
+        self.flags.push(name.to_owned());
+        self
+    }
+
     /// A setting by environment variable.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -376,6 +382,18 @@ impl Outrider {
         )
         .await;
     }
+}
+
+/// The reason of the request that this source refused last.
+pub(crate) async fn reason_of_the_last(outrider: &Outrider, source: &str) -> String {
+    let page = outrider
+        .admin_page(&format!("/rejected?source={source}"))
+        .await;
+    let samples: serde_json::Value = serde_json::from_str(&page).unwrap();
+    let reason = samples["rejected"][0]["reason"].as_str();
+    reason
+        .unwrap_or_else(|| panic!("no sample in {page}"))
+        .to_owned()
 }
 
 impl Drop for Outrider {

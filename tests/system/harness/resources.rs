@@ -109,6 +109,13 @@ impl Resources {
         ))
     }
 
+    /// The incoming project with these sources, and nobody who gets their events.
+    pub(crate) fn sources(sources: Vec<Value>) -> Self {
+        let mut made = project("intake", "incoming", INCOMING, None, &[], &json!([]));
+        made["sources"] = sources.into();
+        Self::default().and(made)
+    }
+
     /// The outgoing project with a single endpoint at the receiver.
     pub(crate) fn outgoing_to(receiver: &Receiver, secret: &str) -> Self {
         Self::outgoing(&[Endpoint::new(1, &receiver.url("/hook"), secret)])
