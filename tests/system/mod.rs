@@ -30,6 +30,7 @@ mod sdk;
 mod secrets;
 mod slow_clients;
 mod smuggling;
+mod source_alerts;
 mod source_events;
 mod split;
 mod split_tls;
