@@ -14,6 +14,7 @@ mod homes;
 mod project_table;
 mod small_map;
 mod type_index;
+mod url_index;
 
 #[cfg(test)]
 mod tests;

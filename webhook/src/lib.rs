@@ -7,6 +7,7 @@
 pub mod address;
 pub mod cloudevents;
 pub mod decode;
+pub mod dynamic;
 pub mod event;
 pub mod event_type;
 pub mod filter;

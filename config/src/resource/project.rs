@@ -69,6 +69,7 @@ pub struct Project {
     idempotency_window_s: u64,
     type_policy: TypePolicy,
     protection: Protection,
+    verifies_dynamic_events: bool,
 }
 
 impl Project {
@@ -129,6 +130,7 @@ impl Project {
                 idempotency_window_s,
                 type_policy: type_policy?,
                 protection,
+                verifies_dynamic_events: config.verify_dynamic_events.unwrap_or(false),
             })
         })();
         checks.finish(project)
@@ -211,6 +213,12 @@ impl Project {
     #[must_use]
     pub fn protection(&self) -> &Protection {
         &self.protection
+    }
+
+    /// Whether a dynamic event waits until its endpoint is in force.
+    #[must_use]
+    pub fn verifies_dynamic_events(&self) -> bool {
+        self.verifies_dynamic_events
     }
 
     /// Whether an endpoint that is right for `old` may be wrong for this version.

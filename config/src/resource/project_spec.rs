@@ -94,7 +94,8 @@ pub struct ConfigSpec {
     disable_endpoint: Unsupported,
     search_policy: Unsupported,
     meta_event: Unsupported,
-    verify_dynamic_events: Unsupported,
+    /// Whether a dynamic event is answered only once its endpoint is configuration, at most 30 s.
+    pub verify_dynamic_events: Option<bool>,
     allow_unmatched_dynamic_urls: Unsupported,
     circuit_breaker: Unsupported,
 }
@@ -185,7 +186,6 @@ impl ConfigSpec {
             [
                 disable_endpoint,
                 search_policy,
-                verify_dynamic_events,
                 allow_unmatched_dynamic_urls,
             ]
         );

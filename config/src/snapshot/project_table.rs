@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, LazyLock};
 
+use outrider_webhook::dynamic::UrlKey;
 use outrider_webhook::id::{ApiKeyId, EndpointId, EventTypeId, SourceId, SubscriptionId};
 
 use super::small_map::SmallMap;
 use super::type_index::TypeIndex;
+use super::url_index::UrlIndex;
 use crate::resource::{ApiKey, Endpoint, EventType, Project, Source, Subscription};
 
 /// What a source without subscriptions has.
@@ -23,6 +25,7 @@ pub struct ProjectTable {
     sources: imbl::OrdMap<SourceId, Arc<Source>>,
     endpoints: imbl::OrdMap<EndpointId, Arc<Endpoint>>,
     owners: imbl::OrdMap<Arc<str>, SmallMap<EndpointId, ()>>,
+    urls: UrlIndex,
     subscriptions: imbl::OrdMap<SubscriptionId, Arc<Subscription>>,
     by_endpoint: imbl::OrdMap<EndpointId, SmallMap<SubscriptionId, Arc<Subscription>>>,
     by_source: imbl::OrdMap<SourceId, TypeIndex>,
@@ -39,6 +42,7 @@ impl ProjectTable {
             sources: imbl::OrdMap::new(),
             endpoints: imbl::OrdMap::new(),
             owners: imbl::OrdMap::new(),
+            urls: UrlIndex::default(),
             subscriptions: imbl::OrdMap::new(),
             by_endpoint: imbl::OrdMap::new(),
             by_source: imbl::OrdMap::new(),
@@ -85,6 +89,12 @@ impl ProjectTable {
             .into_iter()
             .flat_map(SmallMap::iter)
             .map(|(id, ())| *id)
+    }
+
+    /// The first endpoint with this URL, by id.
+    #[must_use]
+    pub fn endpoint_of_url(&self, url: UrlKey) -> Option<EndpointId> {
+        self.urls.first(url)
     }
 
     /// All subscriptions of an endpoint, whatever they want; in the order of their ids.
@@ -187,6 +197,7 @@ impl ProjectTable {
                 .insert(id, ());
         }
         let old = self.endpoints.insert(id, Arc::clone(&endpoint));
+        self.urls.replace(old.as_deref(), Some(&endpoint));
         if let Some(owner) = old.as_deref().and_then(Endpoint::owner_id)
             && endpoint.owner_id() != Some(owner)
         {
@@ -196,6 +207,7 @@ impl ProjectTable {
 
     pub(super) fn remove_endpoint(&mut self, id: EndpointId) -> Option<Arc<Endpoint>> {
         let old = self.endpoints.remove(&id)?;
+        self.urls.replace(Some(&old), None);
         if let Some(owner) = old.owner_id() {
             self.disown(owner, id);
         }

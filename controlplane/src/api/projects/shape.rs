@@ -74,7 +74,7 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
         "schema_enforcement": text(enforcement, "off"),
         "unknown_event_types": text(unknown, "accept"),
         "meta_event": {"is_enabled": false, "type": "http", "event_type": [], "url": "", "secret": ""},
-        "verify_dynamic_events": false,
+        "verify_dynamic_events": spec.verify_dynamic_events.unwrap_or(false),
         "allow_unmatched_dynamic_urls": false,
         "circuit_breaker": {
             "sample_rate": 30, "error_timeout": 30, "failure_threshold": 70, "success_threshold": 5,
