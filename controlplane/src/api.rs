@@ -22,6 +22,7 @@ mod later;
 mod linger;
 mod list;
 mod misdirected;
+mod offers;
 pub mod page;
 mod patience;
 mod projects;
@@ -56,6 +57,7 @@ use error::{Answer, ApiError};
 use reply::Reply;
 use shares::Shares;
 
+pub use offers::OfferDesk;
 pub use serve::serve;
 
 /// Where a project and all in it are found.

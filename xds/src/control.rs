@@ -14,6 +14,8 @@ mod ask;
 mod client;
 mod commands;
 mod grpc;
+mod offer;
+mod offer_desk;
 mod session;
 pub(crate) mod wire;
 
@@ -24,6 +26,7 @@ pub use ask::{ANSWER_BYTES_MAX, Question};
 pub use client::{ControlClient, HeadProbe};
 pub use commands::{Commands, SendError};
 pub(crate) use grpc::ControlService;
+pub use offer::{EndpointOffer, OfferAnswer, OfferHandler, Offers};
 #[cfg(test)]
 pub(crate) use {client::RUNNING_MAX, commands::WAITING_MAX, grpc::open};
 

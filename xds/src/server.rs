@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::MESSAGE_BYTES_MAX;
-use crate::control::{Commands, ControlService};
+use crate::control::{Commands, ControlService, OfferHandler};
 use crate::log::RevisionLog;
 pub(crate) use registry::Registry;
 use session::Session;
@@ -57,6 +57,7 @@ pub struct Server {
     log: Arc<dyn RevisionLog>,
     registry: Arc<Registry>,
     commands: Commands,
+    offers: Option<Arc<dyn OfferHandler>>,
     settings: ServerSettings,
 }
 
@@ -74,8 +75,16 @@ impl Server {
             log,
             registry: Arc::default(),
             commands: Commands::default(),
+            offers: None,
             settings,
         }
+    }
+
+    /// Has this decide about endpoints that data planes offer. Without it they offer in vain.
+    #[must_use]
+    pub fn with_offers(mut self, handler: Arc<dyn OfferHandler>) -> Self {
+        self.offers = Some(handler);
+        self
     }
 
     /// The data planes that are connected, and that were, and how far each of them is.
@@ -117,6 +126,7 @@ impl Server {
             commands: self.commands.clone(),
             registry: Arc::clone(&self.registry),
             head: self.log.head(),
+            offers: self.offers.clone(),
             answer_timeout: self.settings.answer_timeout,
             shutdown,
             sessions,

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::{get, post, put};
 use outrider_config::Kind;
 use outrider_config::resource::{Endpoint, EndpointSpec, EndpointStatus, FieldError, Reason};
-use outrider_webhook::address::ProjectRef;
+use outrider_webhook::address::{Policy, ProjectRef};
 use outrider_webhook::id::{EndpointId, Uid};
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ use super::write::Writing;
 use super::{Api, not_supported};
 use crate::{Edit, Selection, Stored, View};
 
-pub(super) use change::{keep, keep_text};
+pub(super) use change::{created, keep, keep_text};
 use secrets::ExpireSpec;
 pub(super) use shape::{is_incoming, metadata};
 
@@ -72,7 +72,7 @@ async fn create(call: ProjectCall, body: JsonBody) -> Answer {
         let uid = writing.new_uid();
         let spec = change::created(given, project, is_advanced, writing.by);
         let endpoint = check(writing, uid, &spec)?;
-        refuse_out_of_bounds(&api, writing, &endpoint)?;
+        refuse_out_of_bounds(api.egress(), writing, &endpoint)?;
         refuse_duplicate(writing, spec.name.as_deref())?;
         let created = writing.made(Kind::Endpoint, uid, &spec)?;
         Ok((vec![Edit::create(created.clone())], created))
@@ -163,7 +163,7 @@ async fn edited(
         let endpoint = check(writing, uid, &spec)?;
         // An address that is closed by now must not keep anybody from pausing its endpoint.
         if spec.url != old_url {
-            refuse_out_of_bounds(&api, writing, &endpoint)?;
+            refuse_out_of_bounds(api.egress(), writing, &endpoint)?;
         }
         if spec.name.as_deref() != Some(&before.name) {
             refuse_duplicate(writing, spec.name.as_deref())?;
@@ -175,15 +175,20 @@ async fn edited(
     Ok((done.value, done.in_force))
 }
 
-fn check(writing: &Writing<'_>, uid: Uid, spec: &EndpointSpec) -> Result<Endpoint, ApiError> {
+/// The rules of an endpoint of the project.
+pub(super) fn check(
+    writing: &Writing<'_>,
+    uid: Uid,
+    spec: &EndpointSpec,
+) -> Result<Endpoint, ApiError> {
     let id = EndpointId::new(uid);
     Ok(Endpoint::compile(id, 0, writing.rules()?, spec)?)
 }
 
 /// Refuses what no delivery would get to. What a name resolves to is judged when it is called:
 /// today's answer says nothing of that.
-fn refuse_out_of_bounds(
-    api: &Api,
+pub(super) fn refuse_out_of_bounds(
+    egress: &Policy,
     writing: &Writing<'_>,
     endpoint: &Endpoint,
 ) -> Result<(), ApiError> {
@@ -192,7 +197,7 @@ fn refuse_out_of_bounds(
         id: project.id(),
         name: project.name(),
     };
-    let checked = api.egress().check_target(&project, endpoint.url());
+    let checked = egress.check_target(&project, endpoint.url());
     checked.map_err(|denied| {
         ApiError::Fields(vec![FieldError {
             field: "url".to_owned(),
@@ -201,7 +206,7 @@ fn refuse_out_of_bounds(
     })
 }
 
-fn refuse_duplicate(writing: &Writing<'_>, name: Option<&str>) -> Result<(), ApiError> {
+pub(super) fn refuse_duplicate(writing: &Writing<'_>, name: Option<&str>) -> Result<(), ApiError> {
     let name = name.unwrap_or_default();
     match writing.view.named(Kind::Endpoint, writing.project, name)? {
         None => Ok(()),

@@ -22,6 +22,8 @@ use crate::{Edit, Selection, Stored, View};
 /// Most endpoints in one filter of a list.
 const FILTER_ENDPOINTS_MAX: usize = 1000;
 
+pub(super) use change::settle;
+
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/subscriptions", get(list).post(create))

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
+use super::offer::{EndpointOffer, OfferAnswer, Offers};
 use super::{Command, CommandHandler, Outcome, wire};
 use crate::backoff::Backoff;
 use crate::node::{Claim, Node};
@@ -47,8 +48,23 @@ pub struct ControlClient {
     asks: watch::Sender<Option<mpsc::Sender<Ask>>>,
 }
 
-/// Who asks for the head.
-type Ask = oneshot::Sender<Version>;
+/// What is asked of the control plane, and by whom.
+pub(super) enum Ask {
+    /// For the journal's head.
+    Head(oneshot::Sender<Version>),
+    /// Whether it takes an endpoint.
+    Offer(Box<EndpointOffer>, oneshot::Sender<OfferAnswer>),
+}
+
+impl Ask {
+    /// Nobody waits for the answer any more.
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Head(asker) => asker.is_closed(),
+            Self::Offer(_, asker) => asker.is_closed(),
+        }
+    }
+}
 
 impl ControlClient {
     /// A client that runs the commands of the number it claims with `handler`. The channel may
@@ -73,6 +89,14 @@ impl ControlClient {
     #[must_use]
     pub fn head(&self) -> HeadProbe {
         HeadProbe {
+            asks: self.asks.subscribe(),
+        }
+    }
+
+    /// A handle that offers endpoints over the session that is open then.
+    #[must_use]
+    pub fn offers(&self) -> Offers {
+        Offers {
             asks: self.asks.subscribe(),
         }
     }
@@ -123,7 +147,7 @@ impl HeadProbe {
         let asks = self.asks.borrow().clone()?;
         let (ask, answer) = oneshot::channel();
         let asking = async {
-            asks.send(ask).await.ok()?;
+            asks.send(Ask::Head(ask)).await.ok()?;
             answer.await.ok()
         };
         timeout(limit, asking).await.ok().flatten()

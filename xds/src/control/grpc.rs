@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::commands::{Commands, QUEUED_MAX};
+use super::offer::OfferHandler;
 use super::session::Session;
 use super::wire::{CONTROL_BYTES_MAX, FromNode, SERVICE, SESSION_PATH, ToNode};
 use crate::server::Registry;
@@ -33,6 +34,8 @@ pub(crate) struct ControlService {
     /// Who has which number.
     pub(crate) registry: Arc<Registry>,
     pub(crate) head: watch::Receiver<Version>,
+    /// Who decides about endpoints that data planes offer.
+    pub(crate) offers: Option<Arc<dyn OfferHandler>>,
     /// How long a client may take to introduce itself.
     pub(crate) answer_timeout: Duration,
     pub(crate) shutdown: CancellationToken,

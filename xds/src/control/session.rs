@@ -17,6 +17,7 @@ use tracing::{debug, info};
 
 use super::commands::{Commands, Outgoing, Seat};
 use super::grpc::ControlService;
+use super::offer_desk::OfferDesk;
 use super::wire::{self, FromNode, NodeSaid, WireError};
 use crate::node::Taken;
 use crate::server::Registry;
@@ -48,6 +49,7 @@ pub(super) struct Session {
     registry: Arc<Registry>,
     head: watch::Receiver<Version>,
     answer_timeout: Duration,
+    offers: OfferDesk,
     shutdown: CancellationToken,
     requests: Streaming<FromNode>,
     responses: Outgoing,
@@ -65,6 +67,7 @@ impl Session {
             registry: Arc::clone(&service.registry),
             head: service.head.clone(),
             answer_timeout: service.answer_timeout,
+            offers: OfferDesk::new(service, responses.clone()),
             shutdown: service.shutdown.clone(),
             requests,
             responses,
@@ -139,6 +142,10 @@ impl Session {
                 }
             }
             Some(NodeSaid::HeadRequest(request)) => self.answer_head(node, request.number),
+            Some(NodeSaid::Offer(fields)) => {
+                let number = fields.number;
+                self.offers.take(number, fields.read()?);
+            }
             Some(NodeSaid::Hello(_)) => {
                 return Err(Status::invalid_argument("a session has one hello").into());
             }

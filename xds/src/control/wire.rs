@@ -6,26 +6,32 @@
 //! package outrider.control.v1;
 //! service Control { rpc Session(stream FromNode) returns (stream ToNode); }
 //!
-//! message FromNode { oneof said { Hello hello = 1; Outcome outcome = 2; HeadRequest head_request = 3; } }
+//! message FromNode { oneof said { Hello hello = 1; Outcome outcome = 2; HeadRequest head_request = 3; EndpointOffer offer = 8; } }
 //! message Hello { uint32 number = 1; string id = 2; bytes instance = 3; }
 //! message Outcome { bytes command = 1; oneof result { Done done = 2; Refused refused = 3; bytes answered = 4; } }
 //! message Done {}
 //! message Refused { string code = 1; string message = 2; }
 //! message HeadRequest { uint64 number = 1; }
+//! message EndpointOffer { uint64 number = 1; bytes project = 2; bytes endpoint = 3; bytes subscription = 4;
+//!     string url = 5; string secret = 6; repeated string event_types = 7; }
 //!
-//! message ToNode { oneof said { Command command = 1; Head head = 2; } }
+//! message ToNode { oneof said { Command command = 1; Head head = 2; OfferAnswer offer_answer = 8; } }
 //! message Command { bytes id = 1; oneof action { Resend resend = 2; Ask ask = 3; } }
 //! message Resend { bytes project = 1; int64 event = 2; uint32 ordinal = 3; }
 //! message Ask { oneof question { Rejected rejected = 1; Alerts alerts = 2; } }
 //! message Rejected { bytes project = 1; bytes source = 2; }
 //! message Alerts { bytes project = 1; }
 //! message Head { uint64 number = 1; bytes journal = 2; uint64 revision = 3; }
+//! message OfferAnswer { uint64 number = 1; oneof answer { Head taken = 2; Refused refused = 3; Refused later = 4; } }
 //! ```
 //!
 //! Uids travel as their 16 bytes, the most significant first. `HeadRequest` and its `Head` carry
-//! the same number, which the data plane chose.
+//! the same number, which the data plane chose; so do an offer and its answer.
+
+mod offer;
 
 use bytes::Bytes;
+pub(crate) use offer::{OfferAnswerFields, OfferFields, offer, offer_answer};
 use outrider_config::Version;
 use outrider_webhook::id::{DeliveryKey, EventId, NodeId, ORDINAL_MAX, ProjectId, Uid};
 use prost::{Message, Oneof};
@@ -51,7 +57,7 @@ const NODE_CHARS_MAX: usize = 256;
 /// What the data plane says.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct FromNode {
-    #[prost(oneof = "NodeSaid", tags = "1, 2, 3")]
+    #[prost(oneof = "NodeSaid", tags = "1, 2, 3, 8")]
     pub(crate) said: Option<NodeSaid>,
 }
 
@@ -63,6 +69,8 @@ pub(crate) enum NodeSaid {
     Outcome(OutcomeFields),
     #[prost(message, tag = "3")]
     HeadRequest(HeadRequestFields),
+    #[prost(message, tag = "8")]
+    Offer(OfferFields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -113,7 +121,7 @@ pub(crate) struct HeadRequestFields {
 /// What the control plane says.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ToNode {
-    #[prost(oneof = "ControlSaid", tags = "1, 2")]
+    #[prost(oneof = "ControlSaid", tags = "1, 2, 8")]
     pub(crate) said: Option<ControlSaid>,
 }
 
@@ -123,6 +131,8 @@ pub(crate) enum ControlSaid {
     Command(CommandFields),
     #[prost(message, tag = "2")]
     Head(HeadFields),
+    #[prost(message, tag = "8")]
+    OfferAnswer(OfferAnswerFields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -172,6 +182,8 @@ pub(crate) enum WireError {
     Unknown(&'static str),
     #[error("no delivery has the key {event}/{ordinal}")]
     Delivery { event: i64, ordinal: u32 },
+    #[error("`{0}` has too many items")]
+    TooMany(&'static str),
 }
 
 impl WireError {
@@ -182,6 +194,7 @@ impl WireError {
             Self::Node(_) => "bad_node",
             Self::Unknown(_) => "unknown_kind",
             Self::Delivery { .. } => "bad_delivery",
+            Self::TooMany(_) => "too_many",
         }
     }
 }

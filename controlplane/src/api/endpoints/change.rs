@@ -22,7 +22,7 @@ pub(in crate::api) fn keep_text(given: &mut Option<String>, old: Option<String>)
 }
 
 /// A new endpoint: what is not given gets its value here, so that a later default changes nothing.
-pub(super) fn created(
+pub(in crate::api) fn created(
     mut given: EndpointSpec,
     project: &Project,
     is_advanced: bool,

@@ -19,7 +19,7 @@ pub(super) fn merged(old: SubscriptionSpec, mut given: SubscriptionSpec) -> Subs
 }
 
 /// No event types are all of them.
-pub(super) fn settle(spec: &mut SubscriptionSpec) {
+pub(in crate::api) fn settle(spec: &mut SubscriptionSpec) {
     let config = spec
         .filter_config
         .get_or_insert_with(FilterConfigSpec::default);

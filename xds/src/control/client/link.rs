@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::{ANSWER_TIMEOUT, Ask, ControlClient, RUNNING_MAX, Runner};
 use crate::control::wire::{
-    self, CommandFields, ControlSaid, FromNode, HeadFields, ToNode, WireError,
+    self, CommandFields, ControlSaid, FromNode, HeadFields, OfferAnswerFields, ToNode, WireError,
 };
 use crate::control::{Command, Outcome, grpc};
 
@@ -116,6 +116,7 @@ impl Link {
             match message.ok_or(LinkError::Closed)?.said {
                 Some(ControlSaid::Command(fields)) => self.begin(&fields, runner, &mut permit)?,
                 Some(ControlSaid::Head(fields)) => self.answered(&fields)?,
+                Some(ControlSaid::OfferAnswer(fields)) => self.offer_answered(fields)?,
                 None => debug!("a message of a kind this version does not know"),
             }
         }
@@ -158,21 +159,33 @@ impl Link {
     fn ask(&mut self, ask: Ask) {
         self.asked.retain(|_, ask| !ask.is_closed());
         if self.asked.len() >= ASKS_MAX {
-            debug!("too many questions for the head wait");
+            debug!("too many questions wait");
             return;
         }
         self.last_number += 1;
         let number = self.last_number;
-        if self.outgoing.try_send(wire::head_request(number)).is_ok() {
+        let message = match &ask {
+            Ask::Head(_) => wire::head_request(number),
+            Ask::Offer(offer, _) => wire::offer(number, offer),
+        };
+        if self.outgoing.try_send(message).is_ok() {
             self.asked.insert(number, ask);
         }
     }
 
     fn answered(&mut self, fields: &HeadFields) -> Result<(), LinkError> {
         let (number, version) = fields.read()?;
-        if let Some(ask) = self.asked.remove(&number) {
+        if let Some(Ask::Head(asker)) = self.asked.remove(&number) {
             // An asker that gave up meanwhile is no error.
-            let _ = ask.send(version);
+            let _ = asker.send(version);
+        }
+        Ok(())
+    }
+
+    fn offer_answered(&mut self, fields: OfferAnswerFields) -> Result<(), LinkError> {
+        let (number, answer) = fields.read()?;
+        if let Some(Ask::Offer(_, asker)) = self.asked.remove(&number) {
+            let _ = asker.send(answer); // as above
         }
         Ok(())
     }

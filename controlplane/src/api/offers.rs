@@ -1,0 +1,137 @@
+//! Endpoints that data planes made for events become configuration here (RULINGS 15): by the
+//! rules of an endpoint that a client makes, in one revision with its subscription.
+
+use std::sync::Arc;
+
+use outrider_config::Kind;
+use outrider_config::resource::{EndpointSpec, FilterConfigSpec, Subscription, SubscriptionSpec};
+use outrider_config::snapshot::ProjectKind;
+use outrider_store::Clock;
+use outrider_webhook::address::{Policy, TargetUrl};
+use outrider_webhook::dynamic::UrlKey;
+use outrider_webhook::id::SubscriptionId;
+use outrider_xds::{EndpointOffer, OfferAnswer, OfferHandler};
+
+use super::endpoints;
+use super::error::ApiError;
+use super::subscriptions;
+use super::write::Writing;
+use crate::{Author, ChangeError, ControlPlane, Edit, Stored, View};
+
+/// Who such a revision is recorded under.
+const ACTOR: &str = "data plane";
+
+/// Takes what data planes offer.
+pub struct OfferDesk {
+    control: ControlPlane,
+    egress: Policy,
+    clock: Arc<dyn Clock>,
+}
+
+impl OfferDesk {
+    /// A desk of this control plane; `egress` is the policy that deliveries are judged by.
+    #[must_use]
+    pub fn new(control: ControlPlane, egress: Policy, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            control,
+            egress,
+            clock,
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl OfferHandler for OfferDesk {
+    async fn take(&self, offer: EndpointOffer) -> OfferAnswer {
+        let (egress, endpoint) = (self.egress.clone(), offer.endpoint);
+        let decide = move |view: &View<'_>, by: &Author<'_>| {
+            let project = offer.project;
+            let writing = Writing { view, by, project };
+            Ok((edits(&writing, offer, &egress)?, ()))
+        };
+        let now_ms = self.clock.now_ms();
+        let changed = self.control.change(ACTOR.to_owned(), now_ms, decide).await;
+        match changed {
+            Ok(changed) => OfferAnswer::Taken(changed.version),
+            Err(error) if is_passing(&error) => {
+                tracing::warn!(endpoint_id = %endpoint, %error, code = error.code(), "an offered endpoint could not be taken yet");
+                let code = error.code().to_owned();
+                OfferAnswer::Later { code }
+            }
+            Err(error) => {
+                tracing::warn!(endpoint_id = %endpoint, %error, code = error.code(), "an offered endpoint is refused");
+                OfferAnswer::Refused {
+                    code: error.code().to_owned(),
+                    message: error.to_string(),
+                }
+            }
+        }
+    }
+}
+
+/// Whether the same offer may be taken another time.
+fn is_passing(error: &ApiError) -> bool {
+    matches!(
+        error,
+        ApiError::Change(ChangeError::Journal(_)) | ApiError::Stopping(_)
+    )
+}
+
+/// What has to change; nothing when the endpoint is there.
+fn edits(
+    writing: &Writing<'_>,
+    offer: EndpointOffer,
+    egress: &Policy,
+) -> Result<Vec<Edit>, ApiError> {
+    let (view, project) = (writing.view, writing.rules()?);
+    let (uid, subscription) = (offer.endpoint.uid(), offer.subscription.uid());
+    if project.kind() != ProjectKind::Outgoing {
+        return Err(ApiError::State(
+            "an incoming project has no dynamic endpoints",
+        ));
+    }
+    if let Some(stored) = view.get(Kind::Endpoint, writing.project, uid)? {
+        return match is_of_url(&stored, &offer.url)? {
+            true => Ok(Vec::new()),
+            false => Err(ApiError::Exists(format!(
+                "the endpoint {uid} has another URL by now"
+            ))),
+        };
+    }
+    let mut spec = EndpointSpec::default();
+    spec.name = Some(format!("endpoint-{uid}"));
+    spec.url = Some(offer.url);
+    spec.secret = Some(offer.secret);
+    let spec = endpoints::created(spec, project, true, writing.by);
+    let endpoint = endpoints::check(writing, uid, &spec)?;
+    endpoints::refuse_out_of_bounds(egress, writing, &endpoint)?;
+    endpoints::refuse_duplicate(writing, spec.name.as_deref())?;
+    let mut edits = vec![Edit::create(writing.made(Kind::Endpoint, uid, &spec)?)];
+    // Somebody may have kept the subscription's id busy: then it is his.
+    let is_free = view
+        .get(Kind::Subscription, writing.project, subscription)?
+        .is_none();
+    if is_free {
+        let mut spec = SubscriptionSpec::default();
+        spec.name = Some(format!("subscription-{subscription}"));
+        spec.endpoint_id = Some(uid.to_string());
+        let mut filter = FilterConfigSpec::default();
+        filter.event_types = Some(offer.event_types);
+        spec.filter_config = Some(filter);
+        subscriptions::settle(&mut spec);
+        let id = SubscriptionId::new(subscription);
+        Subscription::compile(id, 0, project, &spec)?;
+        edits.push(Edit::create(writing.made(
+            Kind::Subscription,
+            subscription,
+            &spec,
+        )?));
+    }
+    Ok(edits)
+}
+
+fn is_of_url(stored: &Stored, url: &str) -> Result<bool, ApiError> {
+    let spec: EndpointSpec = stored.spec()?;
+    let key = |url: &str| TargetUrl::parse(url).ok().map(|url| UrlKey::of(&url));
+    Ok(key(spec.url.as_deref().unwrap_or_default()) == key(url))
+}
