@@ -21,7 +21,7 @@ pub(crate) fn recovered(plane: &DataPlane) {
 }
 
 /// Connects the data plane: configuration and commands.
-pub(crate) fn connect(plane: &DataPlane, channel: Channel, number: NodeId, tasks: &mut Tasks) {
+pub(crate) fn connect(plane: &mut DataPlane, channel: Channel, number: NodeId, tasks: &mut Tasks) {
     let claim = Claim {
         number,
         instance: plane.instance(),
@@ -36,6 +36,7 @@ pub(crate) fn connect(plane: &DataPlane, channel: Channel, number: NodeId, tasks
     if !plane.table().set_head_source(Arc::new(commands.head())) {
         tracing::error!("the table has a head already");
     }
+    plane.set_offers(commands.offers());
     let client = Client::new(channel, node, Arc::new(plane.table()));
     let connected = watch_connection(&client, plane);
     let stop = tasks.stop_token();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use outrider_config::bootstrap::Bootstrap;
 use outrider_config::file;
-use outrider_controlplane::api::{self, Api, Settings};
+use outrider_controlplane::api::{self, Api, OfferDesk, Settings};
 use outrider_controlplane::{AdminKey, ApplyError, ControlPlane, JournalError};
 use outrider_store::{Clock, Index};
 use outrider_webhook::address;
@@ -46,6 +46,12 @@ impl Front {
             egress,
             public_url: bootstrap.public_url.clone(),
         })
+    }
+
+    /// Takes the endpoints that data planes made.
+    pub(crate) fn desk(&self, control: &ControlPlane, clock: &Arc<dyn Clock>) -> Arc<OfferDesk> {
+        let (control, egress) = (control.clone(), self.egress.clone());
+        Arc::new(OfferDesk::new(control, egress, Arc::clone(clock)))
     }
 
     /// Serves the API until `stop` fires.

@@ -41,7 +41,7 @@ async fn serve(
 
     let mut tasks = Tasks::new(CancellationToken::new());
     let stop = tasks.stop_token();
-    let server = Server::new(control.revision_log());
+    let server = Server::new(control.revision_log()).with_offers(front.desk(&control, &clock));
     let mut xds = tokio::spawn(serve_tcp(server.clone(), listener, tls, stop.clone()));
     let behind = Behind {
         control,

@@ -32,10 +32,10 @@ async fn serve(args: DataPlaneArgs, bootstrap: Bootstrap, key: StateKey) -> Resu
     if !bootstrap.control_plane.is_api_local() {
         tracing::warn!(%api, "what the API is asked, keys included, is passed on in clear text: keep the way to it private");
     }
-    let mut settings = settings(&bootstrap, api, &args.testing)?;
+    let mut settings = settings(&bootstrap, api, key.clone(), &args.testing)?;
     settings.state = Some((bootstrap.data_dir.join("state"), key));
 
-    let plane = DataPlane::open(settings, clock)
+    let mut plane = DataPlane::open(settings, clock)
         .await
         .map_err(carry::start_failure)?;
     carry::recovered(&plane);
@@ -51,7 +51,7 @@ async fn serve(args: DataPlaneArgs, bootstrap: Bootstrap, key: StateKey) -> Resu
         }
     }
     let mut tasks = Tasks::new(CancellationToken::new());
-    carry::connect(&plane, channel, bootstrap.store.node, &mut tasks);
+    carry::connect(&mut plane, channel, bootstrap.store.node, &mut tasks);
 
     let mut fatal = plane.fatal();
     // Waiting for the first configuration may take as long as it likes; stopping may not.

@@ -4,6 +4,7 @@
 use outrider_config::bootstrap::Bootstrap;
 use outrider_config::file;
 use outrider_dataplane::DataPlane;
+use outrider_dataplane::state_log::StateKey;
 use outrider_xds::Server;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,7 @@ use crate::exit::Failure;
 use crate::quickstart::Quickstart;
 use crate::settings::settings;
 use crate::tasks::Tasks;
-use crate::{carry, logging, start};
+use crate::{carry, logging, start, state_key};
 
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let bootstrap = bootstrap(&args)?;
@@ -24,25 +25,33 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
         .as_deref()
         .map(start::resource_file)
         .transpose()?;
-    start::runtime()?.block_on(serve(args, bootstrap, resources))
+    start::prepare_dir(&bootstrap.data_dir)?;
+    // Before signals are taken over: a command that hangs must not outlive a request to end.
+    let key = state_key::load(&bootstrap.state_key, &bootstrap.data_dir)?;
+    start::runtime()?.block_on(serve(args, bootstrap, key, resources))
 }
 
 async fn serve(
     args: ServeArgs,
     mut bootstrap: Bootstrap,
+    key: StateKey,
     resources: Option<file::File>,
 ) -> Result<(), Failure> {
     let clock = start::clock(&args.testing);
-    start::prepare_dir(&bootstrap.data_dir)?;
     let quickstart = match args.quickstart {
         true => Some(Quickstart::prepare(&mut bootstrap).await?),
         false => None,
     };
-    let settings = settings(&bootstrap, bootstrap.api_listen.to_string(), &args.testing)?;
+    let settings = settings(
+        &bootstrap,
+        bootstrap.api_listen.to_string(),
+        key,
+        &args.testing,
+    )?;
     let mut signals = Signals::new()?;
     let front = Front::new(&bootstrap, settings.egress.policy.clone()).await?;
 
-    let plane = DataPlane::open(settings, clock.clone())
+    let mut plane = DataPlane::open(settings, clock.clone())
         .await
         .map_err(carry::start_failure)?;
     carry::recovered(&plane);
@@ -50,9 +59,9 @@ async fn serve(
     let control = control::open(&bootstrap, resources.or(seeded), clock.now_ms()).await?;
     let mut tasks = Tasks::new(CancellationToken::new());
     let stop = tasks.stop_token();
-    let server = Server::new(control.revision_log());
+    let server = Server::new(control.revision_log()).with_offers(front.desk(&control, &clock));
     let (xds, channel) = outrider_xds::serve_in_process(server.clone(), stop.clone());
-    carry::connect(&plane, channel, bootstrap.store.node, &mut tasks);
+    carry::connect(&mut plane, channel, bootstrap.store.node, &mut tasks);
     let behind = Behind {
         control,
         server,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use outrider_config::bootstrap::{Bootstrap, IntakeSettings};
 use outrider_dataplane::ingest::{Access, Limits};
+use outrider_dataplane::state_log::StateKey;
 use outrider_dataplane::{Settings, egress};
 use outrider_webhook::address;
 use outrider_webhook::http1::HeadLimits;
@@ -22,6 +23,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(30);
 pub(crate) fn settings(
     bootstrap: &Bootstrap,
     control_plane: String,
+    event_key: StateKey,
     testing: &UnsafeArgs,
 ) -> Result<Settings, Failure> {
     testing.warn();
@@ -31,6 +33,7 @@ pub(crate) fn settings(
         admin_listen: bootstrap.admin_listen,
         control_plane,
         state: None,
+        event_key,
         threads,
         intake: limits(&bootstrap.intake),
         log: log_options(bootstrap),

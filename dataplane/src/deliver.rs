@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::chance::Chance;
 use crate::egress::{Egress, Exchange};
+use crate::made::{Found, MadeEndpoints};
 use crate::metrics::Metrics;
 use crate::queue::{Entry, Lease, Queue};
 use crate::table::RoutingTable;
@@ -37,6 +38,8 @@ pub struct Deliverer {
     pub table: RoutingTable,
     /// Payloads and the record of attempts.
     pub log: LocalLog,
+    /// Endpoints that are no configuration yet.
+    pub made: MadeEndpoints,
     /// The way out.
     pub egress: Egress,
     /// Wall time.
@@ -122,6 +125,8 @@ impl Deliverer {
     /// Everything up to the answer.
     async fn try_attempt(&self, lease: &Lease) -> Result<Attempted, Obstacle> {
         let entry = &lease.entry;
+        // Before the table: what is not here any more by then is in a table that is loaded after.
+        let made = self.made.find(entry.target.endpoint);
         let snapshot = self.table.load();
         let revision = snapshot.version().map_or(0, |version| version.revision);
         if self.is_behind(&snapshot, entry) {
@@ -131,9 +136,11 @@ impl Deliverer {
         let table = snapshot
             .project(entry.project)
             .ok_or_else(|| missing("project_deleted"))?;
-        let endpoint = table
-            .endpoint(entry.target.endpoint)
-            .ok_or_else(|| missing("endpoint_deleted"))?;
+        let endpoint = match (table.endpoint(entry.target.endpoint), &made) {
+            (Some(endpoint), _) | (None, Some(Found::Made(endpoint))) => endpoint,
+            (None, Some(Found::Refused(reason))) => return Err(Obstacle::Fail(reason)),
+            (None, None) => return Err(missing("endpoint_deleted")),
+        };
         match endpoint.status() {
             EndpointStatus::Active => {}
             EndpointStatus::Paused => return Err(Obstacle::Hold("endpoint_paused")),

@@ -52,6 +52,7 @@ use self::request::{Budget, Head, Reserved};
 use self::request_id::{REQUEST_ID, RequestIds};
 use self::schema::{NotTaken, Verdict};
 use crate::alerts::Alerts;
+use crate::made::MadeEndpoints;
 use crate::metrics::Metrics;
 use crate::route::route;
 use crate::table::RoutingTable;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub rejected: Rejected,
     /// Where requests of sources are counted.
     pub alerts: Alerts,
+    /// Endpoints that events made.
+    pub made: MadeEndpoints,
 }
 
 /// What a request needs on its way from the socket to the log.
@@ -87,6 +90,7 @@ pub struct Intake {
     request_ids: RequestIds,
     rejected: Rejected,
     alerts: Alerts,
+    made: MadeEndpoints,
     budget: Budget,
     guard: Guard,
     /// Requests whose head was read and whose reply is not written yet.
@@ -129,6 +133,7 @@ impl Intake {
             request_ids: RequestIds::new(settings.process),
             rejected: settings.rejected,
             alerts: settings.alerts,
+            made: settings.made,
             budget: Budget::new(settings.limits.in_flight_bytes_max),
             limits: settings.limits,
             under_way: TaskTracker::new(),

@@ -12,6 +12,7 @@ pub mod deliver;
 pub mod egress;
 pub mod ingest;
 mod instance;
+pub mod made;
 pub mod metrics;
 pub mod note;
 mod open;
@@ -27,9 +28,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outrider_store::{Clock, FatalError, Index, LocalLog};
+use outrider_store::{Clock, FatalError, Index, LocalLog, Unsettled};
 use outrider_webhook::id::Uid;
-use outrider_xds::CommandHandler;
+use outrider_xds::{CommandHandler, Offers};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,7 @@ use self::deliver::Deliverer;
 use self::egress::Egress;
 use self::ingest::rejected::Rejected;
 use self::ingest::{Intake, Limits, PublicListener};
+use self::made::MadeEndpoints;
 use self::metrics::Metrics;
 pub use self::open::StartError;
 use self::queue::{PayloadCache, Queue};
@@ -64,6 +66,8 @@ pub struct Settings {
     pub control_plane: String,
     /// The directory and the key of the state log; `None` with the control plane in the process.
     pub state: Option<(PathBuf, StateKey)>,
+    /// Seals the secrets that events bring into the log.
+    pub event_key: StateKey,
     /// Threads of the public listener.
     pub threads: usize,
     /// Bounds of intake requests.
@@ -101,6 +105,8 @@ pub struct DataPlane {
     deliverer: Arc<Deliverer>,
     settings: Running,
     recovered: Summary,
+    unsettled: Vec<Unsettled>,
+    offers: Option<Offers>,
     instance: Uid,
 }
 
@@ -125,6 +131,7 @@ impl Running {
                 process: Chance::seeded(!settings.seed).next(),
                 rejected: Rejected::default(),
                 alerts: Alerts::default(),
+                made: MadeEndpoints::new(&settings.event_key, settings.egress.policy.clone()),
             },
             in_flight_max: settings.in_flight_max,
             drain_grace: settings.drain_grace,
@@ -151,6 +158,7 @@ pub struct Serving {
     delivery: JoinHandle<()>,
     retention: JoinHandle<()>,
     judge: JoinHandle<()>,
+    desk: JoinHandle<()>,
 }
 
 impl DataPlane {
@@ -196,6 +204,7 @@ impl DataPlane {
         let (log, recovered) =
             open::log(settings.log, index_dir.clone(), Arc::clone(&clock), &queue).await?;
         open::end_lost(&log, &recovered.lost, clock.now_ms()).await?;
+        let unsettled = recovered.unsettled.clone();
         let recovered = open::restore(&queue, recovered);
         let index = open::index(index_dir, &log).await?;
         let instance = open::instance(note)?;
@@ -205,6 +214,7 @@ impl DataPlane {
             queue: queue.clone(),
             table: table.clone(),
             log: log.clone(),
+            made: running.intake.made.clone(),
             egress: egress.clone(),
             clock: Arc::clone(&clock),
             chance: Chance::seeded(settings.seed),
@@ -231,6 +241,7 @@ impl DataPlane {
             egress,
             rejected: running.intake.rejected.clone(),
             alerts: running.intake.alerts.clone(),
+            made: running.intake.made.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
         })));
@@ -249,6 +260,8 @@ impl DataPlane {
             deliverer,
             settings: running,
             recovered,
+            unsettled,
+            offers: None,
             instance,
         })
     }
@@ -263,6 +276,11 @@ impl DataPlane {
     #[must_use]
     pub fn table(&self) -> RoutingTable {
         self.table.clone()
+    }
+
+    /// Where endpoints that events made are offered. Without it they stay with this data plane.
+    pub fn set_offers(&mut self, offers: Offers) {
+        self.offers = Some(offers);
     }
 
     /// What happened to events: for who shows it.
@@ -303,6 +321,8 @@ impl DataPlane {
         let mut version = self.table.watch();
         // The sender lives in the table, so waiting can only end with a version.
         let _ = version.wait_for(Option::is_some).await;
+        let made = self.settings.intake.made.clone();
+        made::restore(&made, &self.log, &self.unsettled, &self.table.load()).await;
         let intake = Intake::new(
             self.table.clone(),
             self.log.clone(),
@@ -332,6 +352,14 @@ impl DataPlane {
             metrics: Arc::clone(&self.metrics),
         };
         let judge = tokio::spawn(judge.run(stop_delivery.clone()));
+        let desk = made::Desk {
+            made,
+            table: self.table.clone(),
+            log: self.log.clone(),
+            clock: Arc::clone(&self.clock),
+            offers: self.offers.clone(),
+        };
+        let desk = tokio::spawn(desk.run(stop_delivery.clone()));
         self.state.send_replace(State::Live);
         Ok(Serving {
             plane: self,
@@ -340,6 +368,7 @@ impl DataPlane {
             delivery,
             retention,
             judge,
+            desk,
         })
     }
 }
@@ -375,6 +404,9 @@ impl Serving {
         }
         if self.judge.await.is_err() {
             tracing::error!("the task that judges sources ended with a panic");
+        }
+        if self.desk.await.is_err() {
+            tracing::error!("the task of made endpoints ended with a panic");
         }
         plane.deliverer.egress.shutdown().await;
         drop(plane.deliverer);

@@ -62,6 +62,8 @@ pub struct Metrics {
     pub connections_refused: IntCounterVec,
     /// Requests beyond a rate, by whose it is.
     pub rate_limited: IntCounterVec,
+    /// Endpoints that events made and that are no configuration yet; set when read.
+    pub made_endpoints: IntGauge,
     /// Test switches in use.
     pub unsafe_flags: IntGaugeVec,
     config_updates: IntCounterVec,
@@ -141,6 +143,11 @@ impl Metrics {
                 "deliveries_finished_total",
                 "Deliveries with a final state",
                 &["result"],
+            )?,
+            made_endpoints: gauge(
+                r,
+                "made_endpoints_waiting",
+                "Endpoints that events made and that are no configuration yet",
             )?,
             in_flight: gauge(r, "delivery_in_flight", "Attempts under way")?,
             queue_depth: gauges(r, "queue_depth", "Deliveries in the queue", &["state"])?,

@@ -6,7 +6,9 @@
 mod tests;
 
 use outrider_config::snapshot::{ProjectTable, Subscription, TypeIndex};
-use outrider_webhook::event::{Audience, Decision, RoutedEvent, Target, VerifiedEvent};
+use outrider_webhook::event::{
+    Audience, Decision, DeliveryMode, Dynamic, RoutedEvent, Target, VerifiedEvent,
+};
 use outrider_webhook::id::EndpointId;
 
 /// Finds the deliveries of an event under `table`, whose revision is recorded with them.
@@ -31,6 +33,7 @@ pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> Route
             }
         }
         Audience::Broadcast => found.indexed(table.subscriptions_by_type(), event_type),
+        Audience::Dynamic(dynamic) => found.named(table, dynamic),
     }
     // By endpoint, so that a second delivery to the same endpoint stands right behind the first.
     found.targets.sort_by_key(|target| target.endpoint);
@@ -50,6 +53,23 @@ struct Found {
 }
 
 impl Found {
+    /// The one endpoint that the sender named by its URL, whatever its subscriptions want; the
+    /// first of them, by id, stands for the delivery.
+    fn named(&mut self, table: &ProjectTable, dynamic: &Dynamic) {
+        let endpoint = dynamic.endpoint;
+        let first = table.subscriptions_of_endpoint(endpoint).next();
+        let made = dynamic.made.as_ref().map(|made| made.subscription);
+        self.targets.push(match first {
+            Some(subscription) => target(subscription),
+            None => Target {
+                endpoint,
+                subscription: made,
+                mode: DeliveryMode::AtLeastOnce,
+                order_key: None,
+            },
+        });
+    }
+
     /// The subscriptions of an index that want this type.
     fn indexed(&mut self, index: &TypeIndex, event_type: &str) {
         self.targets
@@ -87,7 +107,7 @@ impl Found {
             self.targets.push(Target {
                 endpoint,
                 subscription: None,
-                mode: outrider_webhook::event::DeliveryMode::AtLeastOnce,
+                mode: DeliveryMode::AtLeastOnce,
                 order_key: None,
             });
         }

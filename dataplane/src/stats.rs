@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::alerts::Alerts;
 use crate::egress::Egress;
 use crate::ingest::rejected::Rejected;
+use crate::made::MadeEndpoints;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::table::RoutingTable;
@@ -22,6 +23,7 @@ pub struct Stats {
     pub(crate) egress: Egress,
     pub(crate) rejected: Rejected,
     pub(crate) alerts: Alerts,
+    pub(crate) made: MadeEndpoints,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -59,6 +61,8 @@ impl Stats {
         self.refresh_queue();
         self.refresh_log();
         self.refresh_egress();
+        let made = gauge(self.made.waiting());
+        self.metrics.made_endpoints.set(made);
         self.metrics.encode()
     }
 

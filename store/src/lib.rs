@@ -66,7 +66,7 @@ pub use self::record::{
     AttemptRecord, BarrierRecord, CommandRecord, DeliveryStatus, DuplicateRecord,
     EndpointCondition, EndpointStateRecord, EraseRecord, Record, StartedRecord, StateRecord,
 };
-pub use self::recover::{Lost, Pending, Recovered, TornTail};
+pub use self::recover::{Lost, Pending, Recovered, TornTail, Unsettled};
 pub use self::scan::ScanError;
 pub use self::stats::{SYNC_BUCKETS_US, Stats};
 pub use self::tail::{Check, Tail, TailError};

@@ -243,6 +243,12 @@ pub struct CommandRecord {
     pub body: Bytes,
 }
 
+impl CommandRecord {
+    /// Verb of a command that no person gave: an endpoint that events made is the control
+    /// plane's business from here on. The id is the endpoint's.
+    pub const ENDPOINT_SETTLED: &'static str = "endpoint_settled";
+}
+
 /// The payload of an event is to be erased (RULINGS 4). This is the order, which comes before
 /// the deed: the log itself does not overwrite anything on seeing it.
 #[derive(Debug, Clone, PartialEq, Eq)]

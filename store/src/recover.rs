@@ -3,6 +3,7 @@
 //! A final state is final: after it only a STATE opens a delivery again. An attempt recorded
 //! behind it came from a worker that had lost its lease, and changes nothing.
 
+mod made;
 mod state;
 
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use outrider_webhook::event::Target;
 use outrider_webhook::id::{DeliveryKey, EventId, ProjectId};
 
+pub use self::made::Unsettled;
 pub(crate) use self::state::State;
 use crate::catalog::SegmentFacts;
 use crate::codec::Chain;
@@ -74,6 +76,8 @@ pub struct Recovered {
     pub lost: Vec<Lost>,
     /// The last condition of each endpoint that the data plane decided about.
     pub endpoint_states: Vec<EndpointStateRecord>,
+    /// Endpoints that events made and nobody has taken over, in the order of the log.
+    pub unsettled: Vec<Unsettled>,
     /// The last event id that was given out.
     pub last_id: EventId,
     /// Events in the log.

@@ -5,6 +5,7 @@ mod audit;
 mod damage;
 mod faults;
 mod index;
+mod made;
 mod recovery;
 mod support;
 mod tail;

@@ -12,6 +12,7 @@ mod coded_events;
 mod command_line;
 mod crash;
 mod damaged_log;
+mod dynamic;
 mod incoming;
 mod index;
 mod intake_limits;

@@ -127,8 +127,7 @@ async fn what_this_version_does_not_do_yet_is_501_and_says_so() {
     let event = project.publish(&endpoint, "a", &json!(1)).await;
     let replay = format!("/events/{event}/replay");
     for (method, path) in [
-        (Method::POST, "/events/dynamic"),
-        (Method::PUT, &replay),
+        (Method::PUT, replay.as_str()),
         (Method::POST, "/events/batchreplay"),
         (Method::GET, "/events/countbatchreplayevents"),
         (Method::POST, "/eventdeliveries/forceresend"),

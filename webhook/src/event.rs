@@ -51,6 +51,27 @@ pub enum Audience {
     Owner(Box<str>),
     /// All subscriptions of the project, at most one delivery for each endpoint.
     Broadcast,
+    /// One endpoint, whatever its subscriptions want; it need not be there yet.
+    Dynamic(Box<Dynamic>),
+}
+
+/// The endpoint of an event that named it by its URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dynamic {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// What it is made of, when the configuration did not have it.
+    pub made: Option<MadeEndpoint>,
+}
+
+/// An endpoint that an event made. It travels with the event, so that it is there as soon as
+/// the event is, and as long as it may have to be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeEndpoint {
+    /// Its subscription.
+    pub subscription: SubscriptionId,
+    /// URL, secret and event types, sealed by the data plane that made it.
+    pub sealed: Box<[u8]>,
 }
 
 /// Headers kept with an event, in order; names are lower case.

@@ -8,6 +8,7 @@ mod batch;
 mod body;
 mod call;
 mod cloud_event;
+mod dynamic;
 mod fields;
 mod refused;
 mod spec;
@@ -22,11 +23,13 @@ use pingora::protocols::http::ServerSession;
 use self::admission::{Admitted, Caller};
 use self::call::Form;
 pub(super) use self::call::{Call, Kind};
+use self::dynamic::Candidate;
 use self::fields::Arrival;
 use self::refused::Refused;
 use super::Intake;
 use super::guard::Visit;
 use super::reply::Reply;
+use super::schema::NotTaken;
 use crate::table::Missing;
 
 /// Answers a publishing call: the metric label and the reply, or a refusal.
@@ -57,11 +60,12 @@ pub(super) async fn answer(
     match form {
         Form::Plain(kind) => {
             let spec = spec::parse(&body)?;
-            let facts = fields::facts(&arrival, kind, spec, &body)?;
-            one(intake, &caller, admitted, (kind, facts)).await
+            let place = (intake, admitted.table());
+            let event = fields::candidate(place, &arrival, kind, spec, &body)?;
+            one(intake, &caller, admitted, (kind, event)).await
         }
         Form::PlainBatch => {
-            let events = batch::read(&arrival, &body)?;
+            let events = batch::read((intake, admitted.table()), &arrival, &body)?;
             many(intake, &caller, admitted, events).await
         }
         Form::CloudEvent(kind, mode) => {
@@ -76,10 +80,12 @@ pub(super) async fn answer(
                 }
                 ContentMode::Batch => {
                     let events = cloud_event::batch(&arrival, &audience, &body)?;
+                    let events = events.into_iter();
+                    let events = events.map(|facts| facts.map(Into::into)).collect();
                     return many(intake, &caller, admitted, events).await;
                 }
             };
-            one(intake, &caller, admitted, (kind, facts)).await
+            one(intake, &caller, admitted, (kind, facts.into())).await
         }
     }
 }
@@ -89,17 +95,33 @@ async fn one(
     intake: &Intake,
     caller: &Caller,
     mut admitted: Admitted,
-    (kind, facts): (Kind, EventFacts),
+    (kind, mut event): (Kind, Candidate),
 ) -> Result<(&'static str, Reply), Reply> {
-    if let Some(missing) = unmet(admitted.table(), &facts) {
+    if let Some(missing) = unmet(admitted.table(), &event.facts) {
         admitted = caller.admit_later(intake, admitted, &[missing]).await?;
-        check_audience(admitted.table(), &facts)?;
+        check_audience(admitted.table(), &event.facts)?;
     }
-    let event = admitted.verified(facts);
-    let accepted = intake
-        .accept(event, admitted.table(), admitted.revision())
-        .await?;
+    if dynamic::verify(admitted.table(), &mut event).await? {
+        admitted = caller.admit_again(intake)?;
+    }
+    let accepted = store(intake, &admitted, event).await?;
     Ok(reply(intake, accepted, kind))
+}
+
+/// Routes an event and makes it durable; the endpoint that it makes is wanted from then on. A
+/// repeat makes nothing.
+async fn store(
+    intake: &Intake,
+    admitted: &Admitted,
+    event: Candidate,
+) -> Result<Accepted, NotTaken> {
+    let verified = admitted.verified(event.facts);
+    let stored = intake.store(verified, admitted.table(), admitted.revision());
+    let accepted = stored.await?;
+    if let (Accepted::Stored(_), Some(claim)) = (&accepted, event.claim) {
+        claim.keep();
+    }
+    Ok(accepted)
 }
 
 /// Takes many events.
@@ -107,11 +129,14 @@ async fn many(
     intake: &Intake,
     caller: &Caller,
     mut admitted: Admitted,
-    mut events: Vec<Result<EventFacts, Refused>>,
+    mut events: Vec<Result<Candidate, Refused>>,
 ) -> Result<(&'static str, Reply), Reply> {
     batch::refuse_beyond_rate(intake, &admitted, &mut events);
     let missing = batch::some_unmet(&admitted, &events);
     admitted = caller.admit_later(intake, admitted, &missing).await?;
+    if batch::verify(admitted.table(), &mut events).await {
+        admitted = caller.admit_again(intake)?;
+    }
     Ok(("batch", batch::store(intake, &admitted, events).await))
 }
 
@@ -127,7 +152,7 @@ fn unmet<'a>(table: &ProjectTable, facts: &'a EventFacts) -> Option<Missing<'a>>
             .next()
             .is_none()
             .then_some(Missing::Owner(facts.project, owner)),
-        Audience::Source(_) | Audience::Broadcast => None,
+        Audience::Source(_) | Audience::Broadcast | Audience::Dynamic(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use outrider_webhook::event::{
-    Audience, Decision, DeliveryMode, EventFacts, Origin, Refusal, Target,
+    Audience, Decision, DeliveryMode, Dynamic, EventFacts, MadeEndpoint, Origin, Refusal, Target,
 };
 use outrider_webhook::id::{EndpointId, EventId, ProjectId, SourceId, SubscriptionId, Uid};
 
@@ -293,6 +293,14 @@ fn put_audience(out: &mut Vec<u8>, audience: &Audience) {
             out.put_text(owner);
         }
         Audience::Broadcast => out.put_u8(3),
+        Audience::Dynamic(dynamic) => {
+            out.put_u8(4);
+            out.put_u128(dynamic.endpoint.uid().bits());
+            out.put_option(dynamic.made.as_ref(), |out, made| {
+                out.put_u128(made.subscription.uid().bits());
+                out.put_bytes(&made.sealed);
+            });
+        }
     }
 }
 
@@ -302,7 +310,20 @@ fn take_audience(at: &mut Cursor<'_>) -> Result<Audience, Malformed> {
         1 => Audience::Endpoint(EndpointId::new(Uid::from_bits(at.u128()?))),
         2 => Audience::Owner(at.text()?.into()),
         3 => Audience::Broadcast,
+        4 => Audience::Dynamic(Box::new(take_dynamic(at)?)),
         _ => return Err(Malformed("audience")),
+    })
+}
+
+fn take_dynamic(at: &mut Cursor<'_>) -> Result<Dynamic, Malformed> {
+    Ok(Dynamic {
+        endpoint: EndpointId::new(Uid::from_bits(at.u128()?)),
+        made: at.option(|at| {
+            Ok(MadeEndpoint {
+                subscription: SubscriptionId::new(Uid::from_bits(at.u128()?)),
+                sealed: at.bytes()?.into(),
+            })
+        })?,
     })
 }
 

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use outrider_webhook::event::{
-    Audience, Decision, DeliveryMode, EventFacts, HeaderList, Origin, Refusal, Target,
+    Audience, Decision, DeliveryMode, Dynamic, EventFacts, HeaderList, MadeEndpoint, Origin,
+    Refusal, Target,
 };
 use outrider_webhook::id::{
     DeliveryKey, EndpointId, EventId, ProjectId, SourceId, SubscriptionId, Uid,
@@ -104,6 +105,14 @@ fn audience() -> impl Strategy<Value = Audience> {
         uid().prop_map(|uid| Audience::Endpoint(EndpointId::new(uid))),
         text().prop_map(Audience::Owner),
         Just(Audience::Broadcast),
+        (uid(), option::of((uid(), vec(any::<u8>(), 0..400)))).prop_map(|(endpoint, made)| {
+            let made = made.map(|(subscription, sealed)| MadeEndpoint {
+                subscription: SubscriptionId::new(subscription),
+                sealed: sealed.into(),
+            });
+            let endpoint = EndpointId::new(endpoint);
+            Audience::Dynamic(Box::new(Dynamic { endpoint, made }))
+        }),
     ]
 }
 

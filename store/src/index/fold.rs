@@ -213,7 +213,10 @@ impl Fold {
         let event_type = names.event_type(connection, head.project, head.event_type)?;
         let owner = match &head.audience {
             Audience::Owner(owner) => Some(names.owner(connection, head.project, owner)?),
-            Audience::Source(_) | Audience::Endpoint(_) | Audience::Broadcast => None,
+            Audience::Source(_)
+            | Audience::Endpoint(_)
+            | Audience::Broadcast
+            | Audience::Dynamic(_) => None,
         };
         let expires_ms = head.id.unix_ms().saturating_add(head.window_ms);
         batch.events.push(EventRow {

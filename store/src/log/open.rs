@@ -179,6 +179,7 @@ fn hand_over(recovery: &mut Recovery) -> (Recovered, OpenDeliveries) {
         outcome_unknown,
         lost: recovery.state.take_lost(),
         endpoint_states: recovery.state.take_endpoint_states(),
+        unsettled: recovery.state.take_unsettled(),
         last_id: recovery.resume.last_id,
         events: recovery.state.events,
         torn_tail: recovery.is_torn.then_some(TornTail {

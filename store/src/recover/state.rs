@@ -8,7 +8,8 @@ use bytes::Bytes;
 use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
 
-use super::{Lost, Pending};
+use super::made::Made;
+use super::{Lost, Pending, Unsettled};
 use crate::codec::{
     AcceptHead, Entry, IdemKey, Malformed, OutcomeHead, PayloadCheck, Prefix, RawRecord,
     decode_erase, flag, kind, targets_of,
@@ -33,6 +34,7 @@ pub(crate) struct State {
     started: Deliveries<()>,
     unfinished: Option<Unfinished>,
     endpoint_states: HashMap<EndpointId, EndpointStateRecord>,
+    made: Made,
     pub(crate) idempotency: Idempotency,
     /// Payloads of nothing but zeros that no ERASE has named yet.
     zeroed: BTreeSet<Position>,
@@ -68,6 +70,7 @@ impl State {
             started: HashMap::default(),
             unfinished: None,
             endpoint_states: HashMap::new(),
+            made: Made::default(),
             idempotency,
             zeroed: BTreeSet::new(),
             last_id: EventId::ZERO,
@@ -125,7 +128,8 @@ impl State {
                     self.zeroed.remove(position);
                 }
             }
-            kind::COMMAND | kind::BARRIER => {}
+            kind::COMMAND => self.made.command(&record, position)?,
+            kind::BARRIER => {}
             _ if prefix.has(flag::IGNORABLE) => {}
             _ => return Err(Malformed("kind: written by a later version")),
         }
@@ -142,6 +146,8 @@ impl State {
     fn accept(&mut self, record: &RawRecord<'_>, position: Position) -> Result<(), Malformed> {
         self.see(record.prefix.id)?;
         let head = AcceptHead::decode(record)?;
+        // One that needs TARGETS records, and may miss them, has many endpoints and made none.
+        self.made.accepted(&head, position);
         // Ids count on when the clock steps back, so an id may be of a time that is still to come.
         let due_ms = head.id.unix_ms().min(self.now_ms);
         let template = |(ordinal, target)| Pending {
@@ -348,6 +354,10 @@ impl State {
 
     pub(crate) fn take_lost(&mut self) -> Vec<Lost> {
         std::mem::take(&mut self.lost)
+    }
+
+    pub(crate) fn take_unsettled(&mut self) -> Vec<Unsettled> {
+        self.made.take()
     }
 
     pub(crate) fn take_endpoint_states(&mut self) -> Vec<EndpointStateRecord> {

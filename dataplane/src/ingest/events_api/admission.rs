@@ -71,6 +71,11 @@ impl Caller {
         Ok(before)
     }
 
+    /// The same caller in the newest snapshot.
+    pub(super) fn admit_again(&self, intake: &Intake) -> Result<Admitted, Reply> {
+        self.admitted(intake.table.load())
+    }
+
     fn admitted(&self, snapshot: Arc<Snapshot>) -> Result<Admitted, Reply> {
         let key = snapshot
             .api_key(&self.presented)

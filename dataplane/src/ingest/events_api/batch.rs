@@ -6,8 +6,8 @@ use std::fmt;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::StatusCode;
+use outrider_config::snapshot::ProjectTable;
 use outrider_store::Accepted;
-use outrider_webhook::event::EventFacts;
 use outrider_webhook::id::Uid;
 use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::admission::Admitted;
 use super::call::Kind;
+use super::dynamic::{self, Candidate};
 use super::fields::{self, Arrival};
 use super::refused::Refused;
 use super::spec::{self, EventSpec};
@@ -46,9 +47,10 @@ enum Items<'a> {
 
 /// The events of a body.
 pub(super) fn read(
+    place: (&Intake, &ProjectTable),
     arrival: &Arrival,
     body: &Bytes,
-) -> Result<Vec<Result<EventFacts, Refused>>, Refused> {
+) -> Result<Vec<Result<Candidate, Refused>>, Refused> {
     let items = match parse(body)?.events {
         Some(Items::Within(items)) if !items.is_empty() => items,
         Some(Items::TooMany) => {
@@ -70,7 +72,7 @@ pub(super) fn read(
             return Err(Refused::too_large(text.len(), arrival.event_bytes_max));
         }
         let spec = spec::parse_item(text)?;
-        fields::facts(arrival, kind_of(&spec)?, spec, body)
+        fields::candidate(place, arrival, kind_of(&spec)?, spec, body)
     };
     Ok(items.into_iter().map(one).collect())
 }
@@ -93,16 +95,35 @@ fn kind_of(spec: &EventSpec<'_>) -> Result<Kind, Refused> {
     }
     let is_given = |field: &Option<String>| field.as_deref().is_some_and(|text| !text.is_empty());
     let is_single = is_given(&spec.endpoint_id) || is_given(&spec.app_id);
-    match (is_single, is_given(&spec.owner_id)) {
-        (true, false) => Ok(Kind::Single),
-        (false, true) => Ok(Kind::Fanout),
-        (true, true) => Err(Refused::invalid(
-            "the event names more than one of `endpoint_id`, `owner_id` and `url`: set its `type`",
-        )),
-        (false, false) => Err(Refused::invalid(
+    match (is_single, is_given(&spec.owner_id), is_given(&spec.url)) {
+        (true, false, false) => Ok(Kind::Single),
+        (false, true, false) => Ok(Kind::Fanout),
+        (false, false, true) => Ok(Kind::Dynamic),
+        (false, false, false) => Err(Refused::invalid(
             "the event names neither `endpoint_id`, `owner_id` nor `url`: set its `type`",
         )),
+        _ => Err(Refused::invalid(
+            "the event names more than one of `endpoint_id`, `owner_id` and `url`: set its `type`",
+        )),
     }
+}
+
+/// Waits for the endpoints of those that have to; true when that made any of them configuration.
+pub(super) async fn verify(
+    table: &ProjectTable,
+    events: &mut [Result<Candidate, Refused>],
+) -> bool {
+    let verifying = events.iter_mut().map(async |event| {
+        let Ok(candidate) = event else { return false };
+        match dynamic::verify(table, candidate).await {
+            Ok(is_moved) => is_moved,
+            Err(refused) => {
+                *event = Err(refused);
+                false
+            }
+        }
+    });
+    join_all(verifying).await.contains(&true)
 }
 
 /// What became of one event.
@@ -125,7 +146,7 @@ struct Outcome {
 pub(super) fn refuse_beyond_rate(
     intake: &Intake,
     admitted: &Admitted,
-    events: &mut [Result<EventFacts, Refused>],
+    events: &mut [Result<Candidate, Refused>],
 ) {
     let more = events.iter().filter(|event| event.is_ok()).skip(1).count();
     let granted = admitted.take_more(intake, more);
@@ -140,14 +161,13 @@ pub(super) fn refuse_beyond_rate(
 pub(super) async fn store(
     intake: &Intake,
     admitted: &Admitted,
-    events: Vec<Result<EventFacts, Refused>>,
+    events: Vec<Result<Candidate, Refused>>,
 ) -> Reply {
     let table = admitted.table();
     let accepting = events.into_iter().map(async |event| {
-        let facts = event?;
-        check_audience(table, &facts)?;
-        let event = admitted.verified(facts);
-        let accepted = intake.store(event, table, admitted.revision()).await;
+        let event = event?;
+        check_audience(table, &event.facts)?;
+        let accepted = super::store(intake, admitted, event).await;
         accepted.map_err(Refused::from)
     });
     let results = join_all(accepting).await;
@@ -192,10 +212,10 @@ fn outcome(intake: &Intake, index: usize, result: Result<Accepted, Refused>) -> 
 /// is not there shall not wait for each of it.
 pub(super) fn some_unmet<'a>(
     admitted: &Admitted,
-    events: &'a [Result<EventFacts, Refused>],
+    events: &'a [Result<Candidate, Refused>],
 ) -> Vec<Missing<'a>> {
     let taken = events.iter().filter_map(|event| event.as_ref().ok());
-    let missing = taken.filter_map(|facts| unmet(admitted.table(), facts));
+    let missing = taken.filter_map(|event| unmet(admitted.table(), &event.facts));
     missing.take(MISSING_ASKED_MAX).collect()
 }
 

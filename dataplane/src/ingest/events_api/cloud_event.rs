@@ -39,7 +39,7 @@ pub(super) fn audience(kind: Kind, query: &str) -> Result<Audience, Refused> {
         )),
         (Kind::Single, Some(id), None) => endpoint(Some(id)),
         (Kind::Single, None, id) | (Kind::Fanout, None, id) => owner(id),
-        (kind, None, None) => super::fields::open_audience(kind),
+        (Kind::Broadcast, None, None) => Ok(Audience::Broadcast),
         (kind, _, _) => Err(Refused::invalid(format!(
             "`endpoint_id` and `owner_id` do not go with a {} event",
             kind.word()

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
+use outrider_config::snapshot::ProjectTable;
 use outrider_webhook::event::{Audience, EventFacts, HeaderList, Origin};
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::{event_type, json};
 use serde_json::value::RawValue;
 
 use super::call::Kind;
+use super::dynamic::{self, Candidate, Named};
 use super::refused::Refused;
 use super::spec::EventSpec;
+use crate::ingest::Intake;
 
 /// Longest idempotency key and owner id, bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -60,41 +63,43 @@ impl Arrival {
 }
 
 /// What the event says, for a sender who published it as `kind`. `body` is what it was parsed from.
-pub(super) fn facts(
+pub(super) fn candidate(
+    (intake, table): (&Intake, &ProjectTable),
     arrival: &Arrival,
     kind: Kind,
     spec: EventSpec<'_>,
     body: &Bytes,
-) -> Result<EventFacts, Refused> {
+) -> Result<Candidate, Refused> {
     let data = spec
         .data
         .ok_or_else(|| Refused::invalid("please provide your data"))?;
     let event_type = spec.event_type.filter(|text| !text.is_empty());
     let event_type = event_type.ok_or_else(|| Refused::invalid("please provide an event type"))?;
     check_event_type(&event_type)?;
-    let audience = match kind {
-        Kind::Single => endpoint(spec.endpoint_id.or(spec.app_id))?,
-        Kind::Fanout => owner(spec.owner_id)?,
-        kind => open_audience(kind)?,
+    let headers = custom_headers(spec.custom_headers.unwrap_or_default())?;
+    let idempotency_key = idempotency_key(spec.idempotency_key)?;
+    let body = compact(body, data)?;
+    // Last: an event that is refused for something else makes no endpoint.
+    let (audience, claim) = match kind {
+        Kind::Single => (endpoint(spec.endpoint_id.or(spec.app_id))?, None),
+        Kind::Fanout => (owner(spec.owner_id)?, None),
+        Kind::Broadcast => (Audience::Broadcast, None),
+        Kind::Dynamic => {
+            let (url, secret, event_types) = (spec.url, spec.secret, spec.event_types);
+            let named = Named {
+                url,
+                secret,
+                event_types,
+            };
+            dynamic::audience(intake, table, named)?
+        }
     };
-    Ok(EventFacts {
-        headers: custom_headers(spec.custom_headers.unwrap_or_default())?,
-        idempotency_key: idempotency_key(spec.idempotency_key)?,
-        ..arrival.facts(audience, &event_type, compact(body, data)?)
-    })
-}
-
-/// The audience of an event that names none.
-pub(super) fn open_audience(kind: Kind) -> Result<Audience, Refused> {
-    if kind == Kind::Broadcast {
-        return Ok(Audience::Broadcast);
-    }
-    let message = format!("this version does not take {} events", kind.word());
-    Err(Refused::new(
-        http::StatusCode::NOT_IMPLEMENTED,
-        "not_supported",
-        message,
-    ))
+    let facts = EventFacts {
+        headers,
+        idempotency_key,
+        ..arrival.facts(audience, &event_type, body)
+    };
+    Ok(Candidate { facts, claim })
 }
 
 pub(super) fn check_event_type(name: &str) -> Result<(), Refused> {

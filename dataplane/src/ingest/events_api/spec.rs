@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use outrider_webhook::secret::Secret;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -19,6 +20,10 @@ pub(super) struct EventSpec<'a> {
     /// The old spelling of `endpoint_id`.
     pub(super) app_id: Option<String>,
     pub(super) owner_id: Option<String>,
+    /// Names the endpoint of a dynamic event.
+    pub(super) url: Option<String>,
+    pub(super) secret: Option<Secret>,
+    pub(super) event_types: Option<Vec<String>>,
     pub(super) event_type: Option<String>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) data: Option<&'a RawValue>,
@@ -32,11 +37,13 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
 }
 
 /// Fields that hold text.
-const TEXTS: [&str; 6] = [
+const TEXTS: [&str; 8] = [
     "type",
     "endpoint_id",
     "app_id",
     "owner_id",
+    "url",
+    "secret",
     "event_type",
     "idempotency_key",
 ];
@@ -78,6 +85,13 @@ fn wrong_type(value: &Value) -> Option<&'static str> {
     let is_bad_text = |field: &&str| is_given(field).is_some_and(|found| !found.is_string());
     if let Some(field) = TEXTS.into_iter().find(is_bad_text) {
         return Some(field);
+    }
+    let is_list = |found: &Value| {
+        let items = found.as_array();
+        items.is_some_and(|items| items.iter().all(Value::is_string))
+    };
+    if is_given("event_types").is_some_and(|found| !is_list(found)) {
+        return Some("event_types");
     }
     let is_good = is_given("custom_headers")?
         .as_object()

@@ -26,9 +26,12 @@ use tokio::time::timeout;
 use crate::alerts::Alerts;
 use crate::ingest::rejected::Rejected;
 use crate::ingest::{Access, Intake, Limits, PublicListener, Settings};
+use crate::made::MadeEndpoints;
 use crate::metrics::Metrics;
 use crate::queue::{PayloadCache, Queue};
+use crate::state_log::StateKey;
 use crate::table::{Kept, RoutingTable};
+use outrider_webhook::address::Policy;
 
 /// Longer than any of these tests takes: a test that meets it has failed.
 pub(super) const LONG: Duration = Duration::from_secs(20);
@@ -91,6 +94,10 @@ impl Gateway {
             process: 0xabc,
             rejected: Rejected::default(),
             alerts: Alerts::default(),
+            made: MadeEndpoints::new(
+                &StateKey::from_hex(&"7".repeat(64)).unwrap(),
+                Policy::default(),
+            ),
         };
         let intake = Intake::new(table.clone(), log, clock, Arc::clone(&metrics), settings);
         let address = free_address();

@@ -1,0 +1,222 @@
+//! Brings the endpoints that events made into the configuration: offers them until the control
+//! plane answers, and notes in the log what is settled.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use outrider_config::snapshot::Snapshot;
+use outrider_store::{Clock, CommandRecord, LocalLog, Record, Unsettled};
+use outrider_webhook::event::Audience;
+use outrider_webhook::id::EndpointId;
+use outrider_webhook::secret::Secret;
+use outrider_xds::{OfferAnswer, Offers};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Claim, Content, MadeEndpoints, State, Wish};
+use crate::table::RoutingTable;
+
+/// Offers under way at a time.
+const OFFERED_MAX: usize = 16;
+/// How long the control plane may take for an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// The wait before an offer without a decision is made again; doubles up to the longest.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Why an endpoint is not there, for its deliveries: stable codes.
+const REFUSED: &str = "endpoint_refused";
+const UNREADABLE: &str = "endpoint_unreadable";
+
+/// The task of a data plane that sees to its made endpoints.
+pub(crate) struct Desk {
+    pub(crate) made: MadeEndpoints,
+    pub(crate) table: RoutingTable,
+    pub(crate) log: LocalLog,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) offers: Option<Offers>,
+}
+
+/// What came of one offer.
+struct Offered {
+    endpoint: EndpointId,
+    answer: Option<OfferAnswer>,
+}
+
+impl Desk {
+    /// Runs until `stop` fires. What is not settled then is found in the log by the next start.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let (mut changes, mut version) = (self.made.inner.changes.subscribe(), self.table.watch());
+        let mut under_way = JoinSet::new();
+        let mut offered: Vec<EndpointId> = Vec::new();
+        let (mut again, mut wait) = (Instant::now(), AGAIN_MIN);
+        loop {
+            self.settle(&self.table.load()).await;
+            let now = Instant::now();
+            if now >= again {
+                let room = OFFERED_MAX.saturating_sub(offered.len());
+                for offer in self.made.wanted(&offered, room) {
+                    let Some(mut offers) = self.offers.clone() else {
+                        break;
+                    };
+                    offered.push(offer.endpoint);
+                    under_way.spawn(async move {
+                        let endpoint = offer.endpoint;
+                        let answer = match offers.connected().await {
+                            true => offers.offer(offer.as_ref().clone(), ANSWER_LIMIT).await,
+                            false => None,
+                        };
+                        Offered { endpoint, answer }
+                    });
+                }
+            }
+            // All arms are cancel-safe: watches, a set that keeps what is not taken, a clock.
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = changes.changed() => if changed.is_err() { break },
+                changed = version.changed() => if changed.is_err() { break },
+                Some(ended) = under_way.join_next() => {
+                    let Ok(ended) = ended else { continue };
+                    offered.retain(|id| *id != ended.endpoint);
+                    if self.answered(ended).await {
+                        (again, wait) = (Instant::now(), AGAIN_MIN);
+                    } else {
+                        again = Instant::now() + wait;
+                        wait = (wait * 2).min(AGAIN_MAX);
+                    }
+                }
+                () = tokio::time::sleep_until(again), if now < again => {}
+            }
+        }
+        under_way.shutdown().await;
+    }
+
+    /// Whether the control plane has decided.
+    async fn answered(&self, ended: Offered) -> bool {
+        let endpoint = ended.endpoint;
+        match ended.answer {
+            Some(OfferAnswer::Taken(version)) => {
+                tracing::info!(endpoint_id = %endpoint, revision = version.revision, "a made endpoint is configuration");
+                self.made.set_state(endpoint, State::Taken(version));
+                true
+            }
+            Some(OfferAnswer::Refused { code, message }) => {
+                tracing::warn!(endpoint_id = %endpoint, code, message, "the control plane refuses a made endpoint; its deliveries end");
+                self.made.refuse(endpoint, REFUSED, &message);
+                self.note(endpoint).await;
+                true
+            }
+            Some(OfferAnswer::Later { code }) => {
+                tracing::info!(endpoint_id = %endpoint, code, "a made endpoint is offered again");
+                false
+            }
+            None => false,
+        }
+    }
+
+    async fn settle(&self, snapshot: &Snapshot) {
+        for endpoint in self.made.settled_by(snapshot) {
+            self.note(endpoint).await;
+        }
+    }
+
+    /// The next start need not offer it. If this is lost, it does so in vain.
+    async fn note(&self, endpoint: EndpointId) {
+        let settled = Record::Command(settled(endpoint, self.clock.now_ms()));
+        if self.log.record(settled).await.is_err() {
+            tracing::debug!(endpoint_id = %endpoint, "the log is closed");
+        }
+    }
+}
+
+fn settled(endpoint: EndpointId, now_ms: i64) -> CommandRecord {
+    CommandRecord {
+        id: endpoint.uid().bits(),
+        at_ms: now_ms,
+        verb: CommandRecord::ENDPOINT_SETTLED.into(),
+        cursor: None,
+        affected: 0,
+        is_done: true,
+        body: Bytes::new(),
+    }
+}
+
+/// Takes up what the log says is not settled, as far as the first table allows. What is in the
+/// table already is settled by the desk.
+pub(crate) async fn restore(
+    made: &MadeEndpoints,
+    log: &LocalLog,
+    unsettled: &[Unsettled],
+    snapshot: &Snapshot,
+) {
+    for one in unsettled {
+        let Some(table) = snapshot.project(one.project) else {
+            tracing::info!(endpoint_id = %one.endpoint, project_id = %one.project, "a made endpoint has no project any more");
+            continue;
+        };
+        match wish(made, log, one).await {
+            Some(wish) => match made.claim(table.project(), wish) {
+                Ok(claim) => claim.keep(),
+                Err(error) => {
+                    tracing::error!(endpoint_id = %one.endpoint, %error, "a made endpoint cannot be made again");
+                    made.refuse(one.endpoint, REFUSED, &error.to_string());
+                }
+            },
+            None => {
+                tracing::error!(endpoint_id = %one.endpoint, "a made endpoint cannot be read: was the state key changed?");
+                made.refuse(one.endpoint, UNREADABLE, "it cannot be read back");
+            }
+        }
+    }
+}
+
+/// What the event at that place said of its endpoint.
+async fn wish(made: &MadeEndpoints, log: &LocalLog, one: &Unsettled) -> Option<Wish> {
+    let event = log.read(one.position).await.ok()?;
+    let Audience::Dynamic(dynamic) = &event.facts.audience else {
+        return None;
+    };
+    let sealed = &dynamic.made.as_ref()?.sealed;
+    let seal = &made.inner.seal;
+    let content: Content<'static> = seal.open(one.project, one.endpoint, sealed)?;
+    Some(Wish {
+        endpoint: one.endpoint,
+        url: content.url.into_owned(),
+        secret: Some(Secret::new(content.secret.into_owned())),
+        event_types: content.event_types.into_owned(),
+    })
+}
+
+/// An endpoint is not configuration in time, or never.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unresolved {
+    /// The control plane refuses it, and says why.
+    Refused(Arc<str>),
+    /// There is no decision within the limit.
+    Late,
+}
+
+impl Claim {
+    /// Waits, at most `limit`, until the table decides: it has the endpoint, or has lost it again.
+    pub(crate) async fn resolved(&self, limit: Duration) -> Result<(), Unresolved> {
+        let (mut changes, id) = (self.made.inner.changes.subscribe(), self.endpoint);
+        self.made.want(id);
+        let resolved = async {
+            loop {
+                if let Some(refusal) = self.made.refusal(id) {
+                    return Err(Unresolved::Refused(refusal.message));
+                }
+                if self.made.is_decided(id) {
+                    return Ok(());
+                }
+                if changes.changed().await.is_err() {
+                    return Err(Unresolved::Late);
+                }
+            }
+        };
+        let waited = tokio::time::timeout(limit, resolved).await;
+        waited.unwrap_or(Err(Unresolved::Late))
+    }
+}
