@@ -1,6 +1,8 @@
 //! What a source makes of a request: type, key against repeats, and bytes that nobody changed.
 
 mod bodies;
+mod cloud_events;
+mod heads;
 mod repeats;
 
 use http::Request;

@@ -1,9 +1,11 @@
-//! How a source tells a repeat: Convoy's `idempotency_keys`, and for how long.
+//! How a source tells a repeat: Convoy's `idempotency_keys` or the provider's own id of a
+//! delivery, and for how long.
 
 use outrider_webhook::selector::Selector;
+use outrider_webhook::verify::Verifier;
 
 use super::check::{Checks, Range, Reason};
-use super::field::{NOTE_BYTES_MAX, at_most};
+use super::field::{NOTE_BYTES_MAX, at_most, given};
 use super::project::{Project, RETENTION_DEFAULT};
 use super::source_spec::SourceSpec;
 
@@ -20,11 +22,16 @@ pub(super) const WINDOW_S: Range = Range {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deduplication {
     selectors: Box<[Selector]>,
+    is_by_provider: bool,
     window_s: Option<u64>,
 }
 
 impl Deduplication {
-    pub(super) fn compile(checks: &mut Checks, spec: &SourceSpec) -> Self {
+    pub(super) fn compile(
+        checks: &mut Checks,
+        spec: &SourceSpec,
+        verifier: Option<&Verifier>,
+    ) -> Self {
         let texts = spec.idempotency_keys.as_deref().unwrap_or_default();
         let window_s = spec.idempotency_window_s.filter(|window_s| *window_s != 0);
         if let Some(window_s) = window_s {
@@ -32,6 +39,7 @@ impl Deduplication {
         }
         Self {
             selectors: selectors(checks, texts).into(),
+            is_by_provider: is_by_provider(checks, spec, verifier),
             window_s,
         }
     }
@@ -42,6 +50,12 @@ impl Deduplication {
         &self.selectors
     }
 
+    /// Whether the preset says where the key is.
+    #[must_use]
+    pub fn is_by_provider(&self) -> bool {
+        self.is_by_provider
+    }
+
     /// How long a key is remembered, milliseconds: as the source says, else as its project.
     #[must_use]
     pub fn window_ms(&self, project: &Project) -> i64 {
@@ -50,6 +64,26 @@ impl Deduplication {
             i64::try_from(ms).unwrap_or(i64::MAX)
         })
     }
+}
+
+fn is_by_provider(checks: &mut Checks, spec: &SourceSpec, verifier: Option<&Verifier>) -> bool {
+    match given(spec.deduplicate.as_deref()) {
+        None => return false,
+        Some("provider") => {}
+        Some(_) => checks.fail("deduplicate", Reason::NotOneOf(&["provider"])),
+    }
+    if spec
+        .idempotency_keys
+        .as_ref()
+        .is_some_and(|keys| !keys.is_empty())
+    {
+        checks.fail("deduplicate", Reason::Conflict("idempotency_keys"));
+    }
+    if verifier.is_some_and(|verifier| !verifier.has_delivery_id()) {
+        let say = "needs a preset that knows where the provider's id of a delivery is";
+        checks.fail("deduplicate", Reason::Rule(say.to_owned()));
+    }
+    true
 }
 
 fn selectors(checks: &mut Checks, texts: &[String]) -> Vec<Selector> {

@@ -16,11 +16,13 @@ use super::field::{self, given, header_name};
 use super::project::{BODY_BYTES_DEFAULT, Project, ProjectKind};
 use super::protection::Protection;
 use super::source_spec::SourceSpec;
-use super::verification::scheme;
+use super::verification::{Scheme, scheme};
 
 /// Largest body of a GitHub source unless its project sets a limit: GitHub sends up to 25 MiB
 /// (RULINGS section E).
 pub const GITHUB_BODY_BYTES_DEFAULT: usize = 25 * 1024 * 1024;
+/// The event format, and the preset that has it by default.
+const CLOUDEVENTS: &str = "cloudevents";
 const MASK_BYTES_MAX: usize = 64;
 const HEADERS_MAX: usize = 64;
 const CUSTOM_RESPONSE_BYTES_MAX: usize = 50 * 1024;
@@ -39,6 +41,7 @@ pub struct Source {
     is_disabled: bool,
     event_type: Option<Selector>,
     deduplication: Deduplication,
+    is_cloudevents: bool,
     thresholds: Thresholds,
     custom_response: Option<(Bytes, HeaderValue)>,
     deny_headers: Vec<HeaderName>,
@@ -78,7 +81,8 @@ impl Source {
             let location = Selector::parse(text).map_err(Reason::refused);
             checks.take("event_type_location", location)
         });
-        let deduplication = Deduplication::compile(&mut checks, spec);
+        let deduplication = Deduplication::compile(&mut checks, spec, verifier.as_ref());
+        let is_cloudevents = is_cloudevents(&mut checks, spec, scheme.as_ref());
         let thresholds = Thresholds::compile(&mut checks, spec.alerts.as_ref());
         let custom_response = custom_response(&mut checks, spec);
         headers(
@@ -106,6 +110,7 @@ impl Source {
                 is_disabled: spec.is_disabled.unwrap_or(false),
                 event_type,
                 deduplication,
+                is_cloudevents,
                 thresholds,
                 custom_response,
                 deny_headers,
@@ -174,6 +179,12 @@ impl Source {
     #[must_use]
     pub fn deduplication(&self) -> &Deduplication {
         &self.deduplication
+    }
+
+    /// Whether its requests have to be CloudEvents.
+    #[must_use]
+    pub fn is_cloudevents(&self) -> bool {
+        self.is_cloudevents
     }
 
     /// When it is worth a person's attention.
@@ -249,6 +260,18 @@ fn kind(checks: &mut Checks, spec: &SourceSpec) {
             );
         }
         Some(_) => checks.fail("type", Reason::NotOneOf(&["http"])),
+    }
+}
+
+fn is_cloudevents(checks: &mut Checks, spec: &SourceSpec, scheme: Option<&Scheme>) -> bool {
+    match given(spec.event_format.as_deref()) {
+        None => scheme.is_some_and(|scheme| &*scheme.name == CLOUDEVENTS),
+        Some("raw") => false,
+        Some(CLOUDEVENTS) => true,
+        Some(_) => {
+            checks.fail("event_format", Reason::NotOneOf(&["raw", CLOUDEVENTS]));
+            false
+        }
     }
 }
 

@@ -63,6 +63,10 @@ pub struct SourceSpec {
     pub idempotency_keys: Option<Vec<String>>,
     /// Native: for how long that is remembered, seconds, 1 to 2592000; as its project when absent.
     pub idempotency_window_s: Option<u64>,
+    /// Native: `provider` takes the preset's own place of a delivery id instead of `idempotency_keys`.
+    pub deduplicate: Option<String>,
+    /// Native: `raw` (default) or `cloudevents` (default of the preset of that name).
+    pub event_format: Option<String>,
     /// Native: when it is worth a person's attention.
     pub alerts: Option<AlertsSpec>,
     pub_sub: Unsupported,

@@ -50,6 +50,12 @@ impl Reply {
         Self::envelope(status, true, message, Some(data))
     }
 
+    /// The events of one request, all accepted; `repeats` of them are first ones of repeats.
+    pub(super) fn accepted_all(uids: &[Uid], repeats: usize) -> Self {
+        let data = serde_json::json!({"uids": uids, "duplicates": repeats});
+        Self::envelope(StatusCode::OK, true, "Events received", Some(data))
+    }
+
     /// A success without payload.
     pub(super) fn done(message: &str) -> Self {
         Self::envelope(StatusCode::OK, true, message, Some(serde_json::Value::Null))

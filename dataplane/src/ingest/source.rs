@@ -1,18 +1,21 @@
 //! `POST /ingest/{mask}`: a provider calls a source of an incoming project.
 
+mod cloud_event;
 mod facts;
 mod kept;
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{HeaderValue, Method, StatusCode};
 use outrider_config::snapshot::{ProjectTable, Snapshot, Source};
 use outrider_store::Accepted;
-use outrider_webhook::event::VerifiedEvent;
+use outrider_webhook::event::{EventFacts, Proof, VerifiedEvent};
 use outrider_webhook::verify::VerifyError;
 use pingora::protocols::http::ServerSession;
 
+use self::cloud_event::Events;
 use super::Intake;
 use super::guard::Visit;
 use super::rejected::{Masks, Refused, Sample};
@@ -24,6 +27,14 @@ struct Called<'a> {
     snapshot: &'a Snapshot,
     table: &'a ProjectTable,
     source: &'a Source,
+}
+
+impl Called<'_> {
+    /// The configuration revision that decides.
+    fn revision(&self) -> u64 {
+        let version = self.snapshot.version();
+        version.map_or(0, |version| version.revision)
+    }
 }
 
 /// A refusal, and its reason where the sender is not told.
@@ -106,11 +117,49 @@ async fn take(
         .verifier()
         .verify(&raw, intake.clock.now_ms() / 1000)
         .map_err(|error| refused(intake, source, error))?;
-    let event = VerifiedEvent::new(proof, facts::of(called, raw, limit)?);
-    let version = called.snapshot.version();
-    let revision = version.map_or(0, |version| version.revision);
-    let accepted = intake.accept(event, called.table, revision).await?;
+    let facts = if source.is_cloudevents() {
+        match cloud_event::of(called, raw, limit)? {
+            Events::One(facts) => *facts,
+            Events::Batch(events) => return accept_all(intake, called, (proof, events)).await,
+        }
+    } else {
+        facts::of(called, raw, limit)?
+    };
+    let event = VerifiedEvent::new(proof, facts);
+    let accepted = intake
+        .accept(event, called.table, called.revision())
+        .await?;
     Ok(reply(intake, source, accepted))
+}
+
+/// Makes all events of a request durable, in one group where there is room. When one of them is
+/// not, the sender sends all again, and the others are repeats then.
+async fn accept_all(
+    intake: &Intake,
+    called: &Called<'_>,
+    (proof, events): (Proof, Vec<EventFacts>),
+) -> Result<(&'static str, Reply), Refusal> {
+    let events = events.into_iter().map(|facts| {
+        let event = VerifiedEvent::new(proof.clone(), facts);
+        intake.accept(event, called.table, called.revision())
+    });
+    // Boxed: each is large, and there may be a thousand.
+    let (mut uids, mut repeats) = (Vec::new(), 0);
+    for accepted in join_all(events.map(Box::pin)).await {
+        let id = match accepted? {
+            Accepted::Stored(id) => id,
+            Accepted::Duplicate { first, .. } => {
+                repeats += 1;
+                first
+            }
+        };
+        uids.push(intake.log.uids().event(id));
+    }
+    let reply = match called.source.custom_response() {
+        Some((body, content_type)) => Reply::custom(content_type.clone(), body.clone()),
+        None => Reply::accepted_all(&uids, repeats),
+    };
+    Ok(("accepted", reply))
 }
 
 fn keep_sample(
@@ -125,7 +174,6 @@ fn keep_sample(
     let masks = Masks {
         headers: credential.chain(source.deny_headers()).collect(),
         query: verifier.credential_query(),
-        is_body_masked: false,
     };
     let refused = Refused {
         reason: refusal.reason,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::harness::{DEADLINE, uid_of};
+use super::super::harness::{DEADLINE, github, uid_of};
 use super::{World, ingest};
 
 #[tokio::test]
@@ -149,6 +149,59 @@ async fn values_that_only_look_the_same_together_and_other_sources_are_other_eve
         assert_eq!(again["duplicate"], true, "{target} {body}");
         assert_eq!(again["uid"], data["uid"]);
     }
+}
+
+#[tokio::test]
+async fn the_providers_own_delivery_id_is_the_key_where_the_source_wants_that() {
+    let mut world = World::start(&json!({})).await;
+    let preset = json!({"verifier": null, "preset": "github", "secrets": ["k"]});
+    let with = |more: serde_json::Value| {
+        let mut preset = preset.clone();
+        preset
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        preset
+    };
+    let (by_provider, _) = world
+        .source("by provider", &with(json!({"deduplicate": "provider"})))
+        .await;
+    let (plain, _) = world.source("plain", &preset).await;
+    let signature = github("k", b"{}");
+    let signed = [
+        ("x-hub-signature-256", &*signature),
+        ("x-github-event", "push"),
+    ];
+    let with_id = [&signed[..], &[("x-github-delivery", "d-1")]].concat();
+    let mut client = world.outrider.client();
+    let reply = ingest(&mut client, &by_provider, &signed, "{}").await;
+    assert_eq!(
+        reply.refusal(400),
+        "no idempotency key at the place where this provider has its delivery id"
+    );
+    let first = ingest(&mut client, &by_provider, &with_id, "{}")
+        .await
+        .event_uid();
+    let again = ingest(&mut client, &by_provider, &with_id, "{}")
+        .await
+        .data(200);
+    assert_eq!(
+        (&again["uid"], &again["duplicate"]),
+        (&json!(first), &json!(true))
+    );
+    // Who does not ask for it gets each of them.
+    for _ in 0..2 {
+        let data = ingest(&mut client, &plain, &with_id, "{}").await.data(200);
+        assert_eq!(data.get("duplicate"), None);
+    }
+    let both = with(json!({
+        "name": "both", "type": "http", "deduplicate": "provider", "idempotency_keys": ["req.body.id"],
+    }));
+    let refused = world.api.post("/sources", &both).await.refusal(400);
+    assert_eq!(
+        refused,
+        "`deduplicate`: cannot be given together with `idempotency_keys`"
+    );
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ pub(super) fn merged(old: SourceSpec, mut given: SourceSpec) -> SourceSpec {
     keep(&mut given.event_type_location, old.event_type_location);
     keep(&mut given.idempotency_keys, old.idempotency_keys);
     keep(&mut given.idempotency_window_s, old.idempotency_window_s);
+    keep(&mut given.deduplicate, old.deduplicate);
+    keep(&mut given.event_format, old.event_format);
     keep(&mut given.alerts, old.alerts);
     keep(&mut given.custom_response, old.custom_response);
     keep(&mut given.is_disabled, old.is_disabled);

@@ -54,6 +54,8 @@ pub(super) fn reply(api: &Api, one: &Stored) -> Result<Value, ApiError> {
                 "idempotency_window_s",
                 spec.idempotency_window_s.map(Value::from),
             ),
+            ("deduplicate", spec.deduplicate.map(Value::from)),
+            ("event_format", spec.event_format.map(Value::from)),
             ("alerts", spec.alerts.map(|alerts| json!(alerts))),
             ("deny_headers", spec.deny_headers.map(|names| json!(names))),
             ("allow_cidrs", spec.allow_cidrs.map(|cidrs| json!(cidrs))),

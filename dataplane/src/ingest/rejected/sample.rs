@@ -37,8 +37,6 @@ pub(in crate::ingest) struct Masks<'s> {
     pub(in crate::ingest) headers: Vec<&'s HeaderName>,
     /// A query parameter that is a credential, decoded.
     pub(in crate::ingest) query: Option<&'s str>,
-    /// Whether the body carries a credential.
-    pub(in crate::ingest) is_body_masked: bool,
 }
 
 /// A request that is refused, as it stands.
@@ -69,11 +67,11 @@ pub(crate) struct Sample {
     body: Option<Body>,
 }
 
+/// No preset has a static credential in the body, so its start may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Body {
     bytes: usize,
-    /// `None` when it is not to be shown.
-    excerpt: Option<Box<str>>,
+    excerpt: Box<str>,
 }
 
 impl Sample {
@@ -83,7 +81,7 @@ impl Sample {
         let (headers, headers_left_out) = headers(&head.headers, masks);
         let body = refused.body.map(|body| Body {
             bytes: body.len(),
-            excerpt: (!masks.is_body_masked).then(|| cut(body, BODY_BYTES_MAX)),
+            excerpt: cut(body, BODY_BYTES_MAX),
         });
         Self {
             at_ms: refused.at_ms,
@@ -106,9 +104,9 @@ impl Sample {
         let headers: usize = headers
             .map(|(name, value)| 64 + name.as_str().len() + value.len())
             .sum();
-        let excerpt = self.body.as_ref().and_then(|body| body.excerpt.as_ref());
+        let excerpt = self.body.as_ref().map_or(0, |body| body.excerpt.len());
         let texts = self.path.len() + self.query.len() + self.request_id.len();
-        size_of::<Self>() + texts + headers + excerpt.map_or(0, |text| text.len())
+        size_of::<Self>() + texts + headers + excerpt
     }
 
     /// As it is shown.
@@ -134,7 +132,7 @@ impl Sample {
             "headers": headers,
             "headers_left_out": self.headers_left_out,
             "body_bytes": self.body.as_ref().map(|body| body.bytes),
-            "body_excerpt": self.body.as_ref().and_then(|body| body.excerpt.as_deref()),
+            "body_excerpt": self.body.as_ref().map(|body| &*body.excerpt),
         })
     }
 
@@ -233,7 +231,6 @@ mod tests {
     const NO_MASKS: Masks<'_> = Masks {
         headers: Vec::new(),
         query: None,
-        is_body_masked: false,
     };
 
     #[test]
@@ -252,9 +249,8 @@ mod tests {
         let masks = Masks {
             headers: vec![&own],
             query: Some("key"),
-            is_body_masked: true,
         };
-        let shown = sample(&head, Some(&Bytes::from_static(b"hunter2")), &masks);
+        let shown = sample(&head, Some(&Bytes::from_static(b"the body")), &masks);
         assert!(!shown.to_string().contains("hunter2"), "{shown}");
         assert_eq!(
             shown["query"],
@@ -267,7 +263,7 @@ mod tests {
         );
         assert_eq!(
             (&shown["body_bytes"], &shown["body_excerpt"]),
-            (&json!(7), &Value::Null)
+            (&json!(8), &json!("the body"))
         );
     }
 

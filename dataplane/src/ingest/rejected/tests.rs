@@ -22,7 +22,6 @@ fn sample(at_ms: i64, body: usize) -> Sample {
     let masks = Masks {
         headers: Vec::new(),
         query: None,
-        is_body_masked: false,
     };
     Sample::of(&refused, &masks)
 }

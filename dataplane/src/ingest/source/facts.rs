@@ -22,32 +22,45 @@ pub(super) fn of(
     let source = called.source;
     let body = decoded(&raw.headers, &raw.body, bytes_max)?;
     let view = Lazy::new(&raw.headers, &raw.query, body);
-    let event_type = event_type_of(source, &raw, &view)?;
-    let idempotency_key = key(source, &raw, &view)?;
+    let by_preset = || source.verifier().event_type(&raw);
+    let event_type = event_type_of(source, &raw, &view, by_preset)?;
+    let key = match selected_key(source, &raw, &view)? {
+        None if source.deduplication().is_by_provider() => Some(delivery_id(source, &raw)?),
+        selected => selected,
+    };
+    Ok(with(called, raw, event_type, key))
+}
+
+/// The facts of a request whose type and key are known.
+pub(super) fn with(
+    called: &Called<'_>,
+    raw: RawEvent,
+    event_type: Box<str>,
+    idempotency_key: Option<Box<str>>,
+) -> EventFacts {
+    let source = called.source;
     let idempotency_window_ms = match idempotency_key {
         Some(_) => source.deduplication().window_ms(called.table.project()),
         None => 0,
     };
-    let headers = kept::headers(source, &raw.headers);
-    let query = kept::query(source, &raw.query);
-    Ok(EventFacts {
+    EventFacts {
         project: source.project(),
         origin: Origin::Source(source.id()),
         audience: Audience::Source(source.id()),
         event_type,
-        headers,
-        query,
+        headers: kept::headers(source, &raw.headers),
+        query: kept::query(source, &raw.query),
         path: raw.path.into(),
         body: raw.body,
         idempotency_key,
         idempotency_window_ms,
         received_ms: raw.received_ms,
-    })
+    }
 }
 
 /// The body without its content codings. A body that cannot be read is refused even where nobody
 /// looks into it: a bomb must not be passed on to the receivers.
-fn decoded<'r>(
+pub(super) fn decoded<'r>(
     headers: &HeaderMap,
     body: &'r [u8],
     bytes_max: usize,
@@ -64,8 +77,13 @@ fn decoded<'r>(
     })
 }
 
-/// RULINGS 39: the source's own location, else the preset's, else the mask.
-fn event_type_of(source: &Source, raw: &RawEvent, view: &Lazy<'_>) -> Result<Box<str>, Reply> {
+/// RULINGS 39: the source's own location, else what the preset or the format says, else the mask.
+pub(super) fn event_type_of(
+    source: &Source,
+    raw: &RawEvent,
+    view: &Lazy<'_>,
+    otherwise: impl FnOnce() -> Option<Box<str>>,
+) -> Result<Box<str>, Reply> {
     let found = match source.event_type_location() {
         Some(location) => {
             let found = location.text(raw, view).ok_or_else(|| {
@@ -74,7 +92,7 @@ fn event_type_of(source: &Source, raw: &RawEvent, view: &Lazy<'_>) -> Result<Box
             })?;
             Some(found.into())
         }
-        None => source.verifier().event_type(raw),
+        None => otherwise(),
     };
     let event_type = found.unwrap_or_else(|| source.mask().into());
     event_type::check_name(&event_type).map_err(|error| {
@@ -87,20 +105,38 @@ fn event_type_of(source: &Source, raw: &RawEvent, view: &Lazy<'_>) -> Result<Box
     Ok(event_type)
 }
 
-/// The key of the values at the source's selectors; every one of them has to be there, since a
-/// key of fewer values is the key of other events too.
-fn key(source: &Source, raw: &RawEvent, view: &Lazy<'_>) -> Result<Option<Box<str>>, Reply> {
+/// The key of the values at the source's selectors, if it has any; every one of them has to be
+/// there, since a key of fewer values is the key of other events too.
+pub(super) fn selected_key(
+    source: &Source,
+    raw: &RawEvent,
+    view: &Lazy<'_>,
+) -> Result<Option<Box<str>>, Reply> {
     let selectors = source.deduplication().selectors();
     if selectors.is_empty() {
         return Ok(None);
     }
     let mut values = Vec::with_capacity(selectors.len());
     for selector in selectors {
-        values.push(selector.bytes(raw, view).ok_or_else(|| {
-            let message = format!("no idempotency key at {selector}");
-            Reply::refuse(StatusCode::BAD_REQUEST, "missing_idempotency_key", &message)
-        })?);
+        let value = selector.bytes(raw, view);
+        values.push(value.ok_or_else(|| missing_key(&selector.to_string()))?);
     }
     let values = values.iter().map(|value| &**value);
     Ok(Some(idempotency::key(source.id(), values)))
+}
+
+/// The key of the provider's own id of a delivery, where its preset knows it to be.
+fn delivery_id(source: &Source, raw: &RawEvent) -> Result<Box<str>, Reply> {
+    let verifier = source.verifier();
+    let id = verifier.delivery_id(&verifier.read(raw));
+    let id = id.ok_or_else(|| missing_key("the place where this provider has its delivery id"))?;
+    Ok(idempotency::key(
+        source.id(),
+        id.iter().map(|value| &**value),
+    ))
+}
+
+fn missing_key(place: &str) -> Reply {
+    let message = format!("no idempotency key at {place}");
+    Reply::refuse(StatusCode::BAD_REQUEST, "missing_idempotency_key", &message)
 }
