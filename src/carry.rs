@@ -95,8 +95,9 @@ pub(crate) fn start_failure(error: StartError) -> Failure {
         | StartError::Index { .. }
         | StartError::Note { .. }
         | StartError::State(StateLogError::Io { .. }) => Failure::io(error),
-        StartError::State(_) | StartError::Egress(_) | StartError::Metrics(_) => {
-            Failure::configuration(error)
-        }
+        StartError::Tls(_)
+        | StartError::State(_)
+        | StartError::Egress(_)
+        | StartError::Metrics(_) => Failure::configuration(error),
     }
 }

@@ -18,6 +18,7 @@ use crate::{carry, logging, start, state_key};
 pub(crate) fn run(args: DataPlaneArgs) -> Result<(), Failure> {
     let bootstrap = bootstrap(&args)?;
     logging::start(&bootstrap.log);
+    start::raise_open_files(bootstrap.intake.connections_max);
     start::prepare_dir(&bootstrap.data_dir)?;
     // Before signals are taken over: a command that hangs must not outlive a request to end.
     let key = state_key::load(&bootstrap.state_key, &bootstrap.data_dir)?;
@@ -88,5 +89,8 @@ fn bootstrap(args: &DataPlaneArgs) -> Result<Bootstrap, Failure> {
         moved.map_err(|say| Failure::usage(anyhow!("--control-plane-api: {say}")))?;
     }
     start::guard_testing(&args.testing, bootstrap.public_listen)?;
+    if let Some(plain) = bootstrap.plain_listen() {
+        start::guard_testing(&args.testing, plain)?;
+    }
     Ok(bootstrap)
 }

@@ -1,6 +1,7 @@
 //! `outrider serve`: both planes in one process. They still talk xDS, over an in-process
 //! connection, so there is one path of configuration and not two.
 
+use anyhow::anyhow;
 use outrider_config::bootstrap::Bootstrap;
 use outrider_config::file;
 use outrider_dataplane::DataPlane;
@@ -20,6 +21,7 @@ use crate::{carry, logging, start, state_key};
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let bootstrap = bootstrap(&args)?;
     logging::start(&bootstrap.log);
+    start::raise_open_files(bootstrap.intake.connections_max);
     let resources = args
         .resources
         .as_deref()
@@ -95,6 +97,13 @@ fn bootstrap(args: &ServeArgs) -> Result<Bootstrap, Failure> {
     bootstrap.api_listen = args.api_listen.unwrap_or(bootstrap.api_listen);
     bootstrap.admin_listen = args.admin_listen.unwrap_or(bootstrap.admin_listen);
     start::guard_testing(&args.testing, bootstrap.public_listen)?;
+    if let Some(plain) = bootstrap.plain_listen() {
+        start::guard_testing(&args.testing, plain)?;
+    }
+    if args.quickstart && bootstrap.public_tls.is_some() {
+        let say = "--quickstart speaks to its own listener without TLS: leave `public.tls` out";
+        return Err(Failure::usage(anyhow!(say)));
+    }
     if args.quickstart && args.bootstrap.config.is_none() {
         // The story is told on stdout; only what is wrong stands beside it.
         bootstrap.log.level = "warn".into();

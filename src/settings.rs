@@ -30,6 +30,7 @@ pub(crate) fn settings(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Settings {
         public_listen: bootstrap.public_listen,
+        public_tls: bootstrap.public_tls.clone(),
         admin_listen: bootstrap.admin_listen,
         control_plane,
         state: None,
@@ -86,12 +87,13 @@ fn log_options(bootstrap: &Bootstrap) -> outrider_store::Options {
 
 /// Where deliveries may go: the same for who makes them and for who checks an endpoint.
 pub(crate) fn policy(bootstrap: &Bootstrap, testing: &UnsafeArgs) -> address::Policy {
-    let listeners = [
+    let mut listeners = vec![
         bootstrap.public_listen,
         bootstrap.api_listen,
         bootstrap.admin_listen,
         bootstrap.xds.listen,
     ];
+    listeners.extend(bootstrap.plain_listen());
     let mut policy: address::Policy = bootstrap.egress.policy(&listeners);
     for range in &testing.unsafe_egress_allow {
         policy.unsafe_allow(*range);

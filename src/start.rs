@@ -34,6 +34,32 @@ pub(crate) fn bootstrap(args: &BootstrapArgs) -> Result<Bootstrap, Failure> {
     Ok(bootstrap)
 }
 
+/// Lets the process have as many open files as the system allows it. What is set for a shell is
+/// often less than the connections that are wanted, and then they fail one by one.
+pub(crate) fn raise_open_files(connections_max: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let reached = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    // Deliveries and the log have files, too.
+    let wanted = u64::try_from(connections_max)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(2);
+    if let Some(files) = reached.filter(|files| *files < wanted) {
+        tracing::warn!(
+            files,
+            connections_max,
+            "fewer open files are allowed than connections are: raise the limit or lower `intake.connections_max`"
+        );
+    }
+}
+
 /// The runtime of a role.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()

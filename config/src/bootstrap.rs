@@ -6,6 +6,7 @@
 mod egress_spec;
 mod intake;
 mod planes;
+mod public;
 mod spec;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::problem::Problem;
 
 pub use intake::IntakeSettings;
 pub use planes::{ControlPlaneSettings, StateKey, TlsFiles, XdsSettings};
+pub use public::{CertificateFiles, PublicTls, TlsVersion};
 use spec::BootstrapSpec;
 
 /// Prefix of environment variables that belong to the bootstrap.
@@ -33,8 +35,10 @@ pub struct Bootstrap {
     pub data_dir: PathBuf,
     /// The public listener. Default 127.0.0.1:5005.
     pub public_listen: SocketAddr,
+    /// TLS on the public listener.
+    pub public_tls: Option<PublicTls>,
     /// How clients reach the public listener: an absolute http(s) URL without query, fragment
-    /// or trailing slash. Default `http://` and the listener's address.
+    /// or trailing slash. Default `http://` or `https://` and the listener's address.
     pub public_url: String,
     /// The control plane's API listener. Default 127.0.0.1:5010.
     pub api_listen: SocketAddr,
@@ -157,17 +161,25 @@ pub struct DeliverySettings {
     pub excerpt_bytes_max: usize,
 }
 
-fn default_public_url(listen: SocketAddr) -> String {
-    format!("http://{listen}")
+fn default_public_url(listen: SocketAddr, has_tls: bool) -> String {
+    let scheme = if has_tls { "https" } else { "http" };
+    format!("{scheme}://{listen}")
 }
 
 impl Bootstrap {
     /// Moves the public listener, and its URL with it unless that was set.
     pub fn listen_publicly_at(&mut self, address: SocketAddr) {
-        if self.public_url == default_public_url(self.public_listen) {
-            self.public_url = default_public_url(address);
+        let has_tls = self.public_tls.is_some();
+        if self.public_url == default_public_url(self.public_listen, has_tls) {
+            self.public_url = default_public_url(address, has_tls);
         }
         self.public_listen = address;
+    }
+
+    /// The listener without TLS, beside the one with it.
+    #[must_use]
+    pub fn plain_listen(&self) -> Option<SocketAddr> {
+        self.public_tls.as_ref()?.plain_listen
     }
 
     /// Reads the file, if there is one, and the environment.

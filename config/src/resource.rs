@@ -8,6 +8,7 @@
 mod alerts;
 mod api_key;
 mod check;
+mod client_certificate;
 mod deduplication;
 mod endpoint;
 mod endpoint_spec;
@@ -27,6 +28,7 @@ mod verification;
 pub use alerts::{AlertsSpec, Thresholds};
 pub use api_key::{ApiKey, ApiKeySpec};
 pub use check::{FieldError, Reason};
+pub use client_certificate::ClientCertificateSpec;
 pub use deduplication::Deduplication;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use endpoint_spec::{EndpointSecretSpec, EndpointSpec};

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ingest::PublicCertificates;
 use crate::stats::Stats;
 
 /// Connections served at once; operators and probes need few.
@@ -63,9 +64,11 @@ pub struct View {
     pub stats: watch::Receiver<Option<Arc<Stats>>>,
     /// When the process started.
     pub started: Instant,
+    /// The certificates of the public listener, where it speaks TLS.
+    pub certificates: Option<Arc<PublicCertificates>>,
 }
 
-const PATHS: &str = "/ready\n/livez\n/server_info\n/config_dump\n/stats/prometheus (alias /metrics)\n\
+const PATHS: &str = "/ready\n/livez\n/server_info\n/config_dump\n/certs\n/stats/prometheus (alias /metrics)\n\
      /rejected?source=<uid>\n/alerts\n";
 
 /// Serves until `stop` fires, then ends its connections.
@@ -143,6 +146,7 @@ fn answer(view: &View, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         ),
         "/livez" => text(StatusCode::OK, "alive\n"),
         "/server_info" => json(&server_info(view, state)),
+        "/certs" => json(&certificates(view)),
         "/config_dump" => with_stats(view, |stats| json(&stats.config_dump())),
         "/rejected" => match source_asked(request.uri().query().unwrap_or_default()) {
             Some(source) => with_stats(view, |stats| json(&stats.rejected(source))),
@@ -199,6 +203,13 @@ fn server_info(view: &View, state: State) -> serde_json::Value {
         "uptime_seconds": view.started.elapsed().as_secs(),
         "config_revision": revision,
     })
+}
+
+fn certificates(view: &View) -> serde_json::Value {
+    match &view.certificates {
+        Some(certificates) => certificates.shown(),
+        None => serde_json::json!({"certificates": []}),
+    }
 }
 
 fn json(value: &serde_json::Value) -> Response<Full<Bytes>> {

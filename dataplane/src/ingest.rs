@@ -21,6 +21,7 @@ mod schema;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod wire;
 
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub use self::request::Limits;
 use self::request::{Budget, Head, Reserved};
 use self::request_id::{REQUEST_ID, RequestIds};
 use self::schema::{NotTaken, Verdict};
+pub use self::tls::{PublicCertificates, TlsError};
 use crate::alerts::Alerts;
 use crate::made::MadeEndpoints;
 use crate::metrics::Metrics;
@@ -168,7 +170,7 @@ impl Intake {
     ) -> Answer {
         let head = http.req_header();
         let path = collapse_slashes(head.uri.path());
-        let mut visit = self.guard.visit(turn.peer.address, &head.headers);
+        let mut visit = self.guard.visit(turn.peer, &head.headers);
         let (kind, reply) = match Destination::of(&head.method, &path) {
             Some(Destination::ControlPlane) => {
                 let path = passed_on(head.uri.path(), path);

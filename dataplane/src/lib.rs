@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outrider_config::bootstrap::PublicTls;
 use outrider_store::{Clock, FatalError, Index, LocalLog, Unsettled};
 use outrider_webhook::id::Uid;
 use outrider_xds::{CommandHandler, Offers};
@@ -42,7 +43,7 @@ use self::command::{Executor, Questions};
 use self::deliver::Deliverer;
 use self::egress::Egress;
 use self::ingest::rejected::Rejected;
-use self::ingest::{Intake, Limits, PublicListener};
+use self::ingest::{Intake, Limits, PublicCertificates, PublicListener};
 use self::made::MadeEndpoints;
 use self::metrics::Metrics;
 pub use self::open::StartError;
@@ -60,6 +61,8 @@ const LEASE_LIMIT: Duration = Duration::from_secs(180);
 pub struct Settings {
     /// Address of the public listener.
     pub public_listen: SocketAddr,
+    /// TLS on the public listener.
+    pub public_tls: Option<PublicTls>,
     /// Address of the administration listener.
     pub admin_listen: SocketAddr,
     /// Host and port of the control plane's API; it answers what the data plane does not.
@@ -108,6 +111,7 @@ pub struct DataPlane {
     unsettled: Vec<Unsettled>,
     offers: Option<Offers>,
     instance: Uid,
+    certificates: Option<Arc<PublicCertificates>>,
 }
 
 /// What is needed again after start.
@@ -177,7 +181,12 @@ impl DataPlane {
             watch::Sender::new(State::PreInitializing),
             watch::Sender::new(None),
         );
+        let certificates = settings.public_tls.clone();
+        let certificates = certificates
+            .map(|tls| PublicCertificates::load(tls, Arc::clone(&clock)).map(Arc::new))
+            .transpose()?;
         let view = admin::View {
+            certificates: certificates.clone(),
             state: state.subscribe(),
             stats: stats.subscribe(),
             started: Instant::now(),
@@ -263,6 +272,7 @@ impl DataPlane {
             unsettled,
             offers: None,
             instance,
+            certificates,
         })
     }
 
@@ -330,9 +340,13 @@ impl DataPlane {
             Arc::clone(&self.metrics),
             self.settings.intake.clone(),
         );
-        let listener =
-            PublicListener::start(self.settings.public_listen, intake, self.settings.threads)
-                .await?;
+        let listener = PublicListener::start(
+            self.settings.public_listen,
+            intake,
+            self.settings.threads,
+            self.certificates.clone(),
+        )
+        .await?;
         let stop_delivery = CancellationToken::new();
         let run = Arc::clone(&self.deliverer).run(
             self.settings.in_flight_max,

@@ -60,6 +60,8 @@ pub struct Metrics {
     pub connections_open: IntGauge,
     /// Connections refused before their first request, by reason.
     pub connections_refused: IntCounterVec,
+    /// TLS handshakes of the public listener, by how they ended.
+    pub tls_handshakes: IntCounterVec,
     /// Requests beyond a rate, by whose it is.
     pub rate_limited: IntCounterVec,
     /// Endpoints that events made and that are no configuration yet; set when read.
@@ -180,6 +182,12 @@ impl Metrics {
                 "ingest_connections_refused_total",
                 "Connections refused before their first request",
                 &["reason"],
+            )?,
+            tls_handshakes: counters(
+                r,
+                "ingest_tls_handshakes_total",
+                "TLS handshakes of the public listener",
+                &["result"],
             )?,
             rate_limited: counters(
                 r,

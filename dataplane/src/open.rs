@@ -12,7 +12,7 @@ use outrider_webhook::id::Uid;
 
 use crate::Summary;
 use crate::egress::EgressError;
-use crate::ingest::ListenError;
+use crate::ingest::{ListenError, TlsError};
 use crate::instance;
 use crate::queue::Queue;
 use crate::state_log::{StateKey, StateLog, StateLogError};
@@ -32,6 +32,9 @@ pub enum StartError {
     /// The public address cannot be had.
     #[error(transparent)]
     Public(#[from] ListenError),
+    /// The certificates of the public listener cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The log cannot be opened.
     #[error("cannot open the event log in {}: {source}", dir.display())]
     Log {

@@ -19,6 +19,7 @@ mod intake_limits;
 mod one_base_url;
 mod outgoing;
 mod protection;
+mod public_tls;
 mod quarantine;
 mod read_your_write;
 mod reads;

@@ -210,7 +210,7 @@ async fn a_project_and_an_address_take_their_rates() {
 
 #[tokio::test]
 async fn a_key_takes_its_rate_and_each_event_of_a_batch_a_token() {
-    let limited = Resources::outgoing(&[]).keys("rate_limit", rate(3));
+    let limited = Resources::outgoing(&[]).each_key("rate_limit", rate(3));
     let outrider = Setup::new(&limited).start().await;
     let item = json!({"owner_id": "nobody", "event_type": "a", "data": {}});
     let broken = json!({"owner_id": "nobody", "data": {}});

@@ -5,6 +5,7 @@
 //! in the control plane cannot differ from what the data plane does.
 
 pub mod address;
+pub mod client_certificate;
 pub mod cloudevents;
 pub mod decode;
 pub mod dynamic;

@@ -12,6 +12,7 @@ use url::Url;
 use super::egress_spec::EgressSpec;
 use super::intake::IntakeSpec;
 use super::planes::{ControlPlaneSpec, StateSpec, XdsSpec};
+use super::public::PublicSpec;
 use super::{
     Bootstrap, DeliverySettings, LogFormat, LogSettings, StoreSettings, SyncMode,
     default_public_url,
@@ -41,13 +42,6 @@ pub(super) struct BootstrapSpec {
 #[serde(default, deny_unknown_fields)]
 struct ListenerSpec {
     listen: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct PublicSpec {
-    listen: Option<String>,
-    url: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -156,9 +150,14 @@ impl Checks {
     }
 
     /// A base that paths are put behind, kept as it was written.
-    fn public_url(&mut self, path: &str, url: Option<String>, listen: SocketAddr) -> String {
+    fn public_url(
+        &mut self,
+        path: &str,
+        url: Option<String>,
+        (listen, has_tls): (SocketAddr, bool),
+    ) -> String {
         let Some(text) = url else {
-            return default_public_url(listen);
+            return default_public_url(listen, has_tls);
         };
         let is_base = Url::parse(&text).is_ok_and(|url| {
             matches!(url.scheme(), "http" | "https")
@@ -184,7 +183,9 @@ impl BootstrapSpec {
         let mut checks = Checks::default();
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let listen = |spec: Option<ListenerSpec>| spec.and_then(|spec| spec.listen);
-        let public = self.public.unwrap_or_default();
+        let mut public = self.public.unwrap_or_default();
+        let has_tls = public.has_tls();
+        let public_tls = public.tls(&mut checks);
         let public_listen = checks.listener("public.listen", public.listen, local(5005));
         let bootstrap = Bootstrap {
             data_dir: self
@@ -192,7 +193,8 @@ impl BootstrapSpec {
                 .filter(|dir| !dir.is_empty())
                 .map_or("./outrider-data".into(), PathBuf::from),
             public_listen,
-            public_url: checks.public_url("public.url", public.url, public_listen),
+            public_tls,
+            public_url: checks.public_url("public.url", public.url, (public_listen, has_tls)),
             api_listen: checks.listener("api.listen", listen(self.api), local(5010)),
             admin_listen: checks.listener("admin.listen", listen(self.admin), local(9901)),
             xds: self.xds.unwrap_or_default().check(&mut checks),
@@ -204,12 +206,15 @@ impl BootstrapSpec {
             egress: self.egress.unwrap_or_default().check(&mut checks),
             delivery: self.delivery.unwrap_or_default().check(&mut checks),
         };
-        checks.distinct(&[
+        let mut listeners = vec![
             ("public.listen", bootstrap.public_listen),
             ("api.listen", bootstrap.api_listen),
             ("admin.listen", bootstrap.admin_listen),
             ("xds.listen", bootstrap.xds.listen),
-        ]);
+        ];
+        let plain = bootstrap.plain_listen();
+        listeners.extend(plain.map(|address| ("public.plain_listen", address)));
+        checks.distinct(&listeners);
         if checks.errors.is_empty() {
             Ok(bootstrap)
         } else {

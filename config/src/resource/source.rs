@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use outrider_webhook::client_certificate::ClientCertificateRule;
 use outrider_webhook::id::{ProjectId, SourceId};
 use outrider_webhook::selector::Selector;
 use outrider_webhook::verify::Verifier;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::alerts::Thresholds;
 use super::check::{Checks, FieldError, Reason};
+use super::client_certificate;
 use super::deduplication::Deduplication;
 use super::field::{self, given, header_name};
 use super::project::{BODY_BYTES_DEFAULT, Project, ProjectKind};
@@ -48,6 +50,7 @@ pub struct Source {
     public_url: Option<Box<str>>,
     body_bytes_default: usize,
     protection: Protection,
+    client_certificate: Option<ClientCertificateRule>,
 }
 
 impl Source {
@@ -92,6 +95,8 @@ impl Source {
         );
         let deny_headers = headers(&mut checks, "deny_headers", spec.deny_headers.as_deref());
         let protection = Protection::compile(&mut checks, &spec.protection());
+        let certificate = spec.client_certificate.as_ref();
+        let client_certificate = certificate.and_then(|rule| rule.compile(&mut checks));
         let source = (|| {
             let scheme = scheme?;
             let body_bytes_default = if scheme.is_github() {
@@ -117,6 +122,7 @@ impl Source {
                 public_url: given(spec.public_url.as_deref()).map(Box::from),
                 body_bytes_default,
                 protection,
+                client_certificate,
             })
         })();
         checks.finish(source)
@@ -213,6 +219,12 @@ impl Source {
         &self.protection
     }
 
+    /// What a client's certificate has to be, if that matters.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<&ClientCertificateRule> {
+        self.client_certificate.as_ref()
+    }
+
     /// The URL that the provider signed, where it signs the URL.
     #[must_use]
     pub fn public_url(&self) -> Option<&str> {
@@ -246,6 +258,7 @@ impl Source {
             "deny_headers": self.deny_headers.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
             "public_url": self.public_url,
             "protection": self.protection.dump(),
+            "client_certificate": self.client_certificate.as_ref().map(client_certificate::dump),
         })
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alerts::AlertsSpec;
 use super::check::Checks;
+use super::client_certificate::ClientCertificateSpec;
 use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, refuse_unsupported};
 use super::preset_choice::PresetChoice;
 use super::protection::{ProtectionSpec, RateSpec};
@@ -54,6 +55,8 @@ pub struct SourceSpec {
     pub deny_cidrs: Option<Vec<String>>,
     /// Native: how many requests are taken.
     pub rate_limit: Option<RateSpec>,
+    /// Native: what a client's certificate has to be, where the public listener speaks TLS.
+    pub client_certificate: Option<ClientCertificateSpec>,
     /// Whether it refuses everything.
     pub is_disabled: Option<bool>,
     /// Convoy's: at most 64 names; kept, changes nothing, all headers are forwarded but those of `deny_headers`.

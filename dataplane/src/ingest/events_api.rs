@@ -37,7 +37,7 @@ pub(super) async fn answer(
     intake: &Intake,
     http: &mut ServerSession,
     (project, call): (&str, Call),
-    visit: &mut Visit,
+    visit: &mut Visit<'_>,
 ) -> Result<(&'static str, Reply), Reply> {
     intake.guard.admit(visit)?;
     let caller = Caller::of(intake, http, project)?;

@@ -17,7 +17,9 @@ use pingora::server::ShutdownWatch;
 use tokio::sync::Semaphore;
 
 use super::gate::{Full, Gate};
+use super::guard::Accepted;
 use super::reply::Reply;
+use super::tls::{ClientTls, PublicCertificates};
 use super::wire::{Start, Wire};
 use super::{Intake, Turn};
 
@@ -31,20 +33,31 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Peer {
     /// The address it comes from, an IPv4 one never in the form of IPv6.
     pub(super) address: IpAddr,
+    /// What it showed, where TLS is spoken.
+    pub(super) tls: Option<ClientTls>,
+    /// The last source that its certificate was good for.
+    pub(super) accepted: Accepted,
 }
 
 /// One listening address.
 pub(super) struct Front {
     intake: Arc<Intake>,
     gate: Arc<Gate>,
+    certificates: Option<Arc<PublicCertificates>>,
     refusals: Arc<Semaphore>,
 }
 
 impl Front {
-    pub(super) fn new(intake: Arc<Intake>, gate: Arc<Gate>) -> Self {
+    /// TLS is spoken where there are certificates.
+    pub(super) fn new(
+        intake: Arc<Intake>,
+        gate: Arc<Gate>,
+        certificates: Option<Arc<PublicCertificates>>,
+    ) -> Self {
         Self {
             intake,
             gate,
+            certificates,
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         }
     }
@@ -54,6 +67,9 @@ impl Front {
         let Ok(_permit) = self.refusals.try_acquire() else {
             return;
         };
+        if self.certificates.is_some() {
+            return; // to tell would take the handshake that there is no place for
+        }
         let refusal = Reply::refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             full.code(),
@@ -62,6 +78,29 @@ impl Front {
         let refusal = refusal.retry_after(1).last();
         let request_id = self.intake.request_ids.fresh();
         Wire::new(stream).refuse(&refusal, &request_id).await;
+    }
+
+    /// The connection with TLS on it, where that is spoken, and who is behind it.
+    async fn secured(&self, stream: Stream, address: IpAddr) -> Option<(Stream, Peer)> {
+        let (stream, tls) = match &self.certificates {
+            None => (stream, None),
+            Some(certificates) => {
+                let shaken = certificates.handshake(stream).await;
+                let result = shaken
+                    .as_ref()
+                    .map_or_else(|error| error.as_str(), |_| "ok");
+                let counts = &self.intake.metrics.tls_handshakes;
+                counts.with_label_values(&[result]).inc();
+                let (stream, client) = shaken.ok()?;
+                (stream, Some(client))
+            }
+        };
+        let peer = Peer {
+            address,
+            tls,
+            accepted: Accepted::default(),
+        };
+        Some((stream, peer))
     }
 
     /// Answers requests until the connection ends.
@@ -116,7 +155,10 @@ impl ServerApp for Front {
         // A connection that has no address any more is gone.
         let address = digest.as_ref()?.peer_addr()?.as_inet()?.ip().to_canonical();
         match self.gate.enter(address) {
-            Ok(_place) => self.serve(stream, &Peer { address }, shutdown).await,
+            Ok(_place) => {
+                let (stream, peer) = self.secured(stream, address).await?;
+                self.serve(stream, &peer, shutdown).await;
+            }
             Err(full) => self.turn_away(stream, full).await,
         }
         None

@@ -7,6 +7,7 @@
 //! is known only after its body.
 
 mod buckets;
+mod certificate;
 mod quota;
 
 use std::net::IpAddr;
@@ -19,7 +20,9 @@ use outrider_webhook::id::{ApiKeyId, ProjectId, SourceId};
 use outrider_webhook::rate::Rate;
 
 use self::buckets::Buckets;
+pub(super) use self::certificate::Accepted;
 pub(super) use self::quota::Quota;
+use super::front::Peer;
 use super::gate::client_of;
 use super::reply::Reply;
 use crate::metrics::Metrics;
@@ -52,7 +55,8 @@ enum Subject {
 }
 
 /// One request, as the guard sees it.
-pub(super) struct Visit {
+pub(super) struct Visit<'p> {
+    peer: &'p Peer,
     /// Who sent it: the peer, or whom trusted proxies name.
     pub(super) client: IpAddr,
     /// The tightest of the rates it was counted against.
@@ -78,22 +82,23 @@ impl Guard {
     }
 
     /// Who sends this.
-    pub(super) fn visit(&self, peer: IpAddr, headers: &HeaderMap) -> Visit {
+    pub(super) fn visit<'p>(&self, peer: &'p Peer, headers: &HeaderMap) -> Visit<'p> {
         let trusted = &self.access.trusted_proxies;
         let client = if trusted.is_empty() {
-            peer
+            peer.address
         } else {
             let values = headers.get_all(FORWARDED_FOR).iter();
-            client_behind(peer, trusted, values.map(|value| value.as_bytes()))
+            client_behind(peer.address, trusted, values.map(|value| value.as_bytes()))
         };
         Visit {
+            peer,
             client,
             quota: None,
         }
     }
 
     /// Whether somebody may send to this instance at all.
-    pub(super) fn admit(&self, visit: &mut Visit) -> Result<(), Reply> {
+    pub(super) fn admit(&self, visit: &mut Visit<'_>) -> Result<(), Reply> {
         check_address(&self.access.addresses, visit)?;
         let Some(rate) = self.access.rate_per_address else {
             return Ok(());
@@ -105,13 +110,14 @@ impl Guard {
     /// Whether somebody may send to this source.
     pub(super) fn admit_to_source(
         &self,
-        visit: &mut Visit,
+        visit: &mut Visit<'_>,
         source: &Source,
-        project: &Project,
+        (project, now_s): (&Project, i64),
     ) -> Result<(), Reply> {
         let (own, all) = (source.protection(), project.protection());
         check_address(own.addresses(), visit)?;
         check_address(all.addresses(), visit)?;
+        certificate::check(visit.peer, source, now_s)?;
         self.take(visit, Subject::Source(source.id()), own.rate())?;
         self.take(visit, Subject::Project(project.id()), all.rate())
     }
@@ -119,7 +125,7 @@ impl Guard {
     /// Whether somebody may publish with this key.
     pub(super) fn admit_with_key(
         &self,
-        visit: &mut Visit,
+        visit: &mut Visit<'_>,
         key: &ApiKey,
         project: &Project,
     ) -> Result<(), Reply> {
@@ -144,7 +150,12 @@ impl Guard {
             })
     }
 
-    fn take(&self, visit: &mut Visit, subject: Subject, rate: Option<Rate>) -> Result<(), Reply> {
+    fn take(
+        &self,
+        visit: &mut Visit<'_>,
+        subject: Subject,
+        rate: Option<Rate>,
+    ) -> Result<(), Reply> {
         let Some(rate) = rate else { return Ok(()) };
         let name = match subject {
             Subject::Source(_) => "source",
@@ -155,7 +166,7 @@ impl Guard {
         self.counted(visit, Quota::of(name, &rate, taken))
     }
 
-    fn counted(&self, visit: &mut Visit, quota: Quota) -> Result<(), Reply> {
+    fn counted(&self, visit: &mut Visit<'_>, quota: Quota) -> Result<(), Reply> {
         let refused = quota.is_exhausted.then(|| {
             let limited = &self.metrics.rate_limited;
             limited.with_label_values(&[quota.name]).inc();

@@ -9,11 +9,13 @@ use async_trait::async_trait;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
+use tokio::task::JoinHandle as JoinTask;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Intake;
 use super::front::Front;
+use super::tls::{PublicCertificates, watch};
 
 /// How long the listener may take until it answers a connection.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -47,6 +49,14 @@ pub enum ListenError {
 pub struct PublicListener {
     thread: JoinHandle<()>,
     stop: CancellationToken,
+    renewal: Option<JoinTask<()>>,
+}
+
+/// Where it listens, and with what.
+struct Addresses {
+    main: SocketAddr,
+    certificates: Option<Arc<PublicCertificates>>,
+    plain: Option<SocketAddr>,
 }
 
 impl PublicListener {
@@ -59,10 +69,22 @@ impl PublicListener {
         address: SocketAddr,
         intake: Intake,
         threads: usize,
+        certificates: Option<Arc<PublicCertificates>>,
     ) -> Result<Self, ListenError> {
-        let bind_error = |source| ListenError::Bind { address, source };
-        drop(std::net::TcpListener::bind(address).map_err(bind_error)?);
+        let plain = certificates.as_ref().and_then(|tls| tls.plain_listen());
+        for address in [Some(address), plain].into_iter().flatten() {
+            let bind_error = |source| ListenError::Bind { address, source };
+            drop(std::net::TcpListener::bind(address).map_err(bind_error)?);
+        }
         let stop = CancellationToken::new();
+        let renewal = certificates
+            .as_ref()
+            .map(|tls| tokio::spawn(watch(Arc::clone(tls), stop.clone())));
+        let addresses = Addresses {
+            main: address,
+            certificates,
+            plain,
+        };
         let (stopping, under_way) = intake.stop_handles();
         let signal = StopSignal {
             stop: stop.clone(),
@@ -71,18 +93,28 @@ impl PublicListener {
         };
         let thread = std::thread::Builder::new()
             .name("public-listener".into())
-            .spawn(move || serve(address, intake, threads, signal))
+            .spawn(move || serve(&addresses, intake, threads, signal))
             .map_err(ListenError::Thread)?;
-        let listener = Self { thread, stop };
-        match tokio::time::timeout(START_LIMIT, answers(address)).await {
-            Ok(()) => Ok(listener),
-            Err(_) => Err(ListenError::NotUp { address }),
+        let listener = Self {
+            thread,
+            stop,
+            renewal,
+        };
+        for address in [Some(address), plain].into_iter().flatten() {
+            let up = tokio::time::timeout(START_LIMIT, answers(address)).await;
+            up.map_err(|_| ListenError::NotUp { address })?;
         }
+        Ok(listener)
     }
 
     /// Stops accepting, lets requests under way end, and waits for the threads.
     pub async fn stop(self) {
         self.stop.cancel();
+        if let Some(renewal) = self.renewal
+            && renewal.await.is_err()
+        {
+            tracing::error!("the renewal of certificates ended with a panic");
+        }
         let thread = self.thread;
         if tokio::task::spawn_blocking(move || thread.join())
             .await
@@ -101,7 +133,7 @@ async fn answers(address: SocketAddr) {
     }
 }
 
-fn serve(address: SocketAddr, intake: Intake, threads: usize, signal: StopSignal) {
+fn serve(addresses: &Addresses, intake: Intake, threads: usize, signal: StopSignal) {
     let conf = ServerConf {
         threads,
         grace_period_seconds: Some(1),
@@ -111,10 +143,17 @@ fn serve(address: SocketAddr, intake: Intake, threads: usize, signal: StopSignal
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let gate = Arc::new(intake.gate());
-    let front = Front::new(Arc::new(intake), gate);
-    let mut service = Service::new("public".to_owned(), front);
-    service.add_tcp(&address.to_string());
-    server.add_service(service);
+    let intake = Arc::new(intake);
+    let mut listen = |name: &str, address: SocketAddr, certificates| {
+        let front = Front::new(Arc::clone(&intake), Arc::clone(&gate), certificates);
+        let mut service = Service::new(name.to_owned(), front);
+        service.add_tcp(&address.to_string());
+        server.add_service(service);
+    };
+    listen("public", addresses.main, addresses.certificates.clone());
+    if let Some(plain) = addresses.plain {
+        listen("public-plain", plain, None);
+    }
     server.run(RunArgs {
         shutdown_signal: Box::new(signal),
     });

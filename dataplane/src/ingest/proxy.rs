@@ -123,7 +123,8 @@ impl ControlPlane {
         *request.method_mut() = given.method.clone();
         *request.uri_mut() = head::uri(&self.authority, call.path, given.uri.query())
             .ok_or_else(|| request::bad_request("malformed_request", "the path is malformed"))?;
-        let mut headers = head::request_headers(given, client_ip(http), call.request_id);
+        let client = (client_ip(http), scheme(http));
+        let mut headers = head::request_headers(given, client, call.request_id);
         match declared {
             Some(length) => {
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -281,6 +282,14 @@ impl Written {
 
 fn client_ip(http: &ServerSession) -> Option<IpAddr> {
     Some(http.client_addr()?.as_inet()?.ip())
+}
+
+/// How the client reached us.
+fn scheme(http: &ServerSession) -> &'static str {
+    let has_tls = http
+        .digest()
+        .is_some_and(|facts| facts.ssl_digest.is_some());
+    if has_tls { "https" } else { "http" }
 }
 
 fn refusal(error: &legacy::Error) -> Reply {

@@ -56,7 +56,7 @@ pub(super) async fn answer(
     intake: &Intake,
     http: &mut ServerSession,
     mask: &str,
-    (request_id, visit): (&HeaderValue, &mut Visit),
+    (request_id, visit): (&HeaderValue, &mut Visit<'_>),
 ) -> Result<(&'static str, Reply), Reply> {
     intake.guard.admit(visit)?;
     let known = intake.table.load();
@@ -94,7 +94,7 @@ async fn take(
     intake: &Intake,
     http: &mut ServerSession,
     called: &Called<'_>,
-    (seen, visit): (&mut Option<Bytes>, &mut Visit),
+    (seen, visit): (&mut Option<Bytes>, &mut Visit<'_>),
 ) -> Result<(&'static str, Reply), Refusal> {
     let source = called.source;
     if http.req_header().method != Method::POST {
@@ -109,7 +109,10 @@ async fn take(
         return Err(reply.into());
     }
     let project = called.table.project();
-    intake.guard.admit_to_source(visit, source, project)?;
+    let now_s = intake.clock.now_ms() / 1000;
+    intake
+        .guard
+        .admit_to_source(visit, source, (project, now_s))?;
     let limit = source.body_bytes_max(called.table.project());
     let (raw, _reserved) = intake.read_event(http, source.project(), limit).await?;
     *seen = Some(raw.body.clone());

@@ -4,6 +4,7 @@
 //! rule cannot hide behind the same mistake in its test.
 
 mod api;
+mod authority;
 mod faults;
 mod github;
 mod http_client;
@@ -18,6 +19,7 @@ mod signature;
 mod wait;
 
 pub(crate) use self::api::{Api, uid_of};
+pub(crate) use self::authority::{Authority, TlsClient};
 pub(crate) use self::faults::Faults;
 pub(crate) use self::github::{Payload, payloads};
 pub(crate) use self::http_client::{Client, Framing, RawClient, Reply, get};

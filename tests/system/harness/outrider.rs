@@ -299,6 +299,12 @@ impl Outrider {
         wait(&mut child).await.code()
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> Pid {
+        let child = self.child.as_ref().expect("not running");
+        Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
+    }
+
     /// A producer's connection to the public listener.
     pub(crate) fn client(&self) -> Client {
         Client::new(self.setup.public)

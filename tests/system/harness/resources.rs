@@ -149,8 +149,18 @@ impl Resources {
         self
     }
 
+    /// Sets a field of every source.
+    pub(crate) fn each_source(mut self, field: &str, value: impl Into<Value> + Clone) -> Self {
+        for project in &mut self.projects {
+            for source in project["sources"].as_array_mut().into_iter().flatten() {
+                source[field] = value.clone().into();
+            }
+        }
+        self
+    }
+
     /// Sets a field of every API key.
-    pub(crate) fn keys(mut self, field: &str, value: impl Into<Value> + Clone) -> Self {
+    pub(crate) fn each_key(mut self, field: &str, value: impl Into<Value> + Clone) -> Self {
         for project in &mut self.projects {
             for key in project["api_keys"].as_array_mut().into_iter().flatten() {
                 key[field] = value.clone().into();

@@ -30,6 +30,7 @@ pub(super) fn merged(old: SourceSpec, mut given: SourceSpec) -> SourceSpec {
     keep(&mut given.allow_cidrs, old.allow_cidrs);
     keep(&mut given.deny_cidrs, old.deny_cidrs);
     keep(&mut given.rate_limit, old.rate_limit);
+    keep(&mut given.client_certificate, old.client_certificate);
     keep(&mut given.forward_headers, old.forward_headers);
     // The verification is said in one of two ways; to say it in the other ends the first.
     let has_preset = given.preset.as_ref().is_some_and(PresetChoice::is_given);

@@ -61,6 +61,10 @@ pub(super) fn reply(api: &Api, one: &Stored) -> Result<Value, ApiError> {
             ("allow_cidrs", spec.allow_cidrs.map(|cidrs| json!(cidrs))),
             ("deny_cidrs", spec.deny_cidrs.map(|cidrs| json!(cidrs))),
             ("rate_limit", spec.rate_limit.map(|rate| json!(rate))),
+            (
+                "client_certificate",
+                spec.client_certificate.map(|rule| json!(rule)),
+            ),
         ];
         for (name, value) in natives {
             if let Some(value) = value {

@@ -109,7 +109,7 @@ impl Admitted {
     }
 
     /// Whether the caller may publish from where he is, and as often as he does.
-    pub(super) fn guarded(&self, intake: &Intake, visit: &mut Visit) -> Result<(), Reply> {
+    pub(super) fn guarded(&self, intake: &Intake, visit: &mut Visit<'_>) -> Result<(), Reply> {
         let project = self.table.project();
         intake.guard.admit_with_key(visit, &self.key, project)
     }

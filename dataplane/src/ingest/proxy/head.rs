@@ -42,7 +42,7 @@ pub(super) fn uri(authority: &str, path: &str, query: Option<&str>) -> Option<Ur
 /// The headers as passed on, without those that frame the body. `Host` is the client's to add.
 pub(super) fn request_headers(
     given: &RequestHeader,
-    client: Option<IpAddr>,
+    (client, scheme): (Option<IpAddr>, &'static str),
     request_id: &HeaderValue,
 ) -> HeaderMap {
     let hop_by_hop = HopByHop::of(&given.headers);
@@ -52,7 +52,7 @@ pub(super) fn request_headers(
         headers.append(name, value.clone());
     }
     headers.insert(REQUEST_ID, request_id.clone());
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     if let Some(hosts) = forwarded_for(&given.headers, client) {
         headers.insert(FORWARDED_FOR, hosts);
     }
@@ -108,7 +108,7 @@ mod tests {
             head.append_header(*name, *value).unwrap();
         }
         let client = Some("192.0.2.1".parse().unwrap());
-        request_headers(&head, client, &HeaderValue::from_static("id"))
+        request_headers(&head, (client, "http"), &HeaderValue::from_static("id"))
     }
 
     #[test]

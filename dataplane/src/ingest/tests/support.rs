@@ -101,7 +101,9 @@ impl Gateway {
         };
         let intake = Intake::new(table.clone(), log, clock, Arc::clone(&metrics), settings);
         let address = free_address();
-        let listener = PublicListener::start(address, intake, 1).await.unwrap();
+        let listener = PublicListener::start(address, intake, 1, None)
+            .await
+            .unwrap();
         Self {
             address,
             table,
