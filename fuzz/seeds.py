@@ -61,3 +61,13 @@ FILTERS = [
 ]
 for number, lines in enumerate(FILTERS):
     seed("filter", str(number), "\n".join(lines).encode())
+
+SCHEMAS = {
+    "plain": ('{"type":"object","required":["a"],"properties":{"a":{"type":"integer","minimum":1},"b":{"enum":["x",null]}}}', '{"a":0}'),
+    "tree": ('{"$ref":"#/$defs/n","$defs":{"n":{"properties":{"l":{"$ref":"#/$defs/n"},"r":{"$ref":"#/$defs/n"}},"required":["v"]}}}', '{"v":1,"l":{}}'),
+    "draft-7": ('{"$schema":"http://json-schema.org/draft-07/schema#","if":{"const":1},"then":{"format":"email"},"else":{"pattern":"^(a+)+$"}}', '"aab"'),
+    "open": ('{"allOf":[{"$ref":"#t"}],"unevaluatedProperties":false,"$defs":{"t":{"$anchor":"t","patternProperties":{"^x":{}}}}}', '{"x1":1,"y":[1,1]}'),
+    "lists": ('{"prefixItems":[{"type":"null"}],"items":{"oneOf":[{"multipleOf":2},{"multipleOf":3}]},"contains":{"const":6},"uniqueItems":true}', '[null,6,4]'),
+}
+for name, (schema, value) in SCHEMAS.items():
+    seed("schema", name, f"{schema}\n\n{value}".encode())

@@ -7,18 +7,20 @@ use std::sync::LazyLock;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outrider_webhook::event::RawEvent;
 use outrider_webhook::filter::{Budget, Filter, Mode, Scope, Views};
+use outrider_webhook::schema::Schema;
 use outrider_webhook::secret::Secret;
 use outrider_webhook::verify::{ParamSpec, PresetSpec, Verifier, builtin, builtin_names};
 use outrider_webhook::{cloudevents, decode, view};
 use serde_json::Value;
 
 /// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub const TARGETS: [(&str, fn(&[u8])); 6] = [
     ("preset", preset),
     ("headers", headers),
     ("body", body),
     ("cloudevents", cloudevents),
     ("filter", filter),
+    ("schema", schema),
 ];
 
 const NOW_S: i64 = 1_760_000_000;
@@ -106,6 +108,21 @@ pub fn filter(data: &[u8]) {
     let views = Views::given(Scope::ALL.map(|scope| (scope, Value::clone(&asked))));
     for mode in [Mode::Strict, Mode::Convoy] {
         let _ = filter.evaluate(&views, mode, &mut Budget::for_event());
+    }
+}
+
+/// A JSON Schema, an empty line, and a value that is held against it.
+pub fn schema(data: &[u8]) {
+    let (schema, value) = split(data, b"\n\n");
+    let Ok(schema) = serde_json::from_slice(schema) else {
+        return;
+    };
+    let Ok(schema) = Schema::compile(&schema) else {
+        return;
+    };
+    let value = serde_json::from_slice(value).unwrap_or_default();
+    if let Err(mismatch) = schema.check(&value) {
+        assert!(!mismatch.to_string().is_empty(), "says nothing");
     }
 }
 

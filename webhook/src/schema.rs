@@ -27,7 +27,9 @@ pub const DEPTH_MAX: usize = 64;
 pub const LOOKS_MAX: u64 = 1_000;
 /// Largest compiled regular expression, bytes, and largest cache of its automaton. The engine
 /// takes time in proportion to text and expression, whatever either says.
-const PATTERN_BYTES_MAX: usize = 128 * 1024;
+const PATTERN_BYTES_MAX: usize = 64 * 1024;
+/// Regular expressions in one schema, so that all of them together take a few megabytes.
+pub const PATTERNS_MAX: usize = 100;
 /// Problems of one event that are named.
 const PROBLEMS_MAX: usize = 5;
 /// The validator lists all errors before the first can be read: an event that could have more
@@ -91,6 +93,12 @@ pub enum SchemaError {
     Costly {
         /// How often.
         looks: u64,
+    },
+    /// Too many regular expressions.
+    #[error("has {count} regular expressions, at most {PATTERNS_MAX} are accepted")]
+    Patterns {
+        /// How many.
+        count: usize,
     },
     /// A regular expression the linear engine does not have, or too large a one.
     #[error(

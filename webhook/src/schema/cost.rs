@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::reference::{Places, REFERENCES};
-use super::{SchemaError, cut};
+use super::{PATTERNS_MAX, SchemaError, cut};
 
 /// Depth up to which events are looked at: deeper ones are no JSON for our parser.
 const EVENT_DEPTH_MAX: usize = 128;
@@ -22,6 +22,11 @@ const PATTERN_LOOKS: u64 = 8;
 /// The most looks at one value of any event.
 pub(super) fn looks(schema: &Value) -> Result<u64, SchemaError> {
     let graph = Graph::of(schema)?;
+    if graph.patterns > PATTERNS_MAX {
+        return Err(SchemaError::Patterns {
+            count: graph.patterns,
+        });
+    }
     let order = graph.order()?;
     let mut below = vec![0; graph.nodes.len()];
     let mut most = 0;
@@ -64,6 +69,8 @@ struct Graph<'s> {
     /// Nodes by the place of their schema in memory.
     known: HashMap<*const Value, usize>,
     todo: Vec<(usize, &'s Value)>,
+    /// Regular expressions in all of them.
+    patterns: usize,
 }
 
 impl<'s> Graph<'s> {
@@ -73,6 +80,7 @@ impl<'s> Graph<'s> {
             nodes: Vec::new(),
             known: HashMap::new(),
             todo: Vec::new(),
+            patterns: 0,
         };
         graph.node(None, "", root);
         while let Some((index, schema)) = graph.todo.pop() {
@@ -166,6 +174,7 @@ impl<'s> Graph<'s> {
             "patternProperties" => {
                 let patterns = self.members(at, keyword, value);
                 node.own += PATTERN_LOOKS * patterns.len() as u64;
+                self.patterns += patterns.len();
                 node.all_of.extend(patterns);
             }
             "contains" | "propertyNames" => node.all_of.extend(self.inside(at, keyword, value)),
@@ -173,7 +182,10 @@ impl<'s> Graph<'s> {
                 node.is_twice = true;
                 node.all_of.extend(self.inside(at, keyword, value));
             }
-            "pattern" => node.own += PATTERN_LOOKS,
+            "pattern" => {
+                node.own += PATTERN_LOOKS;
+                self.patterns += 1;
+            }
             "enum" | "required" => {
                 let members = value.as_array().map_or(0, Vec::len);
                 node.own += (members / MEMBERS_PER_LOOK) as u64;

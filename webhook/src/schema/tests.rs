@@ -150,6 +150,15 @@ fn a_regular_expression_takes_linear_time_or_is_refused() {
         };
         assert_eq!(error(&schema(pattern)), expected, "{pattern}");
     }
+    let many = |count: usize| {
+        let properties = (0..count).map(|n| (n.to_string(), json!({"pattern": "^[a-z]+$"})));
+        json!({"properties": properties.collect::<serde_json::Map<String, Value>>()})
+    };
+    let expected = SchemaError::Patterns {
+        count: PATTERNS_MAX + 1,
+    };
+    assert_eq!(error(&many(PATTERNS_MAX + 1)), expected);
+    Schema::compile(&many(PATTERNS_MAX)).unwrap();
     // Exponential in engines that go back; a hang here is the failure.
     let text = format!("{}!", "a".repeat(50_000));
     for pattern in ["^(a+)+$", "^(a|a)*$", "^([a-zA-Z]+)*$", "(.*a){12}$"] {
