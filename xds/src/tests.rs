@@ -5,6 +5,7 @@ mod control_odd;
 mod fake;
 mod in_force;
 mod odd;
+mod offers;
 mod push;
 mod rejected;
 mod resume;
