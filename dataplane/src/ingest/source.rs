@@ -78,9 +78,6 @@ pub(super) async fn answer(
     };
     let mut body = None;
     let taken = take(intake, http, &called, (&mut body, visit)).await;
-    if taken.is_ok() {
-        intake.alerts.accepted(source, intake.clock.now_ms());
-    }
     taken.map_err(|refusal| {
         intake.alerts.rejected(source);
         let seen = (request_id, visit.client, body.as_ref());
@@ -149,7 +146,9 @@ async fn accept_all(
     // Boxed: each is large, and there may be a thousand.
     let (mut uids, mut repeats) = (Vec::new(), 0);
     for accepted in join_all(events.map(Box::pin)).await {
-        let id = match accepted? {
+        let accepted = accepted?;
+        intake.alerts.accepted(called.source, intake.clock.now_ms());
+        let id = match accepted {
             Accepted::Stored(id) => id,
             Accepted::Duplicate { first, .. } => {
                 repeats += 1;
@@ -216,6 +215,7 @@ fn refused(intake: &Intake, source: &Source, error: VerifyError) -> Refusal {
 }
 
 fn reply(intake: &Intake, source: &Source, accepted: Accepted) -> (&'static str, Reply) {
+    intake.alerts.accepted(source, intake.clock.now_ms());
     let (label, message, first, is_duplicate) = match accepted {
         Accepted::Stored(id) => ("accepted", "Event received", id, false),
         Accepted::Duplicate { first, .. } => (
