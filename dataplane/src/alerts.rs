@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::rule::Kind;
 use self::rule::{Change, Finding, Seen, Watch};
+use crate::ingest::handshake::Handshakes;
 use crate::metrics::Metrics;
 use crate::table::RoutingTable;
 
@@ -37,6 +38,7 @@ pub struct Alerts {
 struct Inner {
     counts: RwLock<HashMap<SourceId, Arc<Counts>>>,
     raised: Mutex<BTreeMap<Key, Raised>>,
+    handshakes: Handshakes,
 }
 
 type Key = (ProjectId, SourceId, Kind);
@@ -73,6 +75,11 @@ impl Alerts {
             let counts = self.counts(source.id());
             counts.rejected.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// When sources were asked for a handshake.
+    pub(crate) fn handshakes(&self) -> &Handshakes {
+        &self.inner.handshakes
     }
 
     /// What is raised, in one project or in all, newest first.
@@ -119,7 +126,7 @@ impl Alerts {
             accepted: counts.accepted.load(Ordering::Relaxed),
             rejected: counts.rejected.load(Ordering::Relaxed),
             last_accepted_ms: (last_ms != 0).then_some(last_ms),
-            last_handshake_ms: None,
+            last_handshake_ms: self.inner.handshakes.last_ms(source),
         }
     }
 

@@ -12,6 +12,7 @@ mod connect;
 mod exchange;
 mod fault;
 mod gate;
+mod get;
 mod pool;
 mod resolve;
 mod route;
@@ -146,10 +147,19 @@ impl Egress {
         timeout: Duration,
         excerpt_max: usize,
     ) -> Exchange {
+        self.run(project, Ask::Signed(request), timeout, excerpt_max)
+            .await
+    }
+
+    async fn run(
+        &self,
+        project: &ProjectRef<'_>,
+        ask: Ask<'_>,
+        timeout: Duration,
+        excerpt_max: usize,
+    ) -> Exchange {
         let mut draft = Draft::new();
-        let attempt = self
-            .inner
-            .attempt(project, request, excerpt_max, &mut draft);
+        let attempt = self.inner.attempt(project, ask, excerpt_max, &mut draft);
         let result = tokio::time::timeout(timeout, attempt).await;
         match result.unwrap_or_else(|_| Err(draft.out_of_time(timeout))) {
             Ok(answer) => {
@@ -235,7 +245,7 @@ impl Inner {
     async fn attempt(
         &self,
         project: &ProjectRef<'_>,
-        request: SignedRequest,
+        ask: Ask<'_>,
         excerpt_max: usize,
         draft: &mut Draft,
     ) -> Result<Answer, Fault> {
@@ -243,8 +253,8 @@ impl Inner {
             excerpt_max,
             body_max: self.body_max,
         };
-        let keys = self.route(project, request.target()).await?;
-        let mut request = http_request(request)?;
+        let keys = self.route(project, ask.target()).await?;
+        let mut request = ask.into_request()?;
         if let Some((key, mut connection)) = self.pooled(&keys) {
             draft.timing.is_reused = true;
             self.counters.taken.fetch_add(1, Ordering::Relaxed);
@@ -309,21 +319,53 @@ impl Counters {
     }
 }
 
-/// The request as it goes over the wire; what was signed is not touched.
-fn http_request(signed: SignedRequest) -> Result<Request<Full<Bytes>>, Fault> {
-    let refuse =
-        |what: &str| Fault::new(Failure::Internal, format!("request not possible: {what}"));
-    let host = HeaderValue::from_str(signed.target().authority())
-        .map_err(|_| refuse("the authority is no header value"))?;
-    let parts = signed.into_parts();
-    let mut request = Request::new(Full::new(parts.body.clone()));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from(parts.path_and_query);
-    let mut headers = parts.headers;
-    headers.insert(HOST, host);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(parts.body.len()));
-    *request.headers_mut() = headers;
-    Ok(request)
+/// What is asked of a destination.
+enum Ask<'a> {
+    /// A delivery.
+    Signed(SignedRequest),
+    /// A document, for ourselves.
+    Get(&'a TargetUrl),
+}
+
+impl Ask<'_> {
+    fn target(&self) -> &TargetUrl {
+        match self {
+            Self::Signed(request) => request.target(),
+            Self::Get(url) => url,
+        }
+    }
+
+    /// The request as it goes over the wire; what was signed is not touched.
+    fn into_request(self) -> Result<Request<Full<Bytes>>, Fault> {
+        let refuse =
+            |what: &str| Fault::new(Failure::Internal, format!("request not possible: {what}"));
+        let host = HeaderValue::from_str(self.target().authority())
+            .map_err(|_| refuse("the authority is no header value"))?;
+        let (method, path, mut headers, body) = match self {
+            Self::Signed(signed) => {
+                let parts = signed.into_parts();
+                (
+                    Method::POST,
+                    parts.path_and_query,
+                    parts.headers,
+                    parts.body,
+                )
+            }
+            Self::Get(url) => {
+                let path = url.path_and_query().clone();
+                (Method::GET, path, get::headers(), Bytes::new())
+            }
+        };
+        headers.insert(HOST, host);
+        if method == Method::POST {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::from(path);
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
 }
 
 /// Closes idle connections that are over their time, until egress is gone.

@@ -5,11 +5,13 @@
 //! means is decided in `source` and `events_api`; what is not ours goes through `proxy` to the
 //! control plane.
 
+mod certificate;
 mod destination;
 mod events_api;
 mod front;
 mod gate;
 mod guard;
+pub mod handshake;
 mod hop_by_hop;
 mod listener;
 mod proxy;
@@ -39,6 +41,7 @@ use pingora::server::ShutdownWatch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::certificate::Certificates;
 use self::destination::{Destination, collapse_slashes, passed_on};
 use self::front::Peer;
 use self::gate::Gate;
@@ -54,6 +57,7 @@ use self::request_id::{REQUEST_ID, RequestIds};
 use self::schema::{NotTaken, Verdict};
 pub use self::tls::{PublicCertificates, TlsError};
 use crate::alerts::Alerts;
+use crate::egress::Egress;
 use crate::made::MadeEndpoints;
 use crate::metrics::Metrics;
 use crate::route::route;
@@ -81,6 +85,14 @@ pub struct Settings {
     pub made: MadeEndpoints,
 }
 
+/// Where a request may lead: into the log, or to somebody who is asked about it.
+pub struct Ways {
+    /// Where events are made durable.
+    pub log: LocalLog,
+    /// The way out, for certificates and handshakes.
+    pub egress: Egress,
+}
+
 /// What a request needs on its way from the socket to the log.
 pub struct Intake {
     table: RoutingTable,
@@ -93,6 +105,8 @@ pub struct Intake {
     rejected: Rejected,
     alerts: Alerts,
     made: MadeEndpoints,
+    certificates: Certificates,
+    egress: Egress,
     budget: Budget,
     guard: Guard,
     /// Requests whose head was read and whose reply is not written yet.
@@ -116,11 +130,11 @@ enum Answer {
 }
 
 impl Intake {
-    /// The intake on a table and a log.
+    /// The intake on a table, a log and a way out.
     #[must_use]
     pub fn new(
         table: RoutingTable,
-        log: LocalLog,
+        ways: Ways,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         settings: Settings,
@@ -128,7 +142,9 @@ impl Intake {
         Self {
             guard: Guard::new(settings.limits.access.clone(), Arc::clone(&metrics)),
             table,
-            log,
+            log: ways.log,
+            egress: ways.egress,
+            certificates: Certificates::new(),
             clock,
             metrics,
             control_plane: ControlPlane::new(settings.control_plane),
@@ -408,8 +424,8 @@ async fn write(
     for (name, value) in quota.iter().flat_map(Quota::headers) {
         head.insert_header(name, value)?;
     }
-    if let Some(methods) = reply.allow {
-        head.insert_header(header::ALLOW, methods)?;
+    for (name, value) in reply.headers {
+        head.insert_header(name, value)?;
     }
     http.write_response_header(Box::new(head)).await?;
     http.write_response_body(reply.body, true).await

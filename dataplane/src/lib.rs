@@ -43,7 +43,7 @@ use self::command::{Executor, Questions};
 use self::deliver::Deliverer;
 use self::egress::Egress;
 use self::ingest::rejected::Rejected;
-use self::ingest::{Intake, Limits, PublicCertificates, PublicListener};
+use self::ingest::{Intake, Limits, PublicCertificates, PublicListener, Ways};
 use self::made::MadeEndpoints;
 use self::metrics::Metrics;
 pub use self::open::StartError;
@@ -335,7 +335,10 @@ impl DataPlane {
         made::restore(&made, &self.log, &self.unsettled, &self.table.load()).await;
         let intake = Intake::new(
             self.table.clone(),
-            self.log.clone(),
+            Ways {
+                log: self.log.clone(),
+                egress: self.deliverer.egress.clone(),
+            },
             Arc::clone(&self.clock),
             Arc::clone(&self.metrics),
             self.settings.intake.clone(),

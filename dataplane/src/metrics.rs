@@ -24,6 +24,9 @@ pub struct Metrics {
     pub append_duration: Histogram,
     /// Refused verifications by reason.
     pub verify_failures: IntCounterVec,
+    /// Handshakes by the preset of the source and by result: answered, call_failed, or the
+    /// reason of the refusal.
+    pub handshakes: IntCounterVec,
     /// Events held against the schema of their type, by result: valid, flagged, refused.
     pub schema_checks: IntCounterVec,
     /// Alerts of sources that are raised, by kind.
@@ -109,6 +112,12 @@ impl Metrics {
                 "verify_failures_total",
                 "Refused verifications",
                 &["reason"],
+            )?,
+            handshakes: counters(
+                r,
+                "ingest_handshakes_total",
+                "Handshakes of providers",
+                &["preset", "result"],
             )?,
             schema_checks: counters(
                 r,

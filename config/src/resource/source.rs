@@ -163,6 +163,13 @@ impl Source {
         &self.mask
     }
 
+    /// What verifies, for people and as a metric label: the name of the preset or the type of the
+    /// verifier, `own` for a preset of its own.
+    #[must_use]
+    pub fn verified_by(&self) -> &str {
+        &self.verified_by
+    }
+
     /// Checks its requests.
     #[must_use]
     pub fn verifier(&self) -> &Verifier {

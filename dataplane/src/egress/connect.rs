@@ -11,6 +11,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use outrider_webhook::retry::Failure;
+use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -85,6 +86,11 @@ impl Dialler {
             tasks,
             http,
         }
+    }
+
+    /// The roots that TLS trusts.
+    pub(super) fn roots(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.profiles.roots)
     }
 
     /// Opens a connection to the first checked address that can be reached; gives back which one

@@ -28,6 +28,7 @@ pub(super) enum ProfileId {
 
 /// Prepared TLS settings.
 pub(super) struct Profiles {
+    pub(super) roots: Arc<RootCertStore>,
     base: ClientConfig,
     per_project: Mutex<HashMap<ProjectId, Arc<ClientConfig>>>,
 }
@@ -45,15 +46,17 @@ impl Profiles {
                 .add(root)
                 .map_err(|source| EgressError::Root { index, source })?;
         }
+        let roots = Arc::new(roots);
         // The provider is named here, so that no process-wide default decides.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut base = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(EgressError::Tls)?
-            .with_root_certificates(roots)
+            .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
         base.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
+            roots,
             base,
             per_project: Mutex::default(),
         })

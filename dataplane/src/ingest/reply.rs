@@ -1,7 +1,7 @@
 //! Replies of the public listener: Convoy's envelope, one error code each.
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use outrider_store::AcceptError;
 use outrider_webhook::id::Uid;
 use serde::Serialize;
@@ -18,8 +18,8 @@ pub(super) struct Reply {
     /// Stable code of a refusal; also the metric label.
     pub(super) code: Option<&'static str>,
     pub(super) retry_after_s: Option<u32>,
-    /// Methods to name on a 405.
-    pub(super) allow: Option<&'static str>,
+    /// Further headers. Not growable, to be small: replies are errors, too.
+    pub(super) headers: Box<[(HeaderName, HeaderValue)]>,
     /// The request was not read to its end, or must not be trusted for another one.
     pub(super) is_last: bool,
 }
@@ -78,7 +78,7 @@ impl Reply {
             body: Bytes::new(),
             code: None,
             retry_after_s: None,
-            allow: None,
+            headers: Box::default(),
             is_last: false,
         }
     }
@@ -111,7 +111,7 @@ impl Reply {
     pub(super) fn wrong_method(allow: &'static str) -> Self {
         let message = format!("method not allowed here, use {allow}");
         Self {
-            allow: Some(allow),
+            headers: Box::new([(header::ALLOW, HeaderValue::from_static(allow))]),
             ..Self::refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",

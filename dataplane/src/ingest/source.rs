@@ -3,6 +3,7 @@
 mod cloud_event;
 mod facts;
 mod kept;
+mod verify;
 
 use std::net::IpAddr;
 
@@ -12,12 +13,13 @@ use http::{HeaderValue, Method, StatusCode};
 use outrider_config::snapshot::{ProjectTable, Snapshot, Source};
 use outrider_store::Accepted;
 use outrider_webhook::event::{EventFacts, Proof, VerifiedEvent};
-use outrider_webhook::verify::VerifyError;
 use pingora::protocols::http::ServerSession;
 
 use self::cloud_event::Events;
+use self::verify::{Verified, count, project_ref, verify};
 use super::Intake;
 use super::guard::Visit;
+use super::handshake;
 use super::rejected::{Masks, Refused, Sample};
 use super::reply::Reply;
 use crate::table::Missing;
@@ -94,7 +96,8 @@ async fn take(
     (seen, visit): (&mut Option<Bytes>, &mut Visit<'_>),
 ) -> Result<(&'static str, Reply), Refusal> {
     let source = called.source;
-    if http.req_header().method != Method::POST {
+    let method = &http.req_header().method;
+    if *method != Method::POST && !source.verifier().has_handshake(method) {
         return Err(Reply::wrong_method("POST").into());
     }
     if source.is_disabled() {
@@ -113,17 +116,24 @@ async fn take(
     let limit = source.body_bytes_max(called.table.project());
     let (raw, _reserved) = intake.read_event(http, source.project(), limit).await?;
     *seen = Some(raw.body.clone());
-    let proof = source
-        .verifier()
-        .verify(&raw, intake.clock.now_ms() / 1000)
-        .map_err(|error| refused(intake, source, error))?;
+    let (proof, event_type) = match verify(intake, called, &raw).await? {
+        Verified::Event(proof, event_type) => (proof, event_type),
+        Verified::Handshake(answer) => {
+            let project = project_ref(called);
+            // Boxed: rare, and large.
+            let reply = Box::pin(handshake::reply(intake, source, &project, answer)).await;
+            let result = reply.as_ref().map_or("call_failed", |_| "answered");
+            count(intake, called, result);
+            return Ok(("handshake", reply?));
+        }
+    };
     let facts = if source.is_cloudevents() {
         match cloud_event::of(called, raw, limit)? {
             Events::One(facts) => *facts,
             Events::Batch(events) => return accept_all(intake, called, (proof, events)).await,
         }
     } else {
-        facts::of(called, raw, limit)?
+        facts::of(called, raw, (limit, event_type))?
     };
     let event = VerifiedEvent::new(proof, facts);
     let accepted = intake
@@ -196,22 +206,6 @@ fn unknown_source() -> Reply {
         "unknown_source",
         "Resource not found",
     )
-}
-
-/// The body says nothing about which check failed; metric, log and sample do (RULINGS 23).
-fn refused(intake: &Intake, source: &Source, error: VerifyError) -> Refusal {
-    intake
-        .metrics
-        .verify_failures
-        .with_label_values(&[error.code()])
-        .inc();
-    tracing::info!(source_id = %source.id(), project_id = %source.project(), code = error.code(), "verification failed");
-    let status =
-        StatusCode::from_u16(source.verifier().reject_status()).unwrap_or(StatusCode::UNAUTHORIZED);
-    Refusal {
-        reply: Reply::refuse(status, "verification_failed", "Request verification failed"),
-        reason: error.code(),
-    }
 }
 
 fn reply(intake: &Intake, source: &Source, accepted: Accepted) -> (&'static str, Reply) {

@@ -73,6 +73,12 @@ impl Setup {
         self
     }
 
+    /// One more flag without a value.
+    pub(crate) fn switch(mut self, name: &str) -> Self {
+        self.flags.push(name.to_owned());
+        self
+    }
+
     /// A setting by environment variable.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));

@@ -13,17 +13,17 @@ use outrider_webhook::{event_type, idempotency};
 use super::{Called, kept};
 use crate::ingest::reply::Reply;
 
-/// The event in a request, whose body may have `bytes_max` bytes, coded or not.
+/// The event in a request, whose body may have `bytes_max` bytes, coded or not; `preset_type` is
+/// what its preset found.
 pub(super) fn of(
     called: &Called<'_>,
     raw: RawEvent,
-    bytes_max: usize,
+    (bytes_max, preset_type): (usize, Option<Box<str>>),
 ) -> Result<EventFacts, Reply> {
     let source = called.source;
     let body = decoded(&raw.headers, &raw.body, bytes_max)?;
     let view = Lazy::new(&raw.headers, &raw.query, body);
-    let by_preset = || source.verifier().event_type(&raw);
-    let event_type = event_type_of(source, &raw, &view, by_preset)?;
+    let event_type = event_type_of(source, &raw, &view, || preset_type)?;
     let key = match selected_key(source, &raw, &view)? {
         None if source.deduplication().is_by_provider() => Some(delivery_id(source, &raw)?),
         selected => selected,

@@ -24,8 +24,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::alerts::Alerts;
+use crate::egress::{self, Egress};
 use crate::ingest::rejected::Rejected;
-use crate::ingest::{Access, Intake, Limits, PublicListener, Settings};
+use crate::ingest::{Access, Intake, Limits, PublicListener, Settings, Ways};
 use crate::made::MadeEndpoints;
 use crate::metrics::Metrics;
 use crate::queue::{PayloadCache, Queue};
@@ -99,7 +100,9 @@ impl Gateway {
                 Policy::default(),
             ),
         };
-        let intake = Intake::new(table.clone(), log, clock, Arc::clone(&metrics), settings);
+        let egress = Egress::new(egress::Settings::new(Policy::default())).unwrap();
+        let ways = Ways { log, egress };
+        let intake = Intake::new(table.clone(), ways, clock, Arc::clone(&metrics), settings);
         let address = free_address();
         let listener = PublicListener::start(address, intake, 1, None)
             .await

@@ -1,0 +1,247 @@
+//! Certificates that providers publish at an address, for presets whose signatures need one.
+//!
+//! A verifier says which URL; it has passed the preset's rule for hosts. Here it is fetched over
+//! https through the address policy, checked as far as the preset asks (decision 0013) and kept
+//! until it ends. Whoever forges requests can name as many URLs as the rule lets through: what
+//! is fetched at once, and what is kept, is bounded.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use outrider_webhook::address::{ProjectRef, TargetUrl};
+use outrider_webhook::retry::Outcome;
+use outrider_webhook::verify::{Certificate, CertificateNeed, TrustSpec};
+use rustls::RootCertStore;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::ParsedCertificate;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::egress::Egress;
+
+/// Certificates kept, failures included.
+const KEPT_MAX: usize = 256;
+/// Fetches under way at once; a request beyond them is refused and comes again.
+const FETCHES_MAX: usize = 8;
+/// How long a failure is remembered, so that a flood of requests does not become one of fetches.
+const FAILED_FOR_MS: i64 = 5_000;
+/// One fetch, from the name to the last byte. Providers wait 10 s or more for an answer.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest document: a handful of certificates.
+const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
+/// Certificates in one document.
+const CHAIN_MAX: usize = 8;
+
+/// The certificates fetched so far.
+pub(super) struct Certificates {
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    fetches: Semaphore,
+}
+
+/// Another way to check makes another certificate of the same document.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    url: Box<str>,
+    trust: TrustSpec,
+    names: Vec<Box<str>>,
+}
+
+/// What came of a fetch, once it has ended; all who want it wait for the one fetch.
+type Slot = OnceCell<Held>;
+
+#[derive(Debug, Clone)]
+enum Held {
+    Certificate(Arc<Certificate>),
+    /// Not before this time again, Unix milliseconds.
+    Failed {
+        until_ms: i64,
+    },
+}
+
+/// Why there is none. For the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unavailable {
+    /// Too many others are being fetched.
+    #[error("too many certificates are being fetched")]
+    Busy,
+    /// No whole document with status 200.
+    #[error("the document could not be fetched: {0}")]
+    Fetch(String),
+    /// Not a PEM document of one to eight certificates.
+    #[error("the document is not one to 8 certificates in PEM")]
+    Document,
+    /// The first one has no key that can be used.
+    #[error("the certificate cannot be used: {0}")]
+    Certificate(#[from] outrider_webhook::verify::CertificateError),
+    /// No chain to a trusted root at this time.
+    #[error("the certificate is not trusted: {0}")]
+    Chain(#[source] rustls::Error),
+    /// It is for somebody else.
+    #[error("the certificate is for other names")]
+    Names,
+}
+
+impl Held {
+    fn is_over(&self, now_ms: i64) -> bool {
+        match self {
+            Self::Certificate(certificate) => !certificate.is_valid_at(now_ms / 1000),
+            Self::Failed { until_ms } => now_ms >= *until_ms,
+        }
+    }
+}
+
+impl Certificates {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Mutex::default(),
+            fetches: Semaphore::new(FETCHES_MAX),
+        }
+    }
+
+    /// The certificate a request needs: the one kept, or fetched by `fetch`, once for all who
+    /// wait for it.
+    pub(super) async fn get<F>(
+        &self,
+        need: &CertificateNeed<'_>,
+        now_ms: i64,
+        fetch: impl FnOnce() -> F,
+    ) -> Option<Arc<Certificate>>
+    where
+        F: Future<Output = Result<Certificate, Unavailable>>,
+    {
+        let slot = self.slot(need, now_ms);
+        let held = slot.get_or_init(|| async {
+            let fetched = match self.fetches.try_acquire() {
+                Ok(_permit) => fetch().await,
+                Err(_) => Err(Unavailable::Busy),
+            };
+            match fetched {
+                Ok(certificate) => Held::Certificate(Arc::new(certificate)),
+                Err(error) => {
+                    tracing::warn!(url = %need.url.redacted(), error = &error as &dyn std::error::Error, "no certificate");
+                    // To be busy is no property of this certificate.
+                    let for_ms = match error {
+                        Unavailable::Busy => 0,
+                        _ => FAILED_FOR_MS,
+                    };
+                    Held::Failed {
+                        until_ms: now_ms.saturating_add(for_ms),
+                    }
+                }
+            }
+        });
+        match held.await {
+            Held::Certificate(certificate) => Some(Arc::clone(certificate)),
+            Held::Failed { .. } => None,
+        }
+    }
+
+    /// The place of a certificate; a fresh one when what is there is over.
+    fn slot(&self, need: &CertificateNeed<'_>, now_ms: i64) -> Arc<Slot> {
+        let key = Key {
+            url: need.url.to_string().into(),
+            trust: need.trust,
+            names: need.names.to_vec(),
+        };
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(&key)
+            && slot.get().is_none_or(|held| !held.is_over(now_ms))
+        {
+            return Arc::clone(slot);
+        }
+        if slots.len() >= KEPT_MAX && !slots.contains_key(&key) {
+            make_room(&mut slots, now_ms);
+        }
+        let slot = Arc::new(Slot::new());
+        slots.insert(key, Arc::clone(&slot));
+        slot
+    }
+}
+
+/// Lets go of what is of no use, of failures, and at last of any one: certificates that are
+/// needed come back with one fetch.
+fn make_room(slots: &mut HashMap<Key, Arc<Slot>>, now_ms: i64) {
+    slots.retain(|_, slot| slot.get().is_none_or(|held| !held.is_over(now_ms)));
+    if slots.len() >= KEPT_MAX {
+        slots.retain(|_, slot| !matches!(slot.get(), Some(Held::Failed { .. })));
+    }
+    if slots.len() >= KEPT_MAX
+        && let Some(any) = slots.keys().next().cloned()
+    {
+        slots.remove(&any);
+    }
+}
+
+/// Fetches a certificate and checks it as far as the preset asks.
+pub(super) async fn fetch(
+    egress: &Egress,
+    project: &ProjectRef<'_>,
+    need: &CertificateNeed<'_>,
+    now_ms: i64,
+) -> Result<Certificate, Unavailable> {
+    let document = document(egress, project, &need.url).await?;
+    check(&document, need, &egress.roots(), now_ms)
+}
+
+async fn document(
+    egress: &Egress,
+    project: &ProjectRef<'_>,
+    url: &TargetUrl,
+) -> Result<Bytes, Unavailable> {
+    let got = egress.get(project, url, FETCH_TIMEOUT, DOCUMENT_BYTES_MAX);
+    let exchange = got.await;
+    match exchange.outcome {
+        Outcome::Answered { status: 200 } if !exchange.is_truncated => Ok(exchange.excerpt),
+        Outcome::Answered { status: 200 } => Err(Unavailable::Document),
+        Outcome::Answered { status } => Err(Unavailable::Fetch(format!("status {status}"))),
+        Outcome::Failed(_) => Err(Unavailable::Fetch(exchange.detail.unwrap_or_default())),
+    }
+}
+
+/// The first certificate of a document, checked; the others are those in between.
+fn check(
+    document: &[u8],
+    need: &CertificateNeed<'_>,
+    roots: &RootCertStore,
+    now_ms: i64,
+) -> Result<Certificate, Unavailable> {
+    let ders = CertificateDer::pem_slice_iter(document).take(CHAIN_MAX + 1);
+    let ders: Vec<CertificateDer<'static>> = ders
+        .collect::<Result<_, _>>()
+        .map_err(|_| Unavailable::Document)?;
+    let Some((leaf, between)) = ders.split_first().filter(|_| ders.len() <= CHAIN_MAX) else {
+        return Err(Unavailable::Document);
+    };
+    let certificate = Certificate::from_der(leaf)?;
+    if need.trust == TrustSpec::Chain {
+        chain(leaf, between, roots, now_ms).map_err(Unavailable::Chain)?;
+    }
+    if certificate.is_for(need.names) {
+        Ok(certificate)
+    } else {
+        Err(Unavailable::Names)
+    }
+}
+
+fn chain(
+    leaf: &CertificateDer<'static>,
+    between: &[CertificateDer<'static>],
+    roots: &RootCertStore,
+    now_ms: i64,
+) -> Result<(), rustls::Error> {
+    let now = u64::try_from(now_ms / 1000).unwrap_or_default();
+    let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+    verify_server_cert_signed_by_trust_anchor(
+        &ParsedCertificate::try_from(leaf)?,
+        roots,
+        between,
+        UnixTime::since_unix_epoch(Duration::from_secs(now)),
+        algorithms.all,
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Whether a request comes from the provider, and whether it is a handshake rather than an event.
+
+use http::{HeaderValue, Method, StatusCode, header};
+use outrider_webhook::address::ProjectRef;
+use outrider_webhook::event::{Proof, RawEvent};
+use outrider_webhook::verify::{Certificate, HandshakeAnswer, Reading, VerifyError};
+
+use super::{Called, Refusal};
+use crate::ingest::reply::Reply;
+use crate::ingest::{Intake, certificate};
+
+/// What a request turned out to be.
+pub(super) enum Verified {
+    /// An event, and the type that the preset finds in it.
+    Event(Proof, Option<Box<str>>),
+    /// A question of the provider's, to be answered.
+    Handshake(HandshakeAnswer),
+}
+
+/// Verifies a request. One that is neither an event nor a handshake is of the wrong method.
+pub(super) async fn verify(
+    intake: &Intake,
+    called: &Called<'_>,
+    raw: &RawEvent,
+) -> Result<Verified, Refusal> {
+    let verifier = called.source.verifier();
+    let reading = verifier.read(raw);
+    let handshake = verifier.handshake(&reading);
+    if handshake.is_none() && raw.method != Method::POST {
+        return Err(Reply::wrong_method("POST").into());
+    }
+    let asked = handshake.is_some();
+    let status = handshake.map_or(verifier.reject_status(), |asked| asked.reject_status());
+    let refuse = |error: VerifyError| {
+        if asked {
+            count(intake, called, error.code());
+        }
+        refused(intake, called, &error, status)
+    };
+    if handshake.is_none_or(|asked| asked.is_signed()) {
+        let now_ms = intake.clock.now_ms();
+        let need = verifier.certificate_need(&reading, now_ms / 1000);
+        let certificate = match need.map_err(refuse)? {
+            None => None,
+            Some(need) => {
+                let (project, egress) = (project_ref(called), &intake.egress);
+                let fetch = || certificate::fetch(egress, &project, &need, now_ms);
+                // Boxed: rare, and large.
+                let got = Box::pin(intake.certificates.get(&need, now_ms, fetch));
+                got.await
+            }
+        };
+        let proof = check(&reading, called, certificate.as_deref(), now_ms).map_err(refuse)?;
+        if !asked {
+            let own = called.source.event_type_location();
+            let event_type = match own {
+                Some(_) => None,
+                None => verifier.event_type_of(&reading),
+            };
+            return Ok(Verified::Event(proof, event_type));
+        }
+    }
+    match handshake.map(|asked| asked.answer(&reading)) {
+        Some(answer) => Ok(Verified::Handshake(answer.map_err(refuse)?)),
+        None => Err(Reply::wrong_method("POST").into()),
+    }
+}
+
+fn check(
+    reading: &Reading<'_>,
+    called: &Called<'_>,
+    certificate: Option<&Certificate>,
+    now_ms: i64,
+) -> Result<Proof, VerifyError> {
+    let verifier = called.source.verifier();
+    verifier.check(reading, now_ms / 1000, certificate)
+}
+
+/// The project, as the address policy wants it.
+pub(super) fn project_ref<'a>(called: &Called<'a>) -> ProjectRef<'a> {
+    let project = called.table.project();
+    ProjectRef {
+        id: project.id(),
+        name: project.name(),
+    }
+}
+
+/// Counts a handshake by the preset it is of and by what came of it.
+pub(super) fn count(intake: &Intake, called: &Called<'_>, result: &str) {
+    intake
+        .metrics
+        .handshakes
+        .with_label_values(&[called.source.verified_by(), result])
+        .inc();
+}
+
+/// The body says nothing about which check failed; metric, log and sample do (RULINGS 23).
+fn refused(intake: &Intake, called: &Called<'_>, error: &VerifyError, status: u16) -> Refusal {
+    let source = called.source;
+    intake
+        .metrics
+        .verify_failures
+        .with_label_values(&[error.code()])
+        .inc();
+    tracing::info!(source_id = %source.id(), project_id = %source.project(), code = error.code(), "verification failed");
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
+    let mut reply = Reply::refuse(status, "verification_failed", "Request verification failed");
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        reply.headers = Box::new([(header::ALLOW, HeaderValue::from_static("POST"))]);
+    }
+    Refusal {
+        reply,
+        reason: error.code(),
+    }
+}
