@@ -83,7 +83,7 @@ impl Kept {
         let samples = self.sources.entry(source).or_default();
         samples.push_back((self.last, Arc::new(sample)));
         if samples.len() > SAMPLES_PER_SOURCE
-            && let Some((_, oldest)) = samples.pop_front()
+            && let Some((_, oldest)) = samples.remove(least_telling(samples))
         {
             self.samples -= 1;
             self.bytes -= oldest.bytes();
@@ -97,7 +97,7 @@ impl Kept {
         if self.order.len() > 2 * SAMPLES_MAX {
             let sources = &self.sources;
             self.order
-                .retain(|(number, source)| first(sources, *source).is_some_and(|at| at <= *number));
+                .retain(|(number, source)| place(sources, *source, *number).is_some());
         }
     }
 
@@ -105,11 +105,11 @@ impl Kept {
     fn drop_oldest(&mut self) -> Option<()> {
         loop {
             let (number, source) = self.order.pop_front()?;
-            if first(&self.sources, source) != Some(number) {
+            let Some(at) = place(&self.sources, source, number) else {
                 continue; // its source has let go of it
-            }
+            };
             let samples = self.sources.get_mut(&source)?;
-            let (_, oldest) = samples.pop_front()?;
+            let (_, oldest) = samples.remove(at)?;
             self.samples -= 1;
             self.bytes -= oldest.bytes();
             if samples.is_empty() {
@@ -120,12 +120,30 @@ impl Kept {
     }
 }
 
-/// The number of the oldest sample of a source.
-fn first(
+/// Where the sample with this number is among those of its source.
+fn place(
     sources: &HashMap<SourceId, VecDeque<(u64, Arc<Sample>)>>,
     source: SourceId,
-) -> Option<u64> {
-    sources.get(&source)?.front().map(|(number, _)| *number)
+    number: u64,
+) -> Option<usize> {
+    let samples = sources.get(&source)?;
+    samples
+        .binary_search_by_key(&number, |(number, _)| *number)
+        .ok()
+}
+
+/// The oldest sample of the reason that has most: who is kept out by a rate limit a thousand
+/// times a second must not hide the one request whose signature went wrong.
+fn least_telling(samples: &VecDeque<(u64, Arc<Sample>)>) -> usize {
+    let alike = |sample: &Sample| {
+        let same = samples
+            .iter()
+            .filter(|(_, one)| one.reason() == sample.reason());
+        same.count()
+    };
+    let most = samples.iter().map(|(_, sample)| alike(sample)).max();
+    let of_most = |(_, sample): &(u64, Arc<Sample>)| Some(alike(sample)) == most;
+    samples.iter().position(of_most).unwrap_or(0)
 }
 
 #[cfg(test)]

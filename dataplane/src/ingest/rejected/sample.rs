@@ -136,7 +136,7 @@ impl Sample {
         })
     }
 
-    #[cfg(test)]
+    /// Why it was refused.
     pub(super) fn reason(&self) -> &'static str {
         self.reason
     }

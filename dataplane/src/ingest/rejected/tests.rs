@@ -9,9 +9,13 @@ fn source(number: u128) -> SourceId {
 }
 
 fn sample(at_ms: i64, body: usize) -> Sample {
+    sample_of("bad_event_type", at_ms, body)
+}
+
+fn sample_of(reason: &'static str, at_ms: i64, body: usize) -> Sample {
     let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
     let refused = Refused {
-        reason: "bad_event_type",
+        reason,
         status: StatusCode::BAD_REQUEST,
         at_ms,
         request_id: &HeaderValue::from_static("1"),
@@ -78,6 +82,23 @@ fn a_flood_of_one_source_leaves_the_samples_of_another() {
         kept.bytes,
         all().map(|(_, sample)| sample.bytes()).sum::<usize>()
     );
+}
+
+#[test]
+fn a_flood_of_one_reason_leaves_the_others() {
+    let rejected = Rejected::default();
+    rejected.keep(source(1), sample_of("signature_mismatch", 1, 0));
+    for at_ms in 2..60_000 {
+        rejected.keep(source(1), sample_of("rate_limited", at_ms, 0));
+        assert!(rejected.lock().order.len() <= 2 * SAMPLES_MAX + 1);
+    }
+    let times = times(&rejected, 1);
+    assert_eq!((times.len(), times[0], times[19]), (20, 59_999, 1));
+    // The oldest of all is still the first to go when all together are too many.
+    for number in 2..20_000_u32 {
+        rejected.keep(source(number.into()), sample(0, 0));
+    }
+    assert!(rejected.of(source(1)).is_empty());
 }
 
 #[test]
