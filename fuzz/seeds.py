@@ -28,6 +28,13 @@ for vector in vectors["vectors"] + vectors["challenges"]:
     head = "\n".join([line, *(f"{name}: {value}" for name, value in vector["headers"])])
     seed("headers", vector["id"], head.encode() + b"\n\n" + base64.b64decode(vector["body"]))
 
+for name, request in {
+    "length": b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "chunked": b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n{}\r\n0\r\nX: a\r\n\r\n",
+    "old": b"\r\nGET /a?b=c HTTP/1.0\r\nX: a\tb\r\n\r\n",
+}.items():
+    seed("http1", name, bytes([40]) + request)
+
 BODIES = {
     "json": ("application/json", b'{"a":[1,2.50,{"b":null}],"c":"\\u00e9"}'),
     "form": ("application/x-www-form-urlencoded", b"a=1&a=2&b=%C3%A9+x&=&c"),

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outrider_webhook::event::RawEvent;
 use outrider_webhook::filter::{Budget, Filter, Mode, Scope, Views};
+use outrider_webhook::http1::{ChunkGuard, HeadLimits, HeadScanner};
 use outrider_webhook::schema::Schema;
 use outrider_webhook::secret::Secret;
 use outrider_webhook::verify::{ParamSpec, PresetSpec, Verifier, builtin, builtin_names};
@@ -14,7 +15,8 @@ use outrider_webhook::{cloudevents, decode, view};
 use serde_json::Value;
 
 /// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+    ("http1", http1),
     ("preset", preset),
     ("headers", headers),
     ("body", body),
@@ -25,6 +27,39 @@ pub const TARGETS: [(&str, fn(&[u8])); 6] = [
 
 const NOW_S: i64 = 1_760_000_000;
 const PUBLIC_URL: &str = "https://hooks.example.com/in/fuzz?a=1";
+
+/// A head, and the chunks behind it: the verdict is the same wherever the bytes are cut, which the
+/// first one says.
+pub fn http1(data: &[u8]) {
+    let Some((cut, bytes)) = data.split_first() else {
+        return;
+    };
+    let limits = HeadLimits {
+        line_bytes_max: 256,
+        bytes_max: 1024,
+        headers_max: 16,
+    };
+    let at_once = HeadScanner::default().advance(bytes, &limits);
+    let start = &bytes[..bytes.len().min(usize::from(*cut) * 4)];
+    let mut scanner = HeadScanner::default();
+    let in_parts = match scanner.advance(start, &limits) {
+        Ok(None) => scanner.advance(bytes, &limits),
+        found => found,
+    };
+    if bytes.len() <= limits.bytes_max {
+        assert_eq!(in_parts, at_once); // beyond it, which limit is met first depends on the cut
+    }
+    let body = match at_once {
+        Ok(Some(head)) => &bytes[head.bytes..],
+        _ => bytes,
+    };
+    let (first, second) = body.split_at(body.len().min(usize::from(*cut)));
+    let (mut whole, mut parts) = (ChunkGuard::default(), ChunkGuard::default());
+    let at_once = whole.advance(body);
+    let in_parts = parts.advance(first).and_then(|()| parts.advance(second));
+    assert_eq!(in_parts, at_once);
+    assert_eq!(parts.is_done(), whole.is_done());
+}
 
 /// A preset as users write it, compiled, and a request judged by it.
 pub fn preset(data: &[u8]) {

@@ -228,6 +228,26 @@ proptest! {
     }
 
     #[test]
+    fn what_passes_is_what_the_parser_behind_reads(
+        head in "(\r\n)?[A-Z]{1,4} /[!-~]{0,9} HTTP/1[.][01]\r\n(([A-Za-z-]{1,9}|[!-~]{1,3}|Host|Content-Length): ?[ -~\t]{0,9}\r\n){0,6}\r\n",
+        flip in proptest::option::of((0_usize..120, any::<u8>())),
+    ) {
+        let mut head = head.into_bytes();
+        if let Some((at, byte)) = flip && at < head.len() {
+            head[at] = byte;
+        }
+        if let Ok(Some(found)) = scan(&head) {
+            let mut headers = [httparse::EMPTY_HEADER; 16];
+            let mut request = httparse::Request::new(&mut headers);
+            let parsed = request.parse(&head);
+            prop_assert_eq!(parsed, Ok(httparse::Status::Complete(found.bytes)));
+            let lines = head[..found.bytes].split(|byte| *byte == b'\n');
+            let lines = lines.filter(|line| !matches!(line, [] | [b'\r']));
+            prop_assert_eq!(request.headers.len() + 1, lines.count());
+        }
+    }
+
+    #[test]
     fn a_body_in_chunks_of_any_size_passes_however_it_is_cut(
         parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..6),
         cut in 0_usize..300,
