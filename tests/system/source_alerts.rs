@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::harness::{DEADLINE, Setup, until};
+use super::harness::{DEADLINE, Setup, get, until};
 
 fn kinds(shown: &Value) -> Vec<String> {
     let content = shown["content"].as_array().unwrap();
@@ -128,4 +128,28 @@ async fn alerts_are_raised_shown_counted_logged_and_cleared() {
     ] {
         assert!(log.contains(text), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_is_an_alert_until_it_does() {
+    let outrider = Setup::through_api().start().await;
+    let mut admin = outrider.admin_api();
+    let mut api = admin.make_project("in", "incoming", &json!({})).await;
+    let twitter = json!({
+        "verifier": null, "preset": "twitter", "secrets": ["tw-secret"], "alerts": {"handshake_after_s": 2},
+    });
+    let (_, mask) = api.make_source("twitter", &twitter).await;
+    until("the handshake is missed", DEADLINE, async || {
+        let shown = api.get("/alerts").await.data(200);
+        (kinds(&shown) == ["handshake"]).then_some(())
+    })
+    .await;
+    until("the handshake ends it", DEADLINE, async || {
+        let path = format!("/ingest/{mask}?crc_token=crc-abc123");
+        let reply = get(outrider.public(), &path).await.unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let log = outrider.stderr();
+        log.contains("source alert cleared").then_some(())
+    })
+    .await;
 }

@@ -86,7 +86,8 @@ impl Source {
         });
         let deduplication = Deduplication::compile(&mut checks, spec, verifier.as_ref());
         let is_cloudevents = is_cloudevents(&mut checks, spec, scheme.as_ref());
-        let thresholds = Thresholds::compile(&mut checks, spec.alerts.as_ref());
+        let preset = scheme.as_ref().map(|scheme| &*scheme.name);
+        let thresholds = Thresholds::compile(&mut checks, spec.alerts.as_ref(), preset);
         let custom_response = custom_response(&mut checks, spec);
         headers(
             &mut checks,
