@@ -14,6 +14,8 @@ mod endpoint;
 mod endpoint_spec;
 mod event_type;
 mod field;
+mod filter_spec;
+mod interest;
 mod preset_choice;
 mod project;
 mod project_spec;
@@ -33,6 +35,7 @@ pub use deduplication::Deduplication;
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use endpoint_spec::{EndpointSecretSpec, EndpointSpec};
 pub use event_type::{EventType, EventTypeSpec, SchemaSpec};
+pub use filter_spec::{ConditionsSpec, FilterRowSpec, FilterSpec, Scoped};
 pub use preset_choice::{PRESET_BYTES_MAX, PresetChoice};
 pub use project::{
     BODY_BYTES_CEILING, BODY_BYTES_DEFAULT, Project, ProjectKind, RETENTION_DEFAULT,

@@ -16,6 +16,7 @@ mod endpoints;
 mod error;
 mod event_types;
 mod events;
+mod filters;
 mod front;
 mod ignored;
 mod later;
@@ -150,6 +151,7 @@ pub fn router(api: Api) -> Router {
         .merge(sources::routes())
         .merge(alerts::routes())
         .merge(subscriptions::routes())
+        .merge(filters::routes())
         .merge(event_types::routes())
         .merge(api_keys::routes())
         .merge(events::routes())

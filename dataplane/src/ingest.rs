@@ -294,7 +294,7 @@ impl Intake {
         revision: u64,
     ) -> Result<Accepted, NotTaken> {
         let verdict = schema::judge(&self.metrics, event.facts(), table).await;
-        let routed = route(event, table, revision);
+        let routed = self.metrics.note_faults(route(event, table, revision));
         let routed = match verdict {
             Verdict::Fits => routed,
             Verdict::Flawed(flaw) => routed.flawed(&flaw),

@@ -417,8 +417,10 @@ fn compile(project: &Project, offer: &EndpointOffer) -> Result<Endpoint, NotMade
     spec.url = Some(offer.url.clone());
     spec.secret = Some(offer.secret.clone());
     let endpoint = Endpoint::compile(offer.endpoint, 0, project, &spec);
-    let mut filter = FilterConfigSpec::default();
-    filter.event_types = Some(offer.event_types.clone());
+    let filter = FilterConfigSpec {
+        event_types: Some(offer.event_types.clone()),
+        ..FilterConfigSpec::default()
+    };
     let mut spec = SubscriptionSpec::default();
     spec.name = Some(format!("subscription-{}", offer.subscription));
     spec.endpoint_id = Some(offer.endpoint.to_string());

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use outrider_config::snapshot::Quarantined;
+use outrider_webhook::event::RoutedEvent;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+
+use crate::route::Routed;
 
 /// Latency buckets in seconds (field standard, `standards` section 4).
 const LATENCY_BUCKETS: &[f64] = &[
@@ -33,6 +36,8 @@ pub struct Metrics {
     pub source_alerts: IntGaugeVec,
     /// Routed events by result: matched, unmatched.
     pub events_routed: IntCounterVec,
+    /// Filters that could not say whether they match, by `reason`; counted as no match.
+    pub filter_faults: IntCounterVec,
     /// Attempts by outcome.
     pub attempts: IntCounterVec,
     /// One attempt, seconds.
@@ -83,6 +88,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Counts what came in the way of asking filters.
+    pub(crate) fn note_faults(&self, routed: Routed) -> RoutedEvent {
+        for fault in routed.faults {
+            self.filter_faults.with_label_values(&[fault.code()]).inc();
+        }
+        routed.event
+    }
+
     /// Declares everything.
     ///
     /// # Errors
@@ -130,6 +143,12 @@ impl Metrics {
                 "source_alerts",
                 "Alerts of sources that are raised",
                 &["kind"],
+            )?,
+            filter_faults: counters(
+                r,
+                "route_filter_faults_total",
+                "Filters that could not say whether they match, which counts as no match",
+                &["reason"],
             )?,
             events_routed: counters(r, "events_routed_total", "Routed events", &["result"])?,
             attempts: counters(

@@ -7,110 +7,144 @@ mod tests;
 
 use outrider_config::snapshot::{ProjectTable, Subscription, TypeIndex};
 use outrider_webhook::event::{
-    Audience, Decision, DeliveryMode, Dynamic, RoutedEvent, Target, VerifiedEvent,
+    Audience, Decision, DeliveryMode, Dynamic, Refusal, RoutedEvent, Target, VerifiedEvent,
 };
-use outrider_webhook::id::EndpointId;
+use outrider_webhook::filter::{Budget, Fault, Mode, Verdict, Views};
+use outrider_webhook::id::{EndpointId, SubscriptionId};
+
+/// An event with its deliveries, and what came in the way of asking filters.
+#[derive(Debug)]
+pub struct Routed {
+    /// The event.
+    pub event: RoutedEvent,
+    /// Why filters could not say whether they match, which counts as no match.
+    pub faults: Vec<Fault>,
+}
 
 /// Finds the deliveries of an event under `table`, whose revision is recorded with them.
 #[must_use]
-pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> RoutedEvent {
+pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> Routed {
+    let facts = event.facts();
     let mut found = Found {
         targets: Vec::new(),
+        faults: Vec::new(),
         decision: Decision {
             revision,
             ..Decision::default()
         },
+        views: Views::of(facts),
+        mode: table.project().filter_mode(),
+        budget: Budget::for_event(),
     };
-    let event_type = &event.facts().event_type;
-    match &event.facts().audience {
+    match &facts.audience {
         Audience::Source(source) => {
-            found.indexed(table.subscriptions_of_source(*source), event_type);
+            found.subscribed(table.subscriptions_of_source(*source), &facts.event_type);
         }
-        Audience::Endpoint(endpoint) => found.directed(table, *endpoint, event_type),
+        Audience::Endpoint(endpoint) => found.directed(table, *endpoint, &facts.event_type),
         Audience::Owner(owner) => {
-            for endpoint in table.endpoints_of_owner(owner) {
-                found.subscribed(table, endpoint, event_type);
-            }
+            found.subscribed(table.subscriptions_of_owner(owner), &facts.event_type);
         }
-        Audience::Broadcast => found.indexed(table.subscriptions_by_type(), event_type),
+        Audience::Broadcast => {
+            found.subscribed(table.subscriptions_by_type(), &facts.event_type);
+            // The first of an endpoint's subscriptions by id.
+            found.targets.dedup_by_key(|target| target.endpoint);
+        }
         Audience::Dynamic(dynamic) => found.named(table, dynamic),
     }
-    // By endpoint, so that a second delivery to the same endpoint stands right behind the first.
-    found.targets.sort_by_key(|target| target.endpoint);
-    if event.facts().audience == Audience::Broadcast {
-        // The first of an endpoint's subscriptions, by id: the same ones whenever they were made.
-        found
-            .targets
-            .sort_by_key(|target| (target.endpoint, target.subscription));
-        found.targets.dedup_by_key(|target| target.endpoint);
+    let Found {
+        targets,
+        faults,
+        decision,
+        ..
+    } = found;
+    Routed {
+        event: event.route(targets, decision),
+        faults,
     }
-    event.route(found.targets, found.decision)
 }
 
-struct Found {
+struct Found<'e> {
     targets: Vec<Target>,
+    faults: Vec<Fault>,
     decision: Decision,
+    views: Views<'e>,
+    mode: Mode,
+    budget: Budget,
 }
 
-impl Found {
+impl Found<'_> {
+    /// The subscriptions that want this type and whose filter matches.
+    fn subscribed(&mut self, index: &TypeIndex, event_type: &str) {
+        let mut candidates = 0;
+        for subscription in index.matching(event_type) {
+            candidates += 1;
+            let Some(filter) = subscription.filter(event_type) else {
+                continue;
+            };
+            // The usual case: no view is made for it.
+            if filter.is_empty() {
+                self.targets.push(target(subscription));
+                continue;
+            }
+            match filter.evaluate(&self.views, self.mode, &mut self.budget) {
+                Verdict::Match => self.targets.push(target(subscription)),
+                Verdict::Refused { leaf } => self.refuse(subscription, leaf),
+                Verdict::Failed { leaf, fault } => {
+                    self.refuse(subscription, leaf);
+                    self.faults.push(fault);
+                }
+            }
+        }
+        let missed = index.len().saturating_sub(candidates);
+        self.decision.type_mismatches = u32::try_from(missed).unwrap_or(u32::MAX);
+        // By endpoint, so that a second delivery to the same endpoint stands right behind the
+        // first; and by subscription, so that the order does not depend on how they were found.
+        self.targets
+            .sort_unstable_by_key(|target| (target.endpoint, target.subscription));
+    }
+
+    /// The first ones are recorded, all are counted (RULINGS 28).
+    fn refuse(&mut self, subscription: &Subscription, leaf: u16) {
+        if self.decision.refusals.len() < Decision::REFUSALS_MAX {
+            self.decision.refusals.push(Refusal {
+                subscription: subscription.id(),
+                leaf,
+            });
+        } else {
+            self.decision.refusals_more = self.decision.refusals_more.saturating_add(1);
+        }
+    }
+
+    /// The subscriptions of one endpoint; without any it has an implicit catch-all (RULINGS 15).
+    fn directed(&mut self, table: &ProjectTable, endpoint: EndpointId, event_type: &str) {
+        let index = table.subscriptions_of_endpoint(endpoint);
+        if index.is_empty() && table.endpoint(endpoint).is_some() {
+            self.targets.push(unsubscribed(endpoint, None));
+        } else {
+            self.subscribed(index, event_type);
+        }
+    }
+
     /// The one endpoint that the sender named by its URL, whatever its subscriptions want; the
     /// first of them, by id, stands for the delivery.
     fn named(&mut self, table: &ProjectTable, dynamic: &Dynamic) {
         let endpoint = dynamic.endpoint;
-        let first = table.subscriptions_of_endpoint(endpoint).next();
+        let index = table.subscriptions_of_endpoint(endpoint);
+        let first = index.all().min_by_key(|subscription| subscription.id());
         let made = dynamic.made.as_ref().map(|made| made.subscription);
         self.targets.push(match first {
             Some(subscription) => target(subscription),
-            None => Target {
-                endpoint,
-                subscription: made,
-                mode: DeliveryMode::AtLeastOnce,
-                order_key: None,
-            },
+            None => unsubscribed(endpoint, made),
         });
     }
+}
 
-    /// The subscriptions of an index that want this type.
-    fn indexed(&mut self, index: &TypeIndex, event_type: &str) {
-        self.targets
-            .extend(index.matching(event_type).map(|one| target(one)));
-        let missed = index.len().saturating_sub(self.targets.len());
-        self.decision.type_mismatches = u32::try_from(missed).unwrap_or(u32::MAX);
-    }
-
-    /// The subscriptions of one endpoint that want this type. Answers how many there are at all.
-    fn subscribed(
-        &mut self,
-        table: &ProjectTable,
-        endpoint: EndpointId,
-        event_type: &str,
-    ) -> usize {
-        let mut all = 0;
-        for subscription in table.subscriptions_of_endpoint(endpoint) {
-            all += 1;
-            if subscription
-                .event_types()
-                .iter()
-                .any(|pattern| pattern.matches(event_type))
-            {
-                self.targets.push(target(subscription));
-            } else {
-                self.decision.type_mismatches = self.decision.type_mismatches.saturating_add(1);
-            }
-        }
-        all
-    }
-
-    /// As above; an endpoint without any subscription has an implicit catch-all (RULINGS 15).
-    fn directed(&mut self, table: &ProjectTable, endpoint: EndpointId, event_type: &str) {
-        if self.subscribed(table, endpoint, event_type) == 0 && table.endpoint(endpoint).is_some() {
-            self.targets.push(Target {
-                endpoint,
-                subscription: None,
-                mode: DeliveryMode::AtLeastOnce,
-                order_key: None,
-            });
-        }
+fn unsubscribed(endpoint: EndpointId, subscription: Option<SubscriptionId>) -> Target {
+    Target {
+        endpoint,
+        subscription,
+        mode: DeliveryMode::AtLeastOnce,
+        order_key: None,
     }
 }
 

@@ -314,10 +314,16 @@ class Outgoing:
         step("create, read, list and change subscriptions")
         self.subscription = self.create_subscription("to-simple", self.simple, ["invoice.paid"])
         only_large = models.ModelsFS(body=models.DatastoreMType0.from_dict({"amount": {"$gte": 100}}))
+        wrong = models.ModelsFS(body=models.DatastoreMType0.from_dict({"amount": {"$over": 100}}))
         said = refused(create_subscription.sync_detailed(
-            self.id, client=self.client, body=self.subscription_body("to-advanced", self.advanced, ["*"], only_large)
-        ), 400, "create a subscription with a payload filter")
-        assert "not supported by this version" in said, f"a payload filter is refused with {said!r}"
+            self.id, client=self.client, body=self.subscription_body("to-advanced", self.advanced, ["*"], wrong)
+        ), 400, "create a subscription with a wrong payload filter")
+        assert "filter_config.filter.body.amount.$over" in said, f"a wrong filter is refused with {said!r}"
+        made = ok(create_subscription.sync_detailed(
+            self.id, client=self.client, body=self.subscription_body("to-large", self.advanced, ["*"], only_large)
+        ), 201, "create a subscription with a payload filter")
+        equal(made.filter_config.filter_.body.to_dict(), {"amount": {"$gte": 100}}, "the filter of a subscription")
+        ok(delete_subscription.sync_detailed(self.id, made.uid, client=self.client), 200, "delete a filtered subscription")
         self.create_subscription("to-advanced", self.advanced, ["invoice.paid", "any.type"])
         self.create_subscription("to-failing", self.failing, ["invoice.paid", "invoice.failed"])
 

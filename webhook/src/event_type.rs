@@ -5,6 +5,9 @@ use std::fmt;
 /// Longest event type, bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Most stars in a pattern.
+pub const STARS_MAX: usize = 8;
+
 /// A text that cannot be an event type or a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventTypeError {
@@ -17,9 +20,12 @@ pub enum EventTypeError {
     /// A control character or white space at an end.
     #[error("an event type has no control characters and no white space at its ends")]
     Character,
-    /// A star that does not stand alone.
-    #[error("`{0}`: a pattern is one event type, or `*` for all of them")]
-    Pattern(String),
+    /// Too many stars.
+    #[error("a pattern has at most {STARS_MAX} stars, this one has {stars}")]
+    Stars {
+        /// How many it has.
+        stars: usize,
+    },
 }
 
 /// Checks the name of an event type: 1 to [`NAME_BYTES_MAX`] bytes, no control characters.
@@ -43,19 +49,23 @@ pub enum Pattern {
     Any,
     /// Exactly this one.
     Exact(Box<str>),
+    /// All that look like this.
+    Glob(Glob),
 }
 
 impl Pattern {
-    /// Parses a pattern.
+    /// Parses a pattern: an event type in which each `*` stands for any run of characters, dots
+    /// included, or none.
     ///
     /// # Errors
-    /// As [`check_name`]; a star inside a longer text is refused.
+    /// As [`check_name`], and when there are more than [`STARS_MAX`] stars.
     pub fn parse(text: &str) -> Result<Self, EventTypeError> {
         check_name(text)?;
-        match text {
-            "*" => Ok(Self::Any),
-            other if other.contains('*') => Err(EventTypeError::Pattern(other.to_owned())),
-            other => Ok(Self::Exact(other.into())),
+        match text.matches('*').count() {
+            0 => Ok(Self::Exact(text.into())),
+            stars if stars > STARS_MAX => Err(EventTypeError::Stars { stars }),
+            stars if stars == text.len() => Ok(Self::Any),
+            _ => Ok(Self::Glob(Glob(text.into()))),
         }
     }
 
@@ -65,16 +75,68 @@ impl Pattern {
         match self {
             Self::Any => true,
             Self::Exact(name) => &**name == event_type,
+            Self::Glob(glob) => glob.matches(event_type),
+        }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Any => "*",
+            Self::Exact(name) => name,
+            Self::Glob(glob) => &glob.0,
         }
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Any => "*",
-            Self::Exact(name) => name,
-        })
+        f.write_str(self.as_str())
+    }
+}
+
+/// A pattern with stars and other characters: `invoice.*`, `*.created`, `a.*.b`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Glob(Box<str>);
+
+impl Glob {
+    /// Whether an event type looks like this. No backtracking: each part between stars is taken
+    /// where it comes first, which leaves the most for those behind it.
+    #[must_use]
+    pub fn matches(&self, event_type: &str) -> bool {
+        let (prefix, suffix) = (self.prefix(), self.suffix());
+        let inner = event_type.strip_prefix(prefix);
+        let Some(mut rest) = inner.and_then(|rest| rest.strip_suffix(suffix)) else {
+            return false;
+        };
+        let end = self.0.len().saturating_sub(suffix.len());
+        let middle = self.0.get(prefix.len()..end).unwrap_or_default();
+        for part in middle.split('*') {
+            let Some((_, behind)) = rest.split_once(part) else {
+                return false;
+            };
+            rest = behind;
+        }
+        true
+    }
+
+    /// What every event type that looks like this begins with; may be empty.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.0.split('*').next().unwrap_or_default()
+    }
+
+    /// What every event type that looks like this ends with; may be empty.
+    #[must_use]
+    pub fn suffix(&self) -> &str {
+        self.0.rsplit('*').next().unwrap_or_default()
+    }
+
+    /// Characters other than stars, bytes: the more there are, the more it says.
+    #[must_use]
+    pub fn literal_bytes(&self) -> usize {
+        self.0.bytes().filter(|byte| *byte != b'*').count()
     }
 }
 
@@ -91,10 +153,11 @@ mod tests {
         );
         assert_eq!(check_name("a\nb"), Err(EventTypeError::Character));
         assert_eq!(check_name(" a"), Err(EventTypeError::Character));
-        assert!(matches!(
-            Pattern::parse("invoice.*"),
-            Err(EventTypeError::Pattern(_))
-        ));
+        assert_eq!(
+            Pattern::parse("a*b*c*d*e*f*g*h*i*"),
+            Err(EventTypeError::Stars { stars: 9 })
+        );
+        assert!(Pattern::parse("a*b*c*d*e*f*g*h*i").is_ok());
     }
 
     #[test]
@@ -106,5 +169,58 @@ mod tests {
                 && !exact.matches("Invoice.paid")
                 && !exact.matches("invoice")
         );
+    }
+
+    #[test]
+    fn a_star_in_a_pattern_is_any_run_of_characters() {
+        for (pattern, yes, no) in [
+            (
+                "invoice.*",
+                &["invoice.paid", "invoice.", "invoice.a.b"][..],
+                &["invoice", "invoices.paid", "x.invoice.a"][..],
+            ),
+            (
+                "*.created",
+                &["a.created", ".created", "a.b.created"],
+                &["created", "a.created.b", "a.Created"],
+            ),
+            (
+                "a.*.b",
+                &["a.x.b", "a..b", "a.x.y.b"],
+                &["a.b", "a.x.c", "b.x.b"],
+            ),
+            ("aa*aa", &["aaaa", "aaxaa"], &["aa", "aaa"]),
+            ("*x*x*", &["xx", "axbxc"], &["x", "ab"]),
+            ("**", &["", "a"], &[]),
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            assert_eq!(
+                parsed.to_string(),
+                if pattern == "**" { "*" } else { pattern }
+            );
+            for name in yes {
+                assert!(parsed.matches(name), "{pattern} {name}");
+            }
+            for name in no {
+                assert!(!parsed.matches(name), "{pattern} {name}");
+            }
+        }
+    }
+
+    /// Tries every length for a star.
+    fn naive(pattern: &[u8], name: &[u8]) -> bool {
+        match pattern {
+            [] => name.is_empty(),
+            [b'*', rest @ ..] => (0..=name.len()).any(|taken| naive(rest, &name[taken..])),
+            [first, rest @ ..] => name.first() == Some(first) && naive(rest, &name[1..]),
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_pattern_matches_what_trying_everything_matches(pattern in "[ab.*]{1,8}", name in "[ab.]{1,10}") {
+            let parsed = Pattern::parse(&pattern).unwrap();
+            proptest::prop_assert_eq!(parsed.matches(&name), naive(pattern.as_bytes(), name.as_bytes()));
+        }
     }
 }

@@ -34,7 +34,7 @@ projects:
     endpoints:
       - {name: backend, url: "http://10.0.0.1:8080/hooks", secret: s3cret}
     subscriptions:
-      - {name: pushes, source_id: github, endpoint_id: backend, filter_config: {event_types: [push]}}
+      - {name: pushes, source_id: github, endpoint_id: backend, filter_config: {event_types: [push]}, filters: [{event_type: 'pu*', body: {ref: null, n: {$in: [1, yes]}}}]}
       - {name: rest, source_id: generic, endpoint_id: backend}
   - name: invoices
     type: outgoing
@@ -113,7 +113,7 @@ projects:
         http_timeout: 500
         rate_limit: 100
     subscriptions:
-      - {name: s, endpoint_id: oen, filter_config: {filter: {body: {a: 1}}}}
+      - {name: s, endpoint_id: oen, filter_config: {filter: {body: {a: {$foo: 1}}}}}
   - name: a
     type: incoming
     uid: nope
@@ -156,8 +156,8 @@ extra: 1
                 "did you mean `one`",
             ),
             (
-                "line 16: projects[0].subscriptions[0].filter_config.filter: ",
-                "not supported",
+                "line 16: projects[0].subscriptions[0].filter_config.filter.body.a.$foo: ",
+                "is no operator",
             ),
             ("line 17: projects[1].name: ", "already used on line 2"),
             ("line 19: projects[1].uid: ", "26 characters"),

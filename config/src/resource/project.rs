@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use outrider_webhook::id::ProjectId;
-use outrider_webhook::{retry, sign};
+use outrider_webhook::{filter, retry, sign};
 use serde_json::{Value, json};
 
 use super::check::{Checks, FieldError, Reason};
@@ -66,6 +66,7 @@ pub struct Project {
     idempotency_header: HeaderName,
     is_https_enforced: bool,
     has_many_subscriptions: bool,
+    filter_mode: filter::Mode,
     idempotency_window_s: u64,
     type_policy: TypePolicy,
     protection: Protection,
@@ -103,6 +104,15 @@ impl Project {
         let idempotency_header = config.idempotency_header(signature.as_ref(), &mut checks);
         let type_policy = TypePolicy::compile(config, &mut checks);
         let body_bytes_max = config.body_bytes_max(&mut checks);
+        let filter_mode = match given(config.filter_mode.as_deref()) {
+            None => Some(filter::Mode::default()),
+            Some(word) => {
+                let mode = word
+                    .parse()
+                    .map_err(|_| Reason::NotOneOf(filter::Mode::WORDS));
+                checks.take("config.filter_mode", mode)
+            }
+        };
         let is_https_enforced = config
             .ssl
             .as_ref()
@@ -127,6 +137,7 @@ impl Project {
                 idempotency_header: idempotency_header?,
                 is_https_enforced,
                 has_many_subscriptions: config.multiple_endpoint_subscriptions.unwrap_or(false),
+                filter_mode: filter_mode?,
                 idempotency_window_s,
                 type_policy: type_policy?,
                 protection,
@@ -196,6 +207,12 @@ impl Project {
         self.is_https_enforced
     }
 
+    /// How the filters of its subscriptions are read.
+    #[must_use]
+    pub fn filter_mode(&self) -> filter::Mode {
+        self.filter_mode
+    }
+
     /// Whether several subscriptions for one endpoint are wanted. Always in incoming projects,
     /// where they differ by source.
     #[must_use]
@@ -260,6 +277,7 @@ impl Project {
             "schema_enforcement": self.type_policy.enforcement.as_str(),
             "unknown_event_types": self.type_policy.unknown_word(),
             "protection": self.protection.dump(),
+            "filter_mode": self.filter_mode.as_str(),
             "retention_s": self.retention().as_secs(),
             "idempotency_window_s": self.idempotency_window_s,
         })

@@ -78,6 +78,8 @@ pub struct ConfigSpec {
     pub request_id_header: Option<String>,
     /// Native: how long idempotency keys are remembered, seconds; 1 to 2592000 (30 days, default).
     pub idempotency_window_s: Option<u64>,
+    /// How filters are read: `strict` (default), or `convoy` with the surprises of its matcher.
+    pub filter_mode: Option<String>,
     /// Convoy's: kept, changes nothing, there too.
     pub ratelimit: Option<RateLimitSpec>,
     /// What is done with an event that is not as the schema of its type wants it: `off` (default),

@@ -2,17 +2,17 @@
 
 use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::event_type::Pattern;
+use outrider_webhook::filter::Filter;
 use outrider_webhook::id::{EndpointId, ProjectId, SourceId, SubscriptionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::check::{Checks, FieldError, Reason};
 use super::field::{self, given, refuse_unsupported};
+use super::filter_spec::{FilterRowSpec, FilterSpec};
+use super::interest::Interest;
 use super::project::{Project, ProjectKind};
 use super::spec::Unsupported;
-
-/// Most event types of one subscription.
-const EVENT_TYPES_MAX: usize = 1000;
 
 /// What people write of a subscription.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct SubscriptionSpec {
     pub source_id: Option<String>,
     /// Which events; all when absent.
     pub filter_config: Option<FilterConfigSpec>,
+    /// Conditions for single event types, at most 100, instead of those for all of them.
+    pub filters: Option<Vec<FilterRowSpec>>,
     /// `at_least_once`, which is also the default.
     pub delivery_mode: Option<String>,
     function: Unsupported,
@@ -38,9 +40,10 @@ pub struct SubscriptionSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilterConfigSpec {
-    /// Event types, or `*`; all when empty.
+    /// Event types, or patterns with stars; all when empty and there are no `filters`.
     pub event_types: Option<Vec<String>>,
-    filter: Unsupported,
+    /// Conditions for all of them but those with a row in `filters`.
+    pub filter: Option<FilterSpec>,
 }
 
 /// A checked subscription.
@@ -52,7 +55,7 @@ pub struct Subscription {
     name: Box<str>,
     endpoint: EndpointId,
     source: Option<SourceId>,
-    event_types: Box<[Pattern]>,
+    interest: Interest,
     mode: DeliveryMode,
 }
 
@@ -84,7 +87,7 @@ impl Subscription {
             )
         });
         let source = spec.source(project.kind(), &mut checks);
-        let event_types = spec.event_types(&mut checks);
+        let interest = Interest::compile(spec, &mut checks);
         let mode = match given(spec.delivery_mode.as_deref()).unwrap_or("at_least_once") {
             "at_least_once" => Some(DeliveryMode::AtLeastOnce),
             // A promise the data plane does not keep yet: it writes no STARTED (RULINGS 27).
@@ -105,7 +108,7 @@ impl Subscription {
                 name: name?,
                 endpoint: endpoint?,
                 source,
-                event_types: event_types?.into(),
+                interest: interest?,
                 mode: mode?,
             })
         })();
@@ -148,10 +151,22 @@ impl Subscription {
         self.source
     }
 
-    /// The event types it wants; at least one.
+    /// The event types it wants, most particular first. None at all when all its filters are
+    /// disabled.
+    pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        self.interest.patterns()
+    }
+
+    /// Whether it wants events of this type, as far as their type goes.
     #[must_use]
-    pub fn event_types(&self) -> &[Pattern] {
-        &self.event_types
+    pub fn wants(&self, event_type: &str) -> bool {
+        self.interest.filter(event_type).is_some()
+    }
+
+    /// The conditions for events of this type; `None` when it does not want them.
+    #[must_use]
+    pub fn filter(&self, event_type: &str) -> Option<&Filter> {
+        self.interest.filter(event_type)
     }
 
     /// How often a delivery may arrive.
@@ -167,19 +182,12 @@ impl Subscription {
             "name": self.name,
             "endpoint_id": self.endpoint.to_string(),
             "source_id": self.source.map(|source| source.to_string()),
-            "event_types": self.event_types.iter().map(text).collect::<Vec<_>>(),
+            "event_types": self.patterns().map(Pattern::as_str).collect::<Vec<_>>(),
             "delivery_mode": match self.mode {
                 DeliveryMode::AtLeastOnce => "at_least_once",
                 DeliveryMode::AtMostOnce => "at_most_once",
             },
         })
-    }
-}
-
-fn text(pattern: &Pattern) -> &str {
-    match pattern {
-        Pattern::Any => "*",
-        Pattern::Exact(name) => name,
     }
 }
 
@@ -199,32 +207,5 @@ impl SubscriptionSpec {
                 None
             }
         }
-    }
-
-    fn event_types(&self, checks: &mut Checks) -> Option<Vec<Pattern>> {
-        let default = FilterConfigSpec::default();
-        let config = self.filter_config.as_ref().unwrap_or(&default);
-        refuse_unsupported!(checks, config, "filter_config.", [filter]);
-        let texts = config.event_types.as_deref().unwrap_or_default();
-        if texts.is_empty() {
-            return Some(vec![Pattern::Any]);
-        }
-        if texts.len() > EVENT_TYPES_MAX {
-            let reason = Reason::OutOfRange {
-                min: 0,
-                max: EVENT_TYPES_MAX as u64,
-                unit: "event types",
-            };
-            checks.fail("filter_config.event_types", reason);
-            return None;
-        }
-        let parse = |(index, text): (usize, &String)| {
-            checks.take(
-                &format!("filter_config.event_types[{index}]"),
-                Pattern::parse(text).map_err(Reason::refused),
-            )
-        };
-        let patterns: Vec<Pattern> = texts.iter().enumerate().filter_map(parse).collect();
-        (patterns.len() == texts.len()).then_some(patterns)
     }
 }

@@ -24,13 +24,21 @@ pub struct ProjectTable {
     types_by_name: imbl::OrdMap<Arc<str>, Arc<EventType>>,
     sources: imbl::OrdMap<SourceId, Arc<Source>>,
     endpoints: imbl::OrdMap<EndpointId, Arc<Endpoint>>,
-    owners: imbl::OrdMap<Arc<str>, SmallMap<EndpointId, ()>>,
+    owners: imbl::OrdMap<Arc<str>, Owned>,
     urls: UrlIndex,
     subscriptions: imbl::OrdMap<SubscriptionId, Arc<Subscription>>,
-    by_endpoint: imbl::OrdMap<EndpointId, SmallMap<SubscriptionId, Arc<Subscription>>>,
+    by_endpoint: imbl::OrdMap<EndpointId, TypeIndex>,
     by_source: imbl::OrdMap<SourceId, TypeIndex>,
     all_subscriptions: TypeIndex,
     api_keys: imbl::OrdMap<ApiKeyId, Arc<ApiKey>>,
+}
+
+/// What an owner has.
+#[derive(Clone, Default)]
+struct Owned {
+    endpoints: SmallMap<EndpointId, ()>,
+    /// Of those endpoints.
+    subscriptions: TypeIndex,
 }
 
 impl ProjectTable {
@@ -87,7 +95,7 @@ impl ProjectTable {
         self.owners
             .get(owner)
             .into_iter()
-            .flat_map(SmallMap::iter)
+            .flat_map(|owned| owned.endpoints.iter())
             .map(|(id, ())| *id)
     }
 
@@ -97,16 +105,17 @@ impl ProjectTable {
         self.urls.first(url)
     }
 
-    /// All subscriptions of an endpoint, whatever they want; in the order of their ids.
-    pub fn subscriptions_of_endpoint(
-        &self,
-        endpoint: EndpointId,
-    ) -> impl Iterator<Item = &Arc<Subscription>> {
-        self.by_endpoint
-            .get(&endpoint)
-            .into_iter()
-            .flat_map(SmallMap::iter)
-            .map(|(_, subscription)| subscription)
+    /// The subscriptions of an endpoint, by event type.
+    #[must_use]
+    pub fn subscriptions_of_endpoint(&self, endpoint: EndpointId) -> &TypeIndex {
+        self.by_endpoint.get(&endpoint).unwrap_or(&NO_SUBSCRIPTIONS)
+    }
+
+    /// The subscriptions of all endpoints of an owner, by event type.
+    #[must_use]
+    pub fn subscriptions_of_owner(&self, owner: &str) -> &TypeIndex {
+        let owned = self.owners.get(owner);
+        owned.map_or(&NO_SUBSCRIPTIONS, |owned| &owned.subscriptions)
     }
 
     /// The subscriptions of a source, by event type.
@@ -190,18 +199,26 @@ impl ProjectTable {
 
     pub(super) fn set_endpoint(&mut self, endpoint: Arc<Endpoint>) {
         let id = endpoint.id();
-        if let Some(owner) = endpoint.shared_owner_id() {
-            self.owners
-                .entry(Arc::clone(owner))
-                .or_default()
-                .insert(id, ());
-        }
         let old = self.endpoints.insert(id, Arc::clone(&endpoint));
         self.urls.replace(old.as_deref(), Some(&endpoint));
-        if let Some(owner) = old.as_deref().and_then(Endpoint::owner_id)
-            && endpoint.owner_id() != Some(owner)
-        {
+        let was_of = old.as_deref().and_then(Endpoint::owner_id);
+        if was_of == endpoint.owner_id() && old.is_some() {
+            return;
+        }
+        if let Some(owner) = was_of {
             self.disown(owner, id);
+        }
+        if let Some(owner) = endpoint.shared_owner_id() {
+            let owned = self.owners.entry(Arc::clone(owner)).or_default();
+            owned.endpoints.insert(id, ());
+            for subscription in self
+                .by_endpoint
+                .get(&id)
+                .into_iter()
+                .flat_map(TypeIndex::all)
+            {
+                owned.subscriptions.insert(subscription);
+            }
         }
     }
 
@@ -215,19 +232,36 @@ impl ProjectTable {
     }
 
     fn disown(&mut self, owner: &str, id: EndpointId) {
-        let is_empty = self.owners.get_mut(owner).is_some_and(|endpoints| {
-            endpoints.remove(&id);
-            endpoints.is_empty()
-        });
-        if is_empty {
+        let Some(owned) = self.owners.get_mut(owner) else {
+            return;
+        };
+        owned.endpoints.remove(&id);
+        for subscription in self
+            .by_endpoint
+            .get(&id)
+            .into_iter()
+            .flat_map(TypeIndex::all)
+        {
+            owned.subscriptions.remove(subscription);
+        }
+        if owned.endpoints.is_empty() {
             self.owners.remove(owner);
         }
+    }
+
+    /// What the owner of an endpoint has, if it has an owner.
+    fn owned(&mut self, endpoint: EndpointId) -> Option<&mut Owned> {
+        let owner = self.endpoints.get(&endpoint)?.owner_id()?;
+        self.owners.get_mut(owner)
     }
 
     pub(super) fn set_subscription(&mut self, subscription: Arc<Subscription>) {
         self.remove_subscription(subscription.id());
         let of_endpoint = self.by_endpoint.entry(subscription.endpoint()).or_default();
-        of_endpoint.insert(subscription.id(), Arc::clone(&subscription));
+        of_endpoint.insert(&subscription);
+        if let Some(owned) = self.owned(subscription.endpoint()) {
+            owned.subscriptions.insert(&subscription);
+        }
         if let Some(source) = subscription.source() {
             self.by_source
                 .entry(source)
@@ -242,24 +276,12 @@ impl ProjectTable {
         let old = self.subscriptions.remove(&id)?;
         self.all_subscriptions.remove(&old);
         let endpoint = old.endpoint();
-        let is_empty = self
-            .by_endpoint
-            .get_mut(&endpoint)
-            .is_some_and(|of_endpoint| {
-                of_endpoint.remove(&id);
-                of_endpoint.is_empty()
-            });
-        if is_empty {
-            self.by_endpoint.remove(&endpoint);
+        if let Some(owned) = self.owned(endpoint) {
+            owned.subscriptions.remove(&old);
         }
+        remove(&mut self.by_endpoint, endpoint, &old);
         if let Some(source) = old.source() {
-            let is_empty = self.by_source.get_mut(&source).is_some_and(|index| {
-                index.remove(&old);
-                index.is_empty()
-            });
-            if is_empty {
-                self.by_source.remove(&source);
-            }
+            remove(&mut self.by_source, source, &old);
         }
         Some(old)
     }
@@ -270,5 +292,20 @@ impl ProjectTable {
 
     pub(super) fn remove_api_key(&mut self, id: ApiKeyId) -> Option<Arc<ApiKey>> {
         self.api_keys.remove(&id)
+    }
+}
+
+/// Takes a subscription out of one of the indexes, and the index away when it was the last.
+fn remove<K: Ord + Clone>(
+    indexes: &mut imbl::OrdMap<K, TypeIndex>,
+    key: K,
+    subscription: &Subscription,
+) {
+    let is_empty = indexes.get_mut(&key).is_some_and(|index| {
+        index.remove(subscription);
+        index.is_empty()
+    });
+    if is_empty {
+        indexes.remove(&key);
     }
 }

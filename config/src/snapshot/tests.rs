@@ -121,10 +121,10 @@ fn matching(snapshot: &Snapshot, source: u128, event_type: &str) -> Vec<u128> {
         .project(ProjectId::new(uid(1)))
         .unwrap()
         .subscriptions_of_source(SourceId::new(uid(source)));
-    index
-        .matching(event_type)
-        .map(|subscription| subscription.id().uid().bits())
-        .collect()
+    let found = index.matching(event_type);
+    let mut ids: Vec<u128> = found.map(|one| one.id().uid().bits()).collect();
+    ids.sort_unstable();
+    ids
 }
 
 fn reasons(quarantined: &[Quarantined]) -> Vec<(Kind, u128, &str)> {
@@ -180,7 +180,7 @@ fn a_document_that_cannot_be_used_is_held_and_the_rest_applies() {
             .all(|one| !one.reason.contains("hunter2")),
         "{quarantined:?}"
     );
-    assert_eq!(matching(&snapshot, 10, "push"), [31, 30]);
+    assert_eq!(matching(&snapshot, 10, "push"), [30, 31]);
     let counts = snapshot.counts();
     assert_eq!(
         (
@@ -240,7 +240,7 @@ fn held_resources_come_in_force_when_what_they_need_does() {
     let (snapshot, quarantined) =
         snapshot.apply(&transaction(3, vec![project(1, "incoming")], &[]));
     assert_eq!(quarantined, []);
-    assert_eq!(matching(&snapshot, 10, "push"), [31, 30]);
+    assert_eq!(matching(&snapshot, 10, "push"), [30, 31]);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_subscription_goes_and_comes_with_its_endpoint_and_source() {
     let (back, quarantined) = without.apply(&transaction(3, vec![endpoint(21, 1, "a")], &[]));
     assert_eq!(
         (matching(&back, 10, "push"), quarantined),
-        (vec![31, 30], Vec::new())
+        (vec![30, 31], Vec::new())
     );
     let (without, quarantined) = back.apply(&transaction(4, vec![], &[(Kind::Source, 10)]));
     assert_eq!(quarantined.len(), 2);
@@ -291,6 +291,7 @@ fn a_removal_takes_a_resource_out_of_every_index() {
     assert_eq!(
         table
             .subscriptions_of_endpoint(EndpointId::new(uid(20)))
+            .all()
             .count(),
         0
     );
@@ -482,7 +483,7 @@ fn a_project_never_changes_its_type_and_a_resource_never_its_project() {
         held,
         [(Kind::Project, 1), (Kind::Project, 3), (Kind::Endpoint, 20)]
     );
-    assert_eq!(matching(&snapshot, 10, "push"), [31, 30]);
+    assert_eq!(matching(&snapshot, 10, "push"), [30, 31]);
 }
 
 #[test]
@@ -511,8 +512,35 @@ enum Edit {
     Project(u128),
     Source(u128, u8),
     Endpoint(u128, u8),
-    Subscription(u128, u128, u128, u8),
+    Subscription(u128, u128, u128, usize),
     Remove(Kind, u128),
+}
+
+/// What subscriptions want. The long ones make an index that looks up, and does not walk.
+const TYPES: &[&[&str]] = &[
+    &["*"],
+    &["push"],
+    &["push", "pull"],
+    &["pull", "*"],
+    &["pu*", "*l", "push"],
+    &["p*", "pu*", "pus*", "*h", "*sh", "*u*", "x*", "*x", "y*"],
+    &["a", "b", "c", "d", "e", "f", "g", "pul*", "*ull", "p*l"],
+];
+
+/// The ids an index finds for each of some types, which are those that asking each gives.
+fn found(index: &TypeIndex) -> Value {
+    let types = ["push", "pull", "other", "xy", "p"].map(|event_type| {
+        let sorted = |ids: Vec<&Arc<Subscription>>| {
+            let mut ids: Vec<_> = ids.iter().map(|one| one.id().to_string()).collect();
+            ids.sort();
+            ids
+        };
+        let found = sorted(index.matching(event_type).collect());
+        let wanting = index.all().filter(|one| one.wants(event_type));
+        assert_eq!(found, sorted(wanting.collect()), "{event_type}");
+        Value::from(found)
+    });
+    json!([index.len(), index.is_empty(), types])
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -526,7 +554,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => (1_u128..3).prop_map(Edit::Project),
         3 => (10_u128..13, 0_u8..5).prop_map(|(id, mask)| Edit::Source(id, mask)),
         3 => (20_u128..23, 0_u8..3).prop_map(|(id, owner)| Edit::Endpoint(id, owner)),
-        4 => (30_u128..34, 20_u128..23, 10_u128..13, 0_u8..4).prop_map(|(id, e, s, t)| Edit::Subscription(id, e, s, t)),
+        4 => (30_u128..34, 20_u128..23, 10_u128..13, 0..TYPES.len()).prop_map(|(id, e, s, t)| Edit::Subscription(id, e, s, t)),
         2 => (0_usize..4, 0_u128..4).prop_map(move |(kind, n)| Edit::Remove(kinds[kind], [1, 10, 20, 30][kind] + n)),
     ]
 }
@@ -542,8 +570,7 @@ fn apply_edit(edit: &Edit) -> (Vec<Document>, Vec<(Kind, u128)>) {
         Edit::Source(id, mask) => source(id, home(id), &format!("mask-{mask}")),
         Edit::Endpoint(id, owner) => endpoint(id, home(id), &format!("owner-{owner}")),
         Edit::Subscription(id, endpoint, source, types) => {
-            let types: &[&str] =
-                [&["*"][..], &["push"], &["push", "pull"], &["pull", "*"]][usize::from(types)];
+            let types: &[&str] = TYPES[types];
             subscription(id, home(id), endpoint, Some(source), types)
         }
         Edit::Remove(kind, id) => return (Vec::new(), vec![(kind, id)]),
@@ -559,39 +586,26 @@ fn view(snapshot: &Snapshot) -> Value {
         let Some(table) = snapshot.project(ProjectId::new(uid(project))) else {
             continue;
         };
-        let all = table.subscriptions_by_type();
-        view[format!("{project} len")] = all.len().into();
-        for event_type in ["push", "pull", "other"] {
-            let ids: Vec<_> = all
-                .matching(event_type)
-                .map(|one| one.id().to_string())
-                .collect();
-            view[format!("{project} {event_type}")] = ids.into();
-        }
+        view[format!("{project} all")] = found(table.subscriptions_by_type());
         for source in 10..13 {
             let index = table.subscriptions_of_source(SourceId::new(uid(source)));
-            view[format!("len {source}")] = index.len().into();
-            for event_type in ["push", "pull", "other"] {
-                let ids: Vec<_> = index
-                    .matching(event_type)
-                    .map(|one| one.id().to_string())
-                    .collect();
-                view[format!("{project} {source} {event_type}")] = ids.into();
-            }
+            view[format!("{project} {source}")] = found(index);
         }
         for endpoint in 20..23 {
-            let ids: Vec<_> = table
-                .subscriptions_of_endpoint(EndpointId::new(uid(endpoint)))
-                .map(|one| one.id().to_string())
-                .collect();
-            view[format!("{project} {endpoint}")] = ids.into();
+            let index = table.subscriptions_of_endpoint(EndpointId::new(uid(endpoint)));
+            view[format!("{project} {endpoint}")] = found(index);
         }
         for owner in 0..3 {
-            let ids: Vec<_> = table
-                .endpoints_of_owner(&format!("owner-{owner}"))
-                .map(|id| id.to_string())
-                .collect();
-            view[format!("{project} owner-{owner}")] = ids.into();
+            let owner = format!("owner-{owner}");
+            let endpoints: Vec<_> = table.endpoints_of_owner(&owner).collect();
+            let index = table.subscriptions_of_owner(&owner);
+            assert!(index.all().all(|one| endpoints.contains(&one.endpoint())));
+            let of_each = endpoints
+                .iter()
+                .map(|id| table.subscriptions_of_endpoint(*id).len());
+            assert_eq!(index.len(), of_each.sum::<usize>());
+            let ids: Vec<_> = endpoints.iter().map(EndpointId::to_string).collect();
+            view[format!("{project} {owner}")] = json!([ids, found(index)]);
         }
     }
     for mask in 0..5 {

@@ -75,6 +75,8 @@ pub(super) struct ProjectCall {
     pub(super) version: ApiVersion,
     id: Option<String>,
     attempt: Option<String>,
+    filter: Option<String>,
+    event_type: Option<String>,
     /// Of the project: freed with the call, when its reply is built or nobody waits for it.
     _share: Share,
 }
@@ -91,6 +93,16 @@ impl ProjectCall {
     /// The id of an attempt in the path.
     pub(super) fn attempt(&self) -> Option<&str> {
         self.attempt.as_deref()
+    }
+
+    /// The id of a subscription's filter in the path.
+    pub(super) fn filter(&self) -> Option<&str> {
+        self.filter.as_deref()
+    }
+
+    /// An event type in the path.
+    pub(super) fn event_type(&self) -> Option<&str> {
+        self.event_type.as_deref()
     }
 
     /// The id of the resource in the path. One that is none belongs to nothing.
@@ -175,6 +187,8 @@ impl FromRequestParts<Api> for ProjectCall {
             version: version.ok_or(ApiError::Version)?,
             id: param("id"),
             attempt: param("attempt"),
+            filter: param("filter"),
+            event_type: param("event_type"),
             api: api.clone(),
         })
     }

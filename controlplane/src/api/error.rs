@@ -80,6 +80,8 @@ pub(super) enum ApiError {
     Send(#[from] SendError),
     #[error("{message}")]
     Command { code: String, message: String },
+    #[error("{0}")]
+    Filter(#[from] outrider_webhook::filter::Fault),
     #[error("a reply could not be written")]
     Encoding(#[from] serde_json::Error),
 }
@@ -119,6 +121,7 @@ impl ApiError {
             Self::Index(error) => error.code(),
             Self::Send(error) => error.code(),
             Self::Command { code, .. } => command_code(code),
+            Self::Filter(fault) => fault.code(),
             Self::Stopping(_) => "stopping",
             Self::Busy => "busy",
             Self::Encoding(_) => "encoding",
@@ -146,6 +149,7 @@ impl ApiError {
             | Self::Date(_)
             | Self::Exists(_)
             | Self::State(_)
+            | Self::Filter(_)
             | Self::Change(ChangeError::Refused(_)) => StatusCode::BAD_REQUEST,
             Self::ProjectHeld | Self::Change(ChangeError::FromFile { .. }) => StatusCode::CONFLICT,
             Self::Command { code, .. } => command_status(code),

@@ -6,14 +6,12 @@ use axum::routing::any;
 
 use super::{Api, not_supported};
 
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 6] = [
     "/portal-links",
     "/portal-links/{*rest}",
     "/meta-events",
     "/meta-events/{*rest}",
     "/onboard",
-    "/subscriptions/{id}/filters",
-    "/subscriptions/{id}/filters/{*rest}",
     "/eventdeliveries/statustotals",
 ];
 

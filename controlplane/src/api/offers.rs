@@ -115,8 +115,10 @@ fn edits(
         let mut spec = SubscriptionSpec::default();
         spec.name = Some(format!("subscription-{subscription}"));
         spec.endpoint_id = Some(uid.to_string());
-        let mut filter = FilterConfigSpec::default();
-        filter.event_types = Some(offer.event_types);
+        let filter = FilterConfigSpec {
+            event_types: Some(offer.event_types),
+            ..FilterConfigSpec::default()
+        };
         spec.filter_config = Some(filter);
         subscriptions::settle(&mut spec);
         let id = SubscriptionId::new(subscription);

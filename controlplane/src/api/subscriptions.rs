@@ -29,7 +29,6 @@ pub(super) fn routes() -> Router<Api> {
         .route("/subscriptions", get(list).post(create))
         .route("/subscriptions/{id}", get(show).put(update).delete(remove))
         .route("/subscriptions/{id}/toggle_status", put(toggle_status))
-        .route("/subscriptions/test_filter", post(not_supported))
         .route("/subscriptions/test_function", post(not_supported))
 }
 
@@ -118,7 +117,11 @@ fn read(body: JsonBody) -> Result<(SubscriptionSpec, Ignored), ApiError> {
 }
 
 /// The rules of a subscription, and whether what it names is there.
-fn check(writing: &Writing<'_>, uid: Uid, spec: &SubscriptionSpec) -> Result<(), ApiError> {
+pub(super) fn check(
+    writing: &Writing<'_>,
+    uid: Uid,
+    spec: &SubscriptionSpec,
+) -> Result<(), ApiError> {
     let checked = refuse_unknown(writing, spec);
     let id = SubscriptionId::new(uid);
     let subscription = Subscription::compile(id, 0, writing.rules()?, spec);

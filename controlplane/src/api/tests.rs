@@ -3,6 +3,7 @@
 mod endpoints;
 mod envelope;
 mod event_types;
+mod filters;
 mod keys;
 mod pages;
 mod projects;

@@ -1,6 +1,7 @@
 //! Which deliveries an event gets, through a real snapshot.
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use outrider_config::snapshot::{Document, Kind, Snapshot, Transaction, Version};
 use outrider_webhook::event::{Audience, EventFacts, Origin, RoutedEvent, VerifiedEvent};
 use outrider_webhook::id::{EndpointId, ProjectId, Uid};
@@ -18,10 +19,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::in_mode("strict")
+    }
+
+    fn in_mode(mode: &str) -> Self {
         let mut world = Self {
             documents: Vec::new(),
         };
-        let config = json!({"multiple_endpoint_subscriptions": true});
+        let config = json!({"multiple_endpoint_subscriptions": true, "filter_mode": mode});
         let project = json!({"name": "p", "type": "outgoing", "config": config});
         world.add(Kind::Project, PROJECT, &project);
         for id in 20..23_u128 {
@@ -42,9 +47,13 @@ impl World {
         });
     }
 
-    fn subscribed(mut self, id: u128, endpoint: u128, filter_config: Value) -> Self {
+    fn subscribed(self, id: u128, endpoint: u128, filter_config: Value) -> Self {
+        self.with_rows(id, endpoint, filter_config, json!([]))
+    }
+
+    fn with_rows(mut self, id: u128, endpoint: u128, filter_config: Value, rows: Value) -> Self {
         let endpoint = Uid::from_bits(endpoint).to_string();
-        let spec = json!({"name": format!("b{id}"), "endpoint_id": endpoint, "filter_config": filter_config});
+        let spec = json!({"name": format!("b{id}"), "endpoint_id": endpoint, "filter_config": filter_config, "filters": rows});
         self.add(Kind::Subscription, id, &spec);
         self
     }
@@ -65,16 +74,23 @@ impl World {
     }
 
     fn route(&self, audience: Audience, event_type: &str) -> RoutedEvent {
+        self.route_with(audience, event_type, &json!({})).event
+    }
+
+    fn route_with(&self, audience: Audience, event_type: &str, body: &Value) -> Routed {
         let project = ProjectId::new(Uid::from_bits(PROJECT));
         let facts = EventFacts {
             project,
             origin: Origin::Api,
             audience,
             event_type: event_type.into(),
-            headers: Vec::new(),
-            query: Box::default(),
-            path: Box::default(),
-            body: Bytes::from_static(b"{}"),
+            headers: vec![(
+                HeaderName::from_static("x-kind"),
+                HeaderValue::from_static("a"),
+            )],
+            query: "tag=x&tag=y".into(),
+            path: "/in".into(),
+            body: Bytes::from(body.to_string()),
             idempotency_key: None,
             idempotency_window_ms: 0,
             received_ms: 0,
@@ -143,4 +159,100 @@ fn a_directed_event_has_the_implicit_subscription_only_without_any() {
     assert_eq!(pairs(&world.route(directed(20), "b")), []);
     assert_eq!(pairs(&world.route(directed(21), "b")), [(21, None)]);
     assert_eq!(pairs(&world.route(directed(99), "b")), []);
+}
+
+#[test]
+fn a_filter_that_does_not_match_is_recorded_with_its_leaf() {
+    let filter = json!({"event_types": ["a"], "filter": {
+        "headers": {"x-kind": "a"}, "query": {"tag": "y"}, "path": {"path": "/in"}, "body": {"n": {"$gt": 1}},
+    }});
+    let world = World::new()
+        .subscribed(30, 20, filter)
+        .subscribed(31, 21, types(&["*"]));
+    let routed = world.route_with(Audience::Broadcast, "a", &json!({"n": 2}));
+    assert_eq!(pairs(&routed.event), [(20, Some(30)), (21, Some(31))]);
+    assert_eq!(routed.event.decision().refusals, []);
+    let routed = world.route_with(Audience::Broadcast, "a", &json!({"n": 1}));
+    assert_eq!(pairs(&routed.event), [(21, Some(31))]);
+    let [refusal] = routed.event.decision().refusals[..] else {
+        panic!("one subscription refused");
+    };
+    assert_eq!((refusal.subscription.uid().bits(), refusal.leaf), (30, 3));
+    assert_eq!(routed.event.decision().type_mismatches, 0);
+    assert_eq!(routed.faults, []);
+}
+
+#[test]
+fn more_refusals_than_are_recorded_are_counted() {
+    let never = json!({"event_types": ["a*"], "filter": {"body": {"n": 1}}});
+    let world = (100..140).fold(World::new(), |world, id| {
+        world.subscribed(id, 20, never.clone())
+    });
+    let routed = world.route(
+        Audience::Endpoint(EndpointId::new(Uid::from_bits(20))),
+        "ab",
+    );
+    // It has subscriptions, so there is no implicit one.
+    assert_eq!(pairs(&routed), []);
+    assert_eq!(routed.decision().refusals.len(), 32);
+    assert_eq!(routed.decision().refusals_more, 8);
+    let other = world.route(Audience::Broadcast, "b");
+    assert_eq!(
+        (
+            other.decision().type_mismatches,
+            other.decision().refusals.len()
+        ),
+        (40, 0)
+    );
+}
+
+#[test]
+fn the_most_particular_row_decides_and_a_disabled_one_does_not_count() {
+    let shared = json!({"event_types": ["a.b", "a.*", "z"], "filter": {"body": {"n": 1}}});
+    let rows = json!([
+        {"event_type": "a.b", "body": {"n": 2}},
+        {"event_type": "a.b*", "body": {"n": 3}},
+        {"event_type": "z", "is_disabled": true},
+        {"event_type": "y"},
+    ]);
+    let world = World::new().with_rows(30, 20, shared, rows);
+    for (event_type, wanted) in [
+        ("a.b", Some(2)),
+        ("a.bc", Some(3)),
+        ("a.c", Some(1)),
+        ("z", None),
+        ("other", None),
+    ] {
+        for n in 1..4 {
+            let routed = world.route_with(Audience::Broadcast, event_type, &json!({"n": n}));
+            let expected = usize::from(wanted == Some(n));
+            assert_eq!(routed.event.targets().len(), expected, "{event_type} {n}");
+        }
+    }
+    assert_eq!(world.route(Audience::Broadcast, "y").targets().len(), 1);
+}
+
+#[test]
+fn the_mode_is_the_projects_and_a_filter_that_cannot_say_does_not_match() {
+    let filter = json!({"filter": {"body": {"a": 1, "b": {"$gt": 1}}}});
+    let ask = |mode: &str, body: &Value| {
+        let world = World::in_mode(mode).subscribed(30, 20, filter.clone());
+        let routed = world.route_with(Audience::Broadcast, "x", body);
+        (routed.event.targets().len(), routed.faults)
+    };
+    assert_eq!(ask("strict", &json!({"a": 1})), (0, vec![]));
+    assert_eq!(ask("convoy", &json!({"a": 1})), (1, vec![]));
+    let odd = json!({"a": 1, "b": "x"});
+    assert_eq!(ask("strict", &odd), (0, vec![]));
+    assert_eq!(ask("convoy", &odd), (0, vec![Fault::NotANumber]));
+}
+
+#[test]
+fn of_two_subscriptions_a_broadcast_takes_the_one_whose_filter_matches() {
+    let never = json!({"filter": {"body": {"n": 1}}});
+    let world = World::new()
+        .subscribed(30, 20, never)
+        .subscribed(31, 20, types(&["*"]));
+    let routed = world.route(Audience::Broadcast, "a");
+    assert_eq!(pairs(&routed), [(20, Some(31))]);
 }

@@ -19,7 +19,7 @@ impl Work {
             };
             let orphans: Vec<Arc<Subscription>> = match target {
                 Target::Endpoint(id) if table.endpoint(id).is_none() => {
-                    table.subscriptions_of_endpoint(id).cloned().collect()
+                    table.subscriptions_of_endpoint(id).all().cloned().collect()
                 }
                 Target::Source(id) if table.source(id).is_none() => {
                     table.subscriptions_of_source(id).all().cloned().collect()

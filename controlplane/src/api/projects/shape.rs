@@ -40,6 +40,7 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
     let ratelimit = spec.ratelimit.unwrap_or_default();
     let (enforcement, unknown) = (spec.schema_enforcement, spec.unknown_event_types);
     let natives = [
+        ("filter_mode", given(spec.filter_mode).map(Value::from)),
         (
             "idempotency_window_s",
             spec.idempotency_window_s.map(Value::from),

@@ -11,19 +11,55 @@ pub(super) fn merged(old: SubscriptionSpec, mut given: SubscriptionSpec) -> Subs
     keep_text(&mut given.endpoint_id, old.endpoint_id);
     keep_text(&mut given.source_id, old.source_id);
     keep_text(&mut given.delivery_mode, old.delivery_mode);
+    if let Some(types) = given
+        .filter_config
+        .as_mut()
+        .and_then(|config| config.event_types.as_mut())
+        && types.is_empty()
+    {
+        types.push("*".to_owned());
+    }
+    let types = given
+        .filter_config
+        .as_ref()
+        .and_then(|config| config.event_types.clone());
+    if given.filters.is_none() {
+        given.filters = old.filters;
+        // Types that are given are all of them: rows of others go.
+        if let (Some(types), Some(rows)) =
+            (types.filter(|types| !types.is_empty()), &mut given.filters)
+        {
+            rows.retain(|row| {
+                row.event_type
+                    .as_ref()
+                    .is_some_and(|own| types.contains(own))
+            });
+        }
+    }
     match (&mut given.filter_config, old.filter_config) {
-        (Some(given), Some(old)) => keep(&mut given.event_types, old.event_types),
+        (Some(given), Some(old)) => {
+            keep(&mut given.event_types, old.event_types);
+            keep(&mut given.filter, old.filter);
+        }
         (given, old) => keep(given, old),
     }
     given
 }
 
-/// No event types are all of them.
+/// No event types are all of them, and those of rows are listed with the others.
 pub(in crate::api) fn settle(spec: &mut SubscriptionSpec) {
+    let rows = spec.filters.iter().flatten();
+    let of_rows: Vec<String> = rows.filter_map(|row| row.event_type.clone()).collect();
     let config = spec
         .filter_config
         .get_or_insert_with(FilterConfigSpec::default);
-    if config.event_types.as_ref().is_none_or(Vec::is_empty) {
-        config.event_types = Some(vec!["*".to_owned()]);
+    let types = config.event_types.get_or_insert_default();
+    for of_row in of_rows {
+        if !types.contains(&of_row) {
+            types.push(of_row);
+        }
+    }
+    if types.is_empty() {
+        types.push("*".to_owned());
     }
 }

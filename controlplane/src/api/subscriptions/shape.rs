@@ -1,12 +1,14 @@
 //! A subscription as replies show it.
 
 use outrider_config::Kind;
-use outrider_config::resource::SubscriptionSpec;
+use outrider_config::resource::{ConditionsSpec, Scoped, SubscriptionSpec};
+use outrider_webhook::filter::Scope;
 use serde_json::{Value, json};
 
 use super::super::Api;
 use super::super::endpoints::{self, is_incoming};
 use super::super::error::ApiError;
+use super::super::filters;
 use super::super::sources;
 use super::super::time::at;
 use crate::{Stored, View};
@@ -18,9 +20,16 @@ pub(super) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, A
     let endpoint = endpoint.map(|endpoint| endpoints::metadata(&endpoint, is_incoming(view, one)));
     let source = named(view, one, Kind::Source, spec.source_id.as_deref())?;
     let source = source.map(|source| sources::metadata(api, &source));
-    let event_types = spec.filter_config.and_then(|config| config.event_types);
-    let event_types = event_types.filter(|types| !types.is_empty());
-    Ok(json!({
+    let filters = filters::natives(one.uid(), &spec);
+    let config = spec.filter_config.unwrap_or_default();
+    let event_types = config.event_types.filter(|types| !types.is_empty());
+    let filter = config.filter.unwrap_or_default();
+    let scope = |scope| {
+        filter
+            .scope(scope)
+            .map_or_else(|| json!({}), ConditionsSpec::value)
+    };
+    let mut shown = json!({
         "uid": one.uid(),
         "name": one.name,
         "type": "api",
@@ -32,8 +41,17 @@ pub(super) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, A
         "alert_config": null,
         "retry_config": null,
         "filter_config": {
-            "event_types": event_types.unwrap_or_else(|| vec!["*".to_owned()]),
-            "filter": {"is_flattened": false, "headers": {}, "body": {}, "query": {}, "path": {}},
+            "event_types": event_types.unwrap_or_else(|| match filters.is_some() {
+                true => Vec::new(),
+                false => vec!["*".to_owned()],
+            }),
+            "filter": {
+                "is_flattened": false,
+                "headers": scope(Scope::Headers),
+                "body": scope(Scope::Body),
+                "query": scope(Scope::Query),
+                "path": scope(Scope::Path),
+            },
         },
         "rate_limit_config": null,
         "delivery_mode": spec.delivery_mode.filter(|mode| !mode.is_empty())
@@ -41,7 +59,12 @@ pub(super) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, A
         "created_at": at(one.created_ms),
         "updated_at": at(one.updated_ms),
         "deleted_at": null,
-    }))
+    });
+    // Ours, and only where there are rows: Convoy shows them at a route of their own only.
+    if let (Some(filters), Value::Object(fields)) = (filters, &mut shown) {
+        fields.insert("filters".to_owned(), filters);
+    }
+    Ok(shown)
 }
 
 fn named(

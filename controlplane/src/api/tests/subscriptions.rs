@@ -62,7 +62,8 @@ async fn section_3_3_subscriptions() {
             row("POST", ALL, wants(json!({"endpoint_id": "{f}", "delivery_mode": "twice"})), 400).says("`delivery_mode`: must be `at_least_once`"),
             unsupported("function", json!("function transform() {}")),
             unsupported("rate_limit_config", json!({"count": 1, "duration": 1})),
-            unsupported("filter_config", json!({"filter": {"body": {"a": 1}}})),
+            row("POST", ALL, wants(json!({"endpoint_id": "{f}", "filter_config": {"event_types": ["a"], "filter": {"body": {"a": {"$foo": 1}}}}})), 400)
+                .code("invalid_fields").says("..`filter_config.filter.body.a.$foo`: is no operator"),
             // Incoming projects.
             row("POST", IN, wants(json!({"endpoint_id": "{g}", "source_id": "{s}"})), 201)
                 .shows(json!({"source_metadata": {"uid": "{s}", "name": "s", "type": "http", "provider": "", "verifier": null}, "endpoint_metadata": {"uid": "{g}"}})),
@@ -94,7 +95,6 @@ async fn section_3_3_subscriptions() {
             // What does nothing, or not yet.
             row("PUT", "/api/v1/projects/{out}/subscriptions/{b}/toggle_status", Value::Null, 202).shows(json!({})),
             row("PUT", "/api/v1/projects/{out}/subscriptions/{out}/toggle_status", Value::Null, 404).says("subscription not found"),
-            row("POST", "/api/v1/projects/{out}/subscriptions/test_filter", json!({}), 501).code("not_supported"),
             row("POST", "/api/v1/projects/{out}/subscriptions/test_function", json!({}), 501).code("not_supported"),
             row("DELETE", ONE, Value::Null, 200).says("Subscription deleted successfully").shows(Value::Null),
             row("DELETE", ONE, Value::Null, 404).says("subscription not found"),
