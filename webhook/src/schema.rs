@@ -2,7 +2,7 @@
 //!
 //! The validator is the `jsonschema` crate's. What is ours are the bounds, because a schema is
 //! outside input and is run on every event of its type: size, nesting, references that leave it,
-//! regular expressions, and how often one value may be looked at ([`cost`]). A schema that passes
+//! regular expressions, and how often one value may be looked at. A schema that passes
 //! them takes time in proportion to the event, whatever is in either.
 //!
 //! Drafts 4, 6, 7, 2019-09 and 2020-12; the last when `$schema` does not say. Whether `format`
