@@ -37,3 +37,4 @@ mod source_alerts;
 mod source_events;
 mod split;
 mod split_tls;
+mod vectors;

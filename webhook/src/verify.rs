@@ -242,6 +242,14 @@ impl Verifier {
         }
     }
 
+    /// Whether a GET can be an event: only where the signature covers the URL, which is all that
+    /// such a request says.
+    #[must_use]
+    pub fn takes_get(&self) -> bool {
+        let signed = self.rules.as_deref().map(|rules| &rules.signed);
+        signed.is_some_and(|signed| !signed.is_empty() && signed.iter().all(Template::has_url))
+    }
+
     /// Status to answer a refused request with, 400 to 499.
     #[must_use]
     pub fn reject_status(&self) -> u16 {

@@ -95,12 +95,17 @@ pub fn to_document<S: Serialize>(spec: &S) -> Result<Bytes, serde_json::Error> {
     serde_json::to_vec(&value).map(Bytes::from)
 }
 
-/// Takes out nulls: in every specification they mean the same as nothing.
+/// The one field in which a null says something: a parameter without a default, a tolerance
+/// without a bound.
+const NULLS_COUNT_IN: &str = "preset";
+
+/// Takes out nulls: in every specification they mean the same as nothing, but for presets.
 fn strip(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(strip);
+            let fields = map.iter_mut().filter(|(name, _)| *name != NULLS_COUNT_IN);
+            fields.for_each(|(_, value)| strip(value));
         }
         Value::Array(items) => items.iter_mut().for_each(strip),
         _ => {}
@@ -343,6 +348,28 @@ mod tests {
         ] {
             assert!(!Unsupported(value.clone()).is_blank(), "{value}");
         }
+    }
+
+    #[test]
+    fn a_null_in_a_preset_is_kept_and_reads_back() {
+        use crate::resource::SourceSpec;
+        let preset = json!({
+            "params": {"header": null},
+            "signature": {
+                "source": {"in": "header", "name": "{param:header}"},
+                "format": "plain",
+                "schemes": [{"algorithm": "hmac-sha256", "encoding": "hex", "key": "utf8"}],
+            },
+            "timestamp": {"source": {"in": "header", "name": "x-t"}, "format": "unix", "past": null, "future": 60},
+            "signed": "{timestamp}{body}",
+        });
+        let spec: SourceSpec =
+            serde_json::from_value(json!({"name": "own", "preset": preset})).unwrap();
+        let document = to_document(&spec).unwrap();
+        assert_eq!(from_document::<SourceSpec>(&document).unwrap(), spec);
+        let kept: Value = serde_json::from_slice(&document).unwrap();
+        assert_eq!(kept["preset"]["timestamp"].get("past"), Some(&Value::Null));
+        assert_eq!(kept.get("params"), None, "others go");
     }
 
     #[test]

@@ -97,8 +97,8 @@ async fn take(
 ) -> Result<(&'static str, Reply), Refusal> {
     let source = called.source;
     let method = &http.req_header().method;
-    if *method != Method::POST && !source.verifier().has_handshake(method) {
-        return Err(Reply::wrong_method("POST").into());
+    if !can_be_event(source, method) && !source.verifier().has_handshake(method) {
+        return Err(wrong_method(source).into());
     }
     if source.is_disabled() {
         let reply = Reply::refuse(
@@ -140,6 +140,18 @@ async fn take(
         .accept(event, called.table, called.revision())
         .await?;
     Ok(reply(intake, source, accepted))
+}
+
+/// An event is a POST, or a GET where that can be one. Handshakes have methods of their own.
+fn can_be_event(source: &Source, method: &Method) -> bool {
+    *method == Method::POST || (*method == Method::GET && source.verifier().takes_get())
+}
+
+fn wrong_method(source: &Source) -> Reply {
+    Reply::wrong_method(match source.verifier().takes_get() {
+        true => "GET, POST",
+        false => "POST",
+    })
 }
 
 /// Makes all events of a request durable, in one group where there is room. When one of them is

@@ -72,6 +72,11 @@ impl Template {
         self.0.iter().any(|part| matches!(part, Part::Secret))
     }
 
+    /// Whether the URL is part of the text.
+    pub(super) fn has_url(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Url(_)))
+    }
+
     /// Whether the text depends on the request at all.
     pub(super) fn has_input(&self) -> bool {
         self.0

@@ -453,3 +453,25 @@ fn a_signed_url_is_the_configured_one_with_the_raw_query() {
         );
     }
 }
+
+#[test]
+fn a_get_is_an_event_only_where_the_signature_covers_the_url() {
+    let takes_get = |name: &str| {
+        let preset = builtin(name).unwrap();
+        let secrets = [Secret::new("secret")];
+        let verifier = Verifier::compile(
+            preset,
+            &secrets,
+            &BTreeMap::new(),
+            Some("https://h.example/in"),
+        );
+        verifier.unwrap().takes_get()
+    };
+    for name in ["twilio", "hubspot_v3", "square"] {
+        assert!(takes_get(name), "{name}");
+    }
+    for name in ["github", "slack", "bearer", "hubspot_v1", "twitter"] {
+        assert!(!takes_get(name), "{name}");
+    }
+    assert!(!Verifier::none().takes_get());
+}

@@ -1,11 +1,11 @@
 //! Whether a request comes from the provider, and whether it is a handshake rather than an event.
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use outrider_webhook::address::ProjectRef;
 use outrider_webhook::event::{Proof, RawEvent};
 use outrider_webhook::verify::{Certificate, HandshakeAnswer, Reading, VerifyError};
 
-use super::{Called, Refusal};
+use super::{Called, Refusal, can_be_event, wrong_method};
 use crate::ingest::reply::Reply;
 use crate::ingest::{Intake, certificate};
 
@@ -26,8 +26,8 @@ pub(super) async fn verify(
     let verifier = called.source.verifier();
     let reading = verifier.read(raw);
     let handshake = verifier.handshake(&reading);
-    if handshake.is_none() && raw.method != Method::POST {
-        return Err(Reply::wrong_method("POST").into());
+    if handshake.is_none() && !can_be_event(called.source, &raw.method) {
+        return Err(wrong_method(called.source).into());
     }
     let asked = handshake.is_some();
     let status = handshake.map_or(verifier.reject_status(), |asked| asked.reject_status());
@@ -62,7 +62,7 @@ pub(super) async fn verify(
     }
     match handshake.map(|asked| asked.answer(&reading)) {
         Some(answer) => Ok(Verified::Handshake(answer.map_err(refuse)?)),
-        None => Err(Reply::wrong_method("POST").into()),
+        None => Err(wrong_method(called.source).into()),
     }
 }
 
