@@ -5,11 +5,11 @@
 #[cfg(test)]
 mod tests;
 
-use outrider_config::snapshot::{ProjectTable, Subscription, TypeIndex};
+use outrider_config::snapshot::{Project, ProjectTable, Subscription, TypeIndex};
 use outrider_webhook::event::{
     Audience, Decision, DeliveryMode, Dynamic, Refusal, RoutedEvent, Target, VerifiedEvent,
 };
-use outrider_webhook::filter::{Budget, Fault, Mode, Verdict, Views};
+use outrider_webhook::filter::{Budget, Fault, Verdict, Views};
 use outrider_webhook::id::{EndpointId, SubscriptionId};
 
 /// An event with its deliveries, and what came in the way of asking filters.
@@ -33,7 +33,7 @@ pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> Route
             ..Decision::default()
         },
         views: Views::of(facts),
-        mode: table.project().filter_mode(),
+        project: table.project(),
         budget: Budget::for_event(),
     };
     match &facts.audience {
@@ -68,7 +68,7 @@ struct Found<'e> {
     faults: Vec<Fault>,
     decision: Decision,
     views: Views<'e>,
-    mode: Mode,
+    project: &'e Project,
     budget: Budget,
 }
 
@@ -86,7 +86,8 @@ impl Found<'_> {
                 self.targets.push(target(subscription));
                 continue;
             }
-            match filter.evaluate(&self.views, self.mode, &mut self.budget) {
+            let mode = subscription.filter_mode(self.project);
+            match filter.evaluate(&self.views, mode, &mut self.budget) {
                 Verdict::Match => self.targets.push(target(subscription)),
                 Verdict::Refused { leaf } => self.refuse(subscription, leaf),
                 Verdict::Failed { leaf, fault } => {

@@ -13,6 +13,7 @@ mod command_line;
 mod crash;
 mod damaged_log;
 mod dynamic;
+mod filters;
 mod handshakes;
 mod incoming;
 mod index;

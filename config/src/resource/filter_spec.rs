@@ -7,7 +7,24 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use outrider_webhook::filter::Scope;
+use outrider_webhook::filter::{self, Scope};
+
+use super::check::{Checks, Reason};
+use super::field::given;
+
+/// How filters are read, where that is said.
+pub(super) fn filter_mode(
+    checks: &mut Checks,
+    field: &str,
+    word: Option<&str>,
+) -> Option<Option<filter::Mode>> {
+    let Some(word) = given(word) else {
+        return Some(None);
+    };
+    let mode = word.parse();
+    let mode = mode.map_err(|_| Reason::NotOneOf(filter::Mode::WORDS));
+    checks.take(field, mode).map(Some)
+}
 
 /// Conditions of one scope, as they were written: a map, or JSON in a text. Kept as text, because
 /// a null means something in them, and documents do without theirs.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::check::{Checks, FieldError, Reason};
 use super::deduplication::WINDOW_S;
 use super::field::{self, given};
+use super::filter_spec::filter_mode;
 use super::project_spec::{ConfigSpec, ProjectSpec};
 use super::protection::Protection;
 use super::type_policy::TypePolicy;
@@ -104,15 +105,8 @@ impl Project {
         let idempotency_header = config.idempotency_header(signature.as_ref(), &mut checks);
         let type_policy = TypePolicy::compile(config, &mut checks);
         let body_bytes_max = config.body_bytes_max(&mut checks);
-        let filter_mode = match given(config.filter_mode.as_deref()) {
-            None => Some(filter::Mode::default()),
-            Some(word) => {
-                let mode = word
-                    .parse()
-                    .map_err(|_| Reason::NotOneOf(filter::Mode::WORDS));
-                checks.take("config.filter_mode", mode)
-            }
-        };
+        let mode = config.filter_mode.as_deref();
+        let filter_mode = filter_mode(&mut checks, "config.filter_mode", mode);
         let is_https_enforced = config
             .ssl
             .as_ref()
@@ -137,7 +131,7 @@ impl Project {
                 idempotency_header: idempotency_header?,
                 is_https_enforced,
                 has_many_subscriptions: config.multiple_endpoint_subscriptions.unwrap_or(false),
-                filter_mode: filter_mode?,
+                filter_mode: filter_mode?.unwrap_or_default(),
                 idempotency_window_s,
                 type_policy: type_policy?,
                 protection,

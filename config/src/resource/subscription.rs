@@ -2,14 +2,14 @@
 
 use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::event_type::Pattern;
-use outrider_webhook::filter::Filter;
+use outrider_webhook::filter::{self, Filter};
 use outrider_webhook::id::{EndpointId, ProjectId, SourceId, SubscriptionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::check::{Checks, FieldError, Reason};
 use super::field::{self, given, refuse_unsupported};
-use super::filter_spec::{FilterRowSpec, FilterSpec};
+use super::filter_spec::{FilterRowSpec, FilterSpec, filter_mode};
 use super::interest::Interest;
 use super::project::{Project, ProjectKind};
 use super::spec::Unsupported;
@@ -28,6 +28,8 @@ pub struct SubscriptionSpec {
     pub filter_config: Option<FilterConfigSpec>,
     /// Conditions for single event types, at most 100, instead of those for all of them.
     pub filters: Option<Vec<FilterRowSpec>>,
+    /// How its filters are read, `strict` or `convoy`; as the project says when absent.
+    pub filter_mode: Option<String>,
     /// `at_least_once`, which is also the default.
     pub delivery_mode: Option<String>,
     function: Unsupported,
@@ -56,6 +58,7 @@ pub struct Subscription {
     endpoint: EndpointId,
     source: Option<SourceId>,
     interest: Interest,
+    filter_mode: Option<filter::Mode>,
     mode: DeliveryMode,
 }
 
@@ -88,6 +91,7 @@ impl Subscription {
         });
         let source = spec.source(project.kind(), &mut checks);
         let interest = Interest::compile(spec, &mut checks);
+        let filter_mode = filter_mode(&mut checks, "filter_mode", spec.filter_mode.as_deref());
         let mode = match given(spec.delivery_mode.as_deref()).unwrap_or("at_least_once") {
             "at_least_once" => Some(DeliveryMode::AtLeastOnce),
             // A promise the data plane does not keep yet: it writes no STARTED (RULINGS 27).
@@ -109,6 +113,7 @@ impl Subscription {
                 endpoint: endpoint?,
                 source,
                 interest: interest?,
+                filter_mode: filter_mode?,
                 mode: mode?,
             })
         })();
@@ -169,6 +174,12 @@ impl Subscription {
         self.interest.filter(event_type)
     }
 
+    /// How its filters are read in its project.
+    #[must_use]
+    pub fn filter_mode(&self, project: &Project) -> filter::Mode {
+        self.filter_mode.unwrap_or(project.filter_mode())
+    }
+
     /// How often a delivery may arrive.
     #[must_use]
     pub fn mode(&self) -> DeliveryMode {
@@ -183,6 +194,7 @@ impl Subscription {
             "endpoint_id": self.endpoint.to_string(),
             "source_id": self.source.map(|source| source.to_string()),
             "event_types": self.patterns().map(Pattern::as_str).collect::<Vec<_>>(),
+            "filter_mode": self.filter_mode.map(filter::Mode::as_str),
             "delivery_mode": match self.mode {
                 DeliveryMode::AtLeastOnce => "at_least_once",
                 DeliveryMode::AtMostOnce => "at_most_once",

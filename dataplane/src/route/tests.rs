@@ -233,7 +233,7 @@ fn the_most_particular_row_decides_and_a_disabled_one_does_not_count() {
 }
 
 #[test]
-fn the_mode_is_the_projects_and_a_filter_that_cannot_say_does_not_match() {
+fn the_mode_is_the_projects_or_its_own_and_a_filter_that_cannot_say_does_not_match() {
     let filter = json!({"filter": {"body": {"a": 1, "b": {"$gt": 1}}}});
     let ask = |mode: &str, body: &Value| {
         let world = World::in_mode(mode).subscribed(30, 20, filter.clone());
@@ -243,6 +243,13 @@ fn the_mode_is_the_projects_and_a_filter_that_cannot_say_does_not_match() {
     assert_eq!(ask("strict", &json!({"a": 1})), (0, vec![]));
     assert_eq!(ask("convoy", &json!({"a": 1})), (1, vec![]));
     let odd = json!({"a": 1, "b": "x"});
+    // A subscription may say otherwise.
+    let mut world = World::in_mode("strict");
+    let endpoint = Uid::from_bits(20).to_string();
+    let spec = json!({"name": "own", "endpoint_id": endpoint, "filter_config": filter, "filter_mode": "convoy"});
+    world.add(Kind::Subscription, 30, &spec);
+    let routed = world.route_with(Audience::Broadcast, "x", &json!({"a": 1}));
+    assert_eq!(routed.event.targets().len(), 1);
     assert_eq!(ask("strict", &odd), (0, vec![]));
     assert_eq!(ask("convoy", &odd), (0, vec![Fault::NotANumber]));
 }

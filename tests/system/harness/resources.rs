@@ -32,6 +32,7 @@ pub(crate) fn uid(number: u32) -> String {
 pub(crate) struct Endpoint {
     fields: Value,
     event_types: Vec<&'static str>,
+    filter: Value,
 }
 
 impl Endpoint {
@@ -47,6 +48,7 @@ impl Endpoint {
         Self {
             fields,
             event_types: vec!["*"],
+            filter: Value::Null,
         }
     }
 
@@ -62,11 +64,17 @@ impl Endpoint {
         self
     }
 
+    /// Subscribes to events that this filter takes only.
+    pub(crate) fn filter(mut self, filter: Value) -> Self {
+        self.filter = filter;
+        self
+    }
+
     fn subscription(&self, source: Option<&str>) -> Value {
         let mut made = json!({
             "name": format!("to {}", self.fields["name"].as_str().unwrap()),
             "endpoint_id": self.fields["name"],
-            "filter_config": {"event_types": self.event_types},
+            "filter_config": {"event_types": self.event_types, "filter": self.filter},
         });
         if let Some(source) = source {
             made["source_id"] = source.into();

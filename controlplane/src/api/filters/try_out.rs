@@ -89,7 +89,7 @@ pub(super) async fn event_type(call: ProjectCall, body: JsonBody) -> Answer {
     let mut request = trial.request.unwrap_or_default();
     request.body = request.body.or(trial.payload);
     let event_type = call.event_type().unwrap_or_default().to_owned();
-    let (project, mode) = (call.project, mode(&call)?);
+    let project = call.project;
     let ask = move |view: &View<'_>, one: Stored| {
         let spec: SubscriptionSpec = one.spec()?;
         let table = view
@@ -99,7 +99,10 @@ pub(super) async fn event_type(call: ProjectCall, body: JsonBody) -> Answer {
         let id = SubscriptionId::new(one.uid());
         let subscription = Subscription::compile(id, 0, table.project(), &spec)?;
         match subscription.filter(&event_type) {
-            Some(filter) => ask(filter, &request.views(), mode),
+            Some(filter) => {
+                let mode = subscription.filter_mode(table.project());
+                ask(filter, &request.views(), mode)
+            }
             None => Ok(false),
         }
     };

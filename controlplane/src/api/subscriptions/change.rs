@@ -11,6 +11,7 @@ pub(super) fn merged(old: SubscriptionSpec, mut given: SubscriptionSpec) -> Subs
     keep_text(&mut given.endpoint_id, old.endpoint_id);
     keep_text(&mut given.source_id, old.source_id);
     keep_text(&mut given.delivery_mode, old.delivery_mode);
+    keep_text(&mut given.filter_mode, old.filter_mode);
     if let Some(types) = given
         .filter_config
         .as_mut()

@@ -60,9 +60,13 @@ pub(super) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, A
         "updated_at": at(one.updated_ms),
         "deleted_at": null,
     });
-    // Ours, and only where there are rows: Convoy shows them at a route of their own only.
-    if let (Some(filters), Value::Object(fields)) = (filters, &mut shown) {
-        fields.insert("filters".to_owned(), filters);
+    if let Value::Object(fields) = &mut shown {
+        // Ours, and only where they are given: Convoy shows rows at a route of their own only.
+        let mode = spec.filter_mode.filter(|mode| !mode.is_empty());
+        let natives = [("filters", filters), ("filter_mode", mode.map(Value::from))];
+        for (name, value) in natives {
+            fields.extend(value.map(|value| (name.to_owned(), value)));
+        }
     }
     Ok(shown)
 }
