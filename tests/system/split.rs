@@ -274,6 +274,13 @@ async fn the_kept_configuration_opens_with_its_own_key_only() {
     let receiver = Receiver::start().await;
     let resources = Resources::outgoing_to(&receiver, SECRET);
     let (mut planes, mut data) = Planes::start(Some(&resources)).await;
+    // It serves before the configuration is on disk, and acknowledges after that.
+    planes
+        .control
+        .until("the configuration is kept", "node-0", |one| {
+            one["is_current"] == true
+        })
+        .await;
     data.process.kill();
     planes.control.process.kill();
     let key_file = data.process.data_dir().join("state-key");
