@@ -58,7 +58,7 @@ use self::pointers::{Pointers, Slot, Value, elements};
 use self::scheme::Scheme;
 use self::signature::{Part, Signature};
 use self::source::{Found, Source};
-use self::template::{Inputs, Template};
+use self::template::{Inputs, Template, is_challenge};
 use self::timestamp::Timestamp;
 
 /// Status of a refused request unless the preset says otherwise.
@@ -79,6 +79,8 @@ pub struct Verifier {
     /// The values of all these places together are the provider's id of a delivery.
     delivery_id: Vec<Source>,
     responders: Vec<Responder>,
+    /// Whether a handshake gives a MAC made with the secret to whoever asks.
+    has_open_mac: bool,
     /// All that the preset asks of a JSON body.
     pointers: Pointers,
     reject_status: u16,
@@ -105,6 +107,7 @@ impl Verifier {
             event_type: Vec::new(),
             delivery_id: Vec::new(),
             responders: Vec::new(),
+            has_open_mac: false,
             pointers: Pointers::default(),
             reject_status: REJECT_STATUS,
         }
@@ -140,6 +143,10 @@ impl Verifier {
         if let Some(rules) = &self.rules {
             let certificate = certificate.filter(|certificate| certificate.is_valid_at(now_s));
             rules.check_all(reading, now_s, certificate)?;
+            // Anybody can have the signature of such a body from a handshake.
+            if self.has_open_mac && is_challenge(&reading.request.body) {
+                return Err(VerifyError::SignatureMismatch);
+            }
         }
         Ok(Proof(()))
     }

@@ -19,6 +19,7 @@ use self::handshake::responders;
 use self::place::{places, signature, single_source, timestamp};
 use self::scheme::Context;
 
+use super::handshake::Responder;
 use super::params::Params;
 use super::pointers::Pointers;
 use super::preset::{ParamSpec, PresetSpec, SignatureSpec, SignedSpec};
@@ -86,6 +87,7 @@ impl Verifier {
             rules,
             event_type,
             delivery_id,
+            has_open_mac: responders.iter().any(Responder::has_open_mac),
             responders,
             pointers: draft.pointers,
             reject_status,

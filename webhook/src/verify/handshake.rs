@@ -136,6 +136,18 @@ impl Handshake<'_> {
     }
 }
 
+impl Responder {
+    /// Whether it gives a MAC to whoever asks.
+    pub(super) fn has_open_mac(&self) -> bool {
+        let Respond { headers, body, .. } = &self.respond;
+        let in_body = |piece: &Piece| match piece {
+            Piece::Fixed(_) => false,
+            Piece::Text(text) | Piece::Quoted(text) => text.has_open_mac(),
+        };
+        headers.iter().any(|(_, text)| text.has_open_mac()) || body.iter().any(in_body)
+    }
+}
+
 impl Respond {
     fn body(&self, reading: &Reading<'_>) -> Result<Bytes, VerifyError> {
         let mut body = Vec::new();

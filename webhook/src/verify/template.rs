@@ -16,6 +16,7 @@ use super::scheme::SharedForm;
 use crate::secret::Secret;
 
 use self::part::Part;
+pub(super) use self::part::is_challenge;
 
 /// One alternative of the signed text, or a piece of an answer.
 pub(super) struct Template(Vec<Part>);
@@ -82,6 +83,11 @@ impl Template {
         self.0
             .iter()
             .any(|part| !matches!(part, Part::Text(_) | Part::Secret))
+    }
+
+    /// Whether it gives a MAC to whoever asks.
+    pub(super) fn has_open_mac(&self) -> bool {
+        self.0.iter().any(Part::is_open_mac)
     }
 
     /// Streams the text into `sink`.

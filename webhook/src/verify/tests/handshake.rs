@@ -40,6 +40,10 @@ fn a_crc_that_could_be_an_event_is_not_signed() {
         "crc_token=%7B%22a%22:1%7D",
         "crc_token=%20%5B1%5D",
         "crc_token=a%3D1%26b",
+        // JSON to whoever skips the mark; a compressed body; a multipart one.
+        "crc_token=%EF%BB%BF%7B%22a%22:1%7D",
+        "crc_token=%1F%8B%08%00%00%00%00%00",
+        "crc_token=--b%0D%0A",
         "crc_token=a&crc_token=b",
         long.as_str(),
     ] {
@@ -48,6 +52,17 @@ fn a_crc_that_could_be_an_event_is_not_signed() {
     assert_eq!(ask("other=1"), "-");
     assert!(ask("crc_token=abc").starts_with(r#"200 {"response_token":"sha256="#));
     assert!(twitter.has_handshake(&Method::GET) && !twitter.has_handshake(&Method::POST));
+}
+
+#[test]
+fn a_body_whose_mac_anybody_can_have_is_no_event() {
+    let twitter = compile(builtin("twitter").unwrap(), &["k"]);
+    let given = answer(&twitter, &asked(Method::GET, "crc_token=forged", &[], b""));
+    let given: serde_json::Value = serde_json::from_str(&given["200 ".len()..]).unwrap();
+    let signature = given["response_token"].as_str().unwrap();
+    let forged = request(&[("x-twitter-webhooks-signature", signature)], b"forged");
+    let refused = twitter.verify(&forged, NOW_S).unwrap_err();
+    assert_eq!(refused.code(), "signature_mismatch");
 }
 
 #[test]
