@@ -9,6 +9,9 @@ use super::{Called, Refusal, can_be_event, wrong_method};
 use crate::ingest::reply::Reply;
 use crate::ingest::{Intake, certificate};
 
+/// When to come again for a certificate that could not be had: a failure is remembered as long.
+const CERTIFICATE_RETRY_S: u32 = 5;
+
 /// What a request turned out to be.
 pub(super) enum Verified {
     /// An event, and the type that the preset finds in it.
@@ -103,13 +106,19 @@ fn refused(intake: &Intake, called: &Called<'_>, error: &VerifyError, status: u1
         .with_label_values(&[error.code()])
         .inc();
     tracing::info!(source_id = %source.id(), project_id = %source.project(), code = error.code(), "verification failed");
+    let reason = error.code();
+    if *error == VerifyError::CertificateUnavailable {
+        // It may be genuine, and cannot be judged now. To a provider a 401 is final: SNS does not
+        // send again what got one.
+        let message = "the request cannot be verified just now, try again";
+        let reply = Reply::refuse(StatusCode::SERVICE_UNAVAILABLE, "not_verifiable", message);
+        let reply = reply.retry_after(CERTIFICATE_RETRY_S);
+        return Refusal { reply, reason };
+    }
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
     let mut reply = Reply::refuse(status, "verification_failed", "Request verification failed");
     if status == StatusCode::METHOD_NOT_ALLOWED {
         reply.headers = Box::new([(header::ALLOW, HeaderValue::from_static("POST"))]);
     }
-    Refusal {
-        reply,
-        reason: error.code(),
-    }
+    Refusal { reply, reason }
 }
