@@ -133,7 +133,6 @@ async fn what_this_version_does_not_do_yet_is_501_and_says_so() {
         (Method::POST, "/eventdeliveries/forceresend"),
         (Method::POST, "/eventdeliveries/batchretry"),
         (Method::GET, "/eventdeliveries/countbatchretryevents"),
-        (Method::POST, "/subscriptions/test_filter"),
         (Method::POST, "/subscriptions/test_function"),
         (Method::POST, "/sources/test_function"),
         (Method::POST, "/endpoints/oauth2/test"),
@@ -142,8 +141,6 @@ async fn what_this_version_does_not_do_yet_is_501_and_says_so() {
         (Method::PUT, "/portal-links/x/revoke"),
         (Method::GET, "/meta-events"),
         (Method::POST, "/onboard"),
-        (Method::GET, "/subscriptions/x/filters"),
-        (Method::POST, "/subscriptions/x/filters/bulk"),
         (Method::GET, "/eventdeliveries/statustotals"),
     ] {
         let body = (method != Method::GET).then(|| json!({"event_type": "a", "data": 1}));
