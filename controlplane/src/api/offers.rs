@@ -53,7 +53,7 @@ impl OfferHandler for OfferDesk {
         let changed = self.control.change(ACTOR.to_owned(), now_ms, decide).await;
         match changed {
             Ok(changed) => OfferAnswer::Taken(changed.version),
-            Err(error) if is_passing(&error) => {
+            Err(error) if !is_final(&error) => {
                 tracing::warn!(endpoint_id = %endpoint, %error, code = error.code(), "an offered endpoint could not be taken yet");
                 let code = error.code().to_owned();
                 OfferAnswer::Later { code }
@@ -69,11 +69,16 @@ impl OfferHandler for OfferDesk {
     }
 }
 
-/// Whether the same offer may be taken another time.
-fn is_passing(error: &ApiError) -> bool {
+/// Whether the same offer would be refused another time too: deliveries of acknowledged events
+/// end then, so what is not listed here counts as passing.
+fn is_final(error: &ApiError) -> bool {
     matches!(
         error,
-        ApiError::Change(ChangeError::Journal(_)) | ApiError::Stopping(_)
+        ApiError::Fields(_)
+            | ApiError::State(_)
+            | ApiError::Exists(_)
+            | ApiError::NotFound(_)
+            | ApiError::Change(ChangeError::Refused(_) | ChangeError::FromFile { .. })
     )
 }
 
@@ -136,4 +141,26 @@ fn is_of_url(stored: &Stored, url: &str) -> Result<bool, ApiError> {
     let spec: EndpointSpec = stored.spec()?;
     let key = |url: &str| TargetUrl::parse(url).ok().map(|url| UrlKey::of(&url));
     Ok(key(spec.url.as_deref().unwrap_or_default()) == key(url))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stays_wrong_ends_the_deliveries() {
+        for passing in [ApiError::ProjectHeld, ApiError::Busy, ApiError::BodyTimeout] {
+            assert!(!is_final(&passing), "{passing}");
+        }
+        let wrong = [
+            ApiError::Fields(Vec::new()),
+            ApiError::State("an incoming project"),
+            ApiError::Exists("another URL".to_owned()),
+            ApiError::not_found("project"),
+            ApiError::Change(ChangeError::Refused(Vec::new())),
+        ];
+        for wrong in wrong {
+            assert!(is_final(&wrong), "{wrong}");
+        }
+    }
 }
