@@ -293,7 +293,7 @@ impl Intake {
         table: &ProjectTable,
         revision: u64,
     ) -> Result<Accepted, NotTaken> {
-        let verdict = schema::judge(&self.metrics, event.facts(), table).await;
+        let (event, verdict) = schema::judge(&self.metrics, event, table).await?;
         let routed = self.metrics.note_faults(route(event, table, revision));
         let routed = match verdict {
             Verdict::Fits => routed,

@@ -32,7 +32,7 @@ pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> Route
             revision,
             ..Decision::default()
         },
-        views: Views::of(facts),
+        views: Views::of(&event),
         project: table.project(),
         budget: Budget::for_event(),
     };

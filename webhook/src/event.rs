@@ -7,7 +7,10 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use serde_json::Value;
+
 use crate::id::{EndpointId, ProjectId, SourceId, SubscriptionId};
+use crate::view;
 
 /// A request as it was read: within its limits, but nobody has vouched for it.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ pub struct MadeEndpoint {
 pub type HeaderList = Vec<(HeaderName, HeaderValue)>;
 
 /// What is kept of a verified request: the facts of the event.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct EventFacts {
     /// The project it belongs to.
     pub project: ProjectId,
@@ -106,26 +109,51 @@ pub struct EventFacts {
 
 /// An event somebody vouched for.
 #[derive(Debug)]
-pub struct VerifiedEvent(EventFacts);
+pub struct VerifiedEvent {
+    facts: EventFacts,
+    view: view::Cell,
+}
 
 impl VerifiedEvent {
     /// Joins the evidence and the facts.
     #[must_use]
-    pub fn new(_proof: Proof, facts: EventFacts) -> Self {
-        Self(facts)
+    pub fn new(proof: Proof, facts: EventFacts) -> Self {
+        Self::read(proof, facts, view::Cell::new())
+    }
+
+    /// The same of an event whose body may have been looked into already.
+    #[must_use]
+    pub fn read(_proof: Proof, facts: EventFacts, view: view::Cell) -> Self {
+        Self { facts, view }
     }
 
     /// The facts.
     #[must_use]
     pub fn facts(&self) -> &EventFacts {
-        &self.0
+        &self.facts
+    }
+
+    /// The JSON view of the body, made when it is first asked for. `None` when it has none. What a
+    /// call of the event API says is JSON, whatever headers it is to travel with.
+    #[must_use]
+    pub fn view(&self) -> Option<&Value> {
+        let facts = &self.facts;
+        let view = || {
+            let is_api = facts.origin == Origin::Api;
+            let data = is_api.then(|| serde_json::from_slice(&facts.body).ok());
+            data.flatten().or_else(|| {
+                let headers: HeaderMap = facts.headers.iter().cloned().collect();
+                view::of_request(&headers, &facts.query, &facts.body)
+            })
+        };
+        self.view.get_or_init(view).as_ref()
     }
 
     /// Adds the deliveries that routing decided on.
     #[must_use]
     pub fn route(self, targets: Vec<Target>, decision: Decision) -> RoutedEvent {
         RoutedEvent {
-            facts: self.0,
+            facts: self.facts,
             targets,
             decision,
         }

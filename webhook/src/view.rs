@@ -17,7 +17,7 @@ mod multipart;
 mod xml;
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use http::{HeaderMap, header};
 use serde_json::{Map, Value};
@@ -55,6 +55,9 @@ pub fn of_decoded(headers: &HeaderMap, query: &str, body: &[u8]) -> Option<Value
     }
 }
 
+/// A view that is made once: empty until then, `None` when there is none.
+pub type Cell = OnceLock<Option<Value>>;
+
 /// The view of one request, made when it is first asked for and then kept.
 #[derive(Debug)]
 pub struct Lazy<'r> {
@@ -62,7 +65,7 @@ pub struct Lazy<'r> {
     query: &'r str,
     /// Without its content codings.
     body: Cow<'r, [u8]>,
-    view: OnceCell<Option<Value>>,
+    view: Cell,
 }
 
 impl<'r> Lazy<'r> {
@@ -73,7 +76,7 @@ impl<'r> Lazy<'r> {
             headers,
             query,
             body,
-            view: OnceCell::new(),
+            view: Cell::new(),
         }
     }
 
@@ -82,6 +85,12 @@ impl<'r> Lazy<'r> {
     pub fn get(&self) -> Option<&Value> {
         let view = || of_decoded(self.headers, self.query, &self.body);
         self.view.get_or_init(view).as_ref()
+    }
+
+    /// The view, if it was asked for, for others who may want it.
+    #[must_use]
+    pub fn into_cell(self) -> Cell {
+        self.view
     }
 
     /// The body without its content codings.

@@ -66,7 +66,7 @@ pub(super) async fn reply(
         .alerts
         .handshakes()
         .note(source.id(), intake.clock.now_ms());
-    tracing::info!(source_id = %source.id(), project_id = %source.project(), "handshake answered");
+    tracing::debug!(source_id = %source.id(), project_id = %source.project(), "handshake answered");
     let mut headers = answer.headers;
     if !answer.body.is_empty() {
         // A part of it is whatever the caller wrote.

@@ -6,21 +6,17 @@
 //! have missed the reply, and must not learn that what was delivered was refused.
 //!
 //! Costs nothing for a project that asks for nothing, a look-up for a type without a schema, and
-//! otherwise one more reading of the body. What could take long goes to a thread of its own.
+//! otherwise the JSON view of the body, which the filters then share. What could take long goes to a thread of its own.
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use outrider_config::snapshot::{Enforcement, EventType, ProjectTable};
 use outrider_store::{AcceptError, Accepted, LocalLog};
-use outrider_webhook::event::{EventFacts, Origin, RoutedEvent};
-use outrider_webhook::schema::Schema;
-use outrider_webhook::view;
-use serde_json::Value;
+use outrider_webhook::event::{Origin, RoutedEvent, VerifiedEvent};
 
 use super::reply::Reply;
 use crate::metrics::Metrics;
@@ -68,6 +64,9 @@ pub(super) enum NotTaken {
     /// The catalogue refuses it.
     #[error(transparent)]
     Catalogue(#[from] Misfit),
+    /// The check did not come to its end: a fault of ours, or we are stopping.
+    #[error("the event could not be checked, try again")]
+    Unchecked,
     /// The log refuses it.
     #[error(transparent)]
     Log(#[from] AcceptError),
@@ -79,6 +78,7 @@ impl NotTaken {
         match self {
             Self::Catalogue(Misfit::UnknownType { .. }) => "unknown_event_type",
             Self::Catalogue(Misfit::Schema { .. }) => "schema_mismatch",
+            Self::Unchecked => "schema_unchecked",
             Self::Log(error) => error.code(),
         }
     }
@@ -93,6 +93,7 @@ impl NotTaken {
                     StatusCode::UNPROCESSABLE_ENTITY
                 }
             }
+            Self::Unchecked => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Log(error) => Reply::status_of(error),
         }
     }
@@ -100,7 +101,7 @@ impl NotTaken {
     /// When trying again makes sense, seconds.
     pub(super) const fn retry_after_s(&self) -> Option<u32> {
         match self {
-            Self::Catalogue(_) => None,
+            Self::Catalogue(_) | Self::Unchecked => None,
             Self::Log(error) => error.retry_after_s(),
         }
     }
@@ -116,39 +117,41 @@ impl From<NotTaken> for Reply {
 }
 
 /// What the catalogue of its project says of an event.
-pub(super) async fn judge(metrics: &Metrics, facts: &EventFacts, table: &ProjectTable) -> Verdict {
+///
+/// # Errors
+/// [`NotTaken::Unchecked`].
+pub(super) async fn judge(
+    metrics: &Metrics,
+    event: VerifiedEvent,
+    table: &ProjectTable,
+) -> Result<(VerifiedEvent, Verdict), NotTaken> {
     let policy = table.project().type_policy();
     if policy.is_idle() {
-        return Verdict::Fits;
+        return Ok((event, Verdict::Fits));
     }
-    let (name, is_api) = (&facts.event_type, facts.origin == Origin::Api);
-    let Some(event_type) = table.event_type(name) else {
-        return match policy.refuses_unknown {
-            true => Verdict::Refused(Misfit::UnknownType {
-                name: name.clone(),
-                is_api,
-            }),
+    let facts = event.facts();
+    let (name, is_api) = (facts.event_type.clone(), facts.origin == Origin::Api);
+    let Some(event_type) = table.event_type(&name) else {
+        let verdict = match policy.refuses_unknown {
+            true => Verdict::Refused(Misfit::UnknownType { name, is_api }),
             false => Verdict::Fits,
         };
+        return Ok((event, verdict));
     };
-    let is_checked = policy.enforcement != Enforcement::Off && event_type.schema().is_some();
-    let flaw = match is_checked {
-        true => flaw_of(event_type, facts).await,
-        false => return Verdict::Fits,
-    };
+    if policy.enforcement == Enforcement::Off || event_type.schema().is_none() {
+        return Ok((event, Verdict::Fits));
+    }
+    let (event, flaw) = checked(event_type, event).await?;
     let (result, verdict) = match (flaw, policy.enforcement) {
         (None, _) => ("valid", Verdict::Fits),
-        (Some(flaw), Enforcement::Reject) => {
-            let name = name.clone();
-            (
-                "refused",
-                Verdict::Refused(Misfit::Schema { name, flaw, is_api }),
-            )
-        }
+        (Some(flaw), Enforcement::Reject) => (
+            "refused",
+            Verdict::Refused(Misfit::Schema { name, flaw, is_api }),
+        ),
         (Some(flaw), _) => ("flagged", Verdict::Flawed(flaw)),
     };
     metrics.schema_checks.with_label_values(&[result]).inc();
-    verdict
+    Ok((event, verdict))
 }
 
 /// Refuses an event, unless it repeats one that was accepted.
@@ -163,54 +166,37 @@ pub(super) async fn refuse(
     }
 }
 
-/// What the schema has against the event.
-async fn flaw_of(event_type: &Arc<EventType>, facts: &EventFacts) -> Option<Box<str>> {
-    let schema = event_type.schema()?;
+/// The event, and what the schema of its type has against it.
+async fn checked(
+    event_type: &Arc<EventType>,
+    event: VerifiedEvent,
+) -> Result<(VerifiedEvent, Option<Box<str>>), NotTaken> {
+    let facts = event.facts();
     // What a coded body unfolds to is not known yet.
     let is_coded = facts
         .headers
         .iter()
         .any(|(name, _)| *name == header::CONTENT_ENCODING);
-    if !is_coded && schema.steps(facts.body.len()) <= STEPS_INLINE {
-        return flaw_in(schema, &Content::of(facts));
+    let steps = event_type
+        .schema()
+        .map_or(0, |schema| schema.steps(facts.body.len()));
+    if !is_coded && steps <= STEPS_INLINE {
+        let flaw = flaw_in(event_type, &event);
+        return Ok((event, flaw));
     }
-    let (event_type, content) = (Arc::clone(event_type), Content::of(facts));
-    let checked = tokio::task::spawn_blocking(move || flaw_in(event_type.schema()?, &content));
-    let failed = |_| Some("the check failed".into()); // a panic in it, which is a bug
-    checked.await.unwrap_or_else(failed)
+    let event_type = Arc::clone(event_type);
+    let checked = tokio::task::spawn_blocking(move || {
+        let flaw = flaw_in(&event_type, &event);
+        (event, flaw)
+    });
+    checked.await.map_err(|_| NotTaken::Unchecked)
 }
 
-fn flaw_in(schema: &Schema, content: &Content) -> Option<Box<str>> {
-    let Some(view) = content.view() else {
+fn flaw_in(event_type: &EventType, event: &VerifiedEvent) -> Option<Box<str>> {
+    let schema = event_type.schema()?;
+    let Some(view) = event.view() else {
         return Some("the body has no JSON view".into());
     };
-    let mismatch = schema.check(&view).err()?;
+    let mismatch = schema.check(view).err()?;
     Some(mismatch.to_string().into())
-}
-
-/// What a JSON view is made of.
-struct Content {
-    is_api: bool,
-    headers: HeaderMap,
-    query: Box<str>,
-    body: Bytes,
-}
-
-impl Content {
-    fn of(facts: &EventFacts) -> Self {
-        Self {
-            is_api: facts.origin == Origin::Api,
-            headers: facts.headers.iter().cloned().collect(),
-            query: facts.query.clone(),
-            body: facts.body.clone(),
-        }
-    }
-
-    /// The value that the schema is about.
-    fn view(&self) -> Option<Value> {
-        let data = || serde_json::from_slice(&self.body).ok();
-        // `data` of a call is JSON, whatever headers it is to travel with.
-        let data = if self.is_api { data() } else { None };
-        data.or_else(|| view::of_request(&self.headers, &self.query, &self.body))
-    }
 }

@@ -12,10 +12,11 @@ use futures_util::future::join_all;
 use http::{HeaderValue, Method, StatusCode};
 use outrider_config::snapshot::{ProjectTable, Snapshot, Source};
 use outrider_store::Accepted;
-use outrider_webhook::event::{EventFacts, Proof, VerifiedEvent};
+use outrider_webhook::event::Proof;
 use pingora::protocols::http::ServerSession;
 
 use self::cloud_event::Events;
+use self::facts::Read;
 use self::verify::{Verified, count, project_ref, verify};
 use super::Intake;
 use super::guard::Visit;
@@ -116,8 +117,8 @@ async fn take(
     let limit = source.body_bytes_max(called.table.project());
     let (raw, _reserved) = intake.read_event(http, source.project(), limit).await?;
     *seen = Some(raw.body.clone());
-    let (proof, event_type) = match verify(intake, called, &raw).await? {
-        Verified::Event(proof, event_type) => (proof, event_type),
+    let (proof, found) = match verify(intake, called, &raw).await? {
+        Verified::Event(proof, found) => (proof, found),
         Verified::Handshake(answer) => {
             let project = project_ref(called);
             // Boxed: rare, and large.
@@ -127,15 +128,15 @@ async fn take(
             return Ok(("handshake", reply?));
         }
     };
-    let facts = if source.is_cloudevents() {
+    let read = if source.is_cloudevents() {
         match cloud_event::of(called, raw, limit)? {
-            Events::One(facts) => *facts,
+            Events::One(read) => *read,
             Events::Batch(events) => return accept_all(intake, called, (proof, events)).await,
         }
     } else {
-        facts::of(called, raw, (limit, event_type))?
+        facts::of(called, raw, (limit, found))?
     };
-    let event = VerifiedEvent::new(proof, facts);
+    let event = read.verified(proof);
     let accepted = intake
         .accept(event, called.table, called.revision())
         .await?;
@@ -159,10 +160,10 @@ fn wrong_method(source: &Source) -> Reply {
 async fn accept_all(
     intake: &Intake,
     called: &Called<'_>,
-    (proof, events): (Proof, Vec<EventFacts>),
+    (proof, events): (Proof, Vec<Read>),
 ) -> Result<(&'static str, Reply), Refusal> {
-    let events = events.into_iter().map(|facts| {
-        let event = VerifiedEvent::new(proof.clone(), facts);
+    let events = events.into_iter().map(|read| {
+        let event = read.verified(proof.clone());
         intake.accept(event, called.table, called.revision())
     });
     // Boxed: each is large, and there may be a thousand.

@@ -3,17 +3,15 @@
 
 use std::cell::OnceCell;
 
-use http::HeaderMap;
 use serde_json::{Map, Value};
 
 use super::Scope;
-use crate::event::EventFacts;
-use crate::view;
+use crate::event::{EventFacts, VerifiedEvent};
 
 /// What filters see of one event.
 #[derive(Debug)]
 pub struct Views<'e> {
-    event: Option<&'e EventFacts>,
+    event: Option<&'e VerifiedEvent>,
     headers: OnceCell<Option<Value>>,
     query: OnceCell<Option<Value>>,
     path: OnceCell<Option<Value>>,
@@ -23,7 +21,7 @@ pub struct Views<'e> {
 impl<'e> Views<'e> {
     /// The views of an event.
     #[must_use]
-    pub fn of(event: &'e EventFacts) -> Self {
+    pub fn of(event: &'e VerifiedEvent) -> Self {
         Self {
             event: Some(event),
             headers: OnceCell::new(),
@@ -56,13 +54,16 @@ impl<'e> Views<'e> {
 
     /// The part of the event that belongs to a scope; `None` when the body has no JSON view.
     pub(super) fn value(&self, scope: Scope) -> Option<&Value> {
+        if let (Scope::Body, Some(event)) = (scope, self.event) {
+            return event.view();
+        }
         let view = self.cell(scope).get_or_init(|| {
-            let event = self.event?;
+            let event = self.event?.facts();
             match scope {
                 Scope::Headers => Some(headers(event)),
                 Scope::Query => Some(query(&event.query)),
                 Scope::Path => Some(serde_json::json!({"path": event.path})),
-                Scope::Body => body(event),
+                Scope::Body => None,
             }
         });
         view.as_ref()
@@ -129,14 +130,6 @@ fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(&text)
         .decode_utf8_lossy()
         .into_owned()
-}
-
-fn body(event: &EventFacts) -> Option<Value> {
-    let mut headers = HeaderMap::with_capacity(event.headers.len());
-    for (name, value) in &event.headers {
-        headers.append(name.clone(), value.clone());
-    }
-    view::of_request(&headers, &event.query, &event.body)
 }
 
 #[cfg(test)]

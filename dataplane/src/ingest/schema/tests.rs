@@ -1,8 +1,10 @@
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use outrider_config::snapshot::{Document, Kind, Snapshot, Transaction, Version};
-use outrider_webhook::event::{Audience, HeaderList};
+use outrider_webhook::event::{Audience, EventFacts, HeaderList};
 use outrider_webhook::id::{EndpointId, ProjectId, SourceId, Uid};
-use serde_json::json;
+use outrider_webhook::verify::ApiKeyDigest;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -65,12 +67,11 @@ fn incoming(facts: EventFacts) -> EventFacts {
 }
 
 async fn judged(snapshot: &Snapshot, facts: &EventFacts) -> Verdict {
-    judge(
-        &Metrics::new().unwrap(),
-        facts,
-        snapshot.project(PROJECT).unwrap(),
-    )
-    .await
+    let key = ApiKeyDigest::of("key");
+    let event = VerifiedEvent::new(key.prove(&key).unwrap(), facts.clone());
+    let table = snapshot.project(PROJECT).unwrap();
+    let judged = judge(&Metrics::new().unwrap(), event, table).await;
+    judged.unwrap().1
 }
 
 fn refusal(verdict: Verdict) -> (u16, &'static str, String) {

@@ -7,11 +7,12 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use outrider_webhook::cloudevents::{self, CloudEventError, ContentMode, Envelope};
-use outrider_webhook::event::{EventFacts, RawEvent};
+use outrider_webhook::event::RawEvent;
 use outrider_webhook::idempotency;
-use outrider_webhook::view::Lazy;
+use outrider_webhook::view::{self, Lazy};
 
-use super::{Called, facts};
+use super::Called;
+use super::facts::{self, Read};
 use crate::ingest::reply::Reply;
 
 /// What an event out of a batch is.
@@ -19,8 +20,8 @@ const STRUCTURED: HeaderValue = HeaderValue::from_static("application/cloudevent
 
 /// The events of a request.
 pub(super) enum Events {
-    One(Box<EventFacts>),
-    Batch(Vec<EventFacts>),
+    One(Box<Read>),
+    Batch(Vec<Read>),
 }
 
 /// The events in a request, whose body may have `bytes_max` bytes, coded or not. A batch with one
@@ -42,12 +43,12 @@ pub(super) fn of(called: &Called<'_>, raw: RawEvent, bytes_max: usize) -> Result
         ContentMode::Batch => return batch(called, &raw, &body).map(Events::Batch),
     };
     let envelope = envelope.map_err(|error| refused(&error, None))?;
-    let (event_type, key) = said(called, &raw, body, &envelope)?;
-    let one = facts::with(called, raw, event_type, Some(key));
-    Ok(Events::One(Box::new(one)))
+    let (event_type, key, view) = said(called, &raw, body, &envelope)?;
+    let facts = facts::with(called, raw, event_type, Some(key));
+    Ok(Events::One(Box::new(Read { facts, view })))
 }
 
-fn batch(called: &Called<'_>, raw: &RawEvent, body: &[u8]) -> Result<Vec<EventFacts>, Reply> {
+fn batch(called: &Called<'_>, raw: &RawEvent, body: &[u8]) -> Result<Vec<Read>, Reply> {
     let items = cloudevents::batch(body).map_err(|error| refused(&error, None))?;
     if items.is_empty() {
         return Err(refused(&CloudEventError::NoEvents, None));
@@ -66,8 +67,9 @@ fn batch(called: &Called<'_>, raw: &RawEvent, body: &[u8]) -> Result<Vec<EventFa
             body: Bytes::copy_from_slice(text),
             received_ms: raw.received_ms,
         };
-        let (event_type, key) = said(called, &item, Cow::Borrowed(text), &envelope)?;
-        events.push(facts::with(called, item, event_type, Some(key)));
+        let (event_type, key, view) = said(called, &item, Cow::Borrowed(text), &envelope)?;
+        let facts = facts::with(called, item, event_type, Some(key));
+        events.push(Read { facts, view });
     }
     Ok(events)
 }
@@ -86,7 +88,7 @@ fn said(
     raw: &RawEvent,
     body: Cow<'_, [u8]>,
     envelope: &Envelope,
-) -> Result<(Box<str>, Box<str>), Reply> {
+) -> Result<(Box<str>, Box<str>, view::Cell), Reply> {
     let source = called.source;
     let view = Lazy::new(&raw.headers, &raw.query, body);
     let of_envelope = || Some(envelope.event_type.clone());
@@ -98,7 +100,7 @@ fn said(
             idempotency::key(source.id(), pair)
         }
     };
-    Ok((event_type, key))
+    Ok((event_type, key, view.into_cell()))
 }
 
 fn refused(error: &CloudEventError, index: Option<usize>) -> Reply {

@@ -6,29 +6,48 @@ use std::borrow::Cow;
 use http::{HeaderMap, StatusCode};
 use outrider_config::snapshot::Source;
 use outrider_webhook::decode::{self, DecodeError};
-use outrider_webhook::event::{Audience, EventFacts, Origin, RawEvent};
-use outrider_webhook::view::Lazy;
+use outrider_webhook::event::{Audience, EventFacts, Origin, Proof, RawEvent, VerifiedEvent};
+use outrider_webhook::view::{self, Lazy};
 use outrider_webhook::{event_type, idempotency};
 
+use super::verify::Found;
 use super::{Called, kept};
 use crate::ingest::reply::Reply;
 
-/// The event in a request, whose body may have `bytes_max` bytes, coded or not; `preset_type` is
-/// what its preset found.
+/// An event as it was read: its facts, and the view of its body if that was looked at.
+pub(super) struct Read {
+    pub(super) facts: EventFacts,
+    pub(super) view: view::Cell,
+}
+
+impl Read {
+    /// The event, which `proof` vouches for.
+    pub(super) fn verified(self, proof: Proof) -> VerifiedEvent {
+        VerifiedEvent::read(proof, self.facts, self.view)
+    }
+}
+
+/// The event in a request, whose body may have `bytes_max` bytes, coded or not; `found` is by its
+/// preset.
 pub(super) fn of(
     called: &Called<'_>,
     raw: RawEvent,
-    (bytes_max, preset_type): (usize, Option<Box<str>>),
-) -> Result<EventFacts, Reply> {
+    (bytes_max, found): (usize, Found),
+) -> Result<Read, Reply> {
     let source = called.source;
     let body = decoded(&raw.headers, &raw.body, bytes_max)?;
     let view = Lazy::new(&raw.headers, &raw.query, body);
-    let event_type = event_type_of(source, &raw, &view, || preset_type)?;
+    let event_type = event_type_of(source, &raw, &view, || found.event_type)?;
     let key = match selected_key(source, &raw, &view)? {
-        None if source.deduplication().is_by_provider() => Some(delivery_id(source, &raw)?),
+        None if source.deduplication().is_by_provider() => {
+            let place = "the place where this provider has its delivery id";
+            Some(found.delivery.ok_or_else(|| missing_key(place))?)
+        }
         selected => selected,
     };
-    Ok(with(called, raw, event_type, key))
+    let view = view.into_cell();
+    let facts = with(called, raw, event_type, key);
+    Ok(Read { facts, view })
 }
 
 /// The facts of a request whose type and key are known.
@@ -123,17 +142,6 @@ pub(super) fn selected_key(
     }
     let values = values.iter().map(|value| &**value);
     Ok(Some(idempotency::key(source.id(), values)))
-}
-
-/// The key of the provider's own id of a delivery, where its preset knows it to be.
-fn delivery_id(source: &Source, raw: &RawEvent) -> Result<Box<str>, Reply> {
-    let verifier = source.verifier();
-    let id = verifier.delivery_id(&verifier.read(raw));
-    let id = id.ok_or_else(|| missing_key("the place where this provider has its delivery id"))?;
-    Ok(idempotency::key(
-        source.id(),
-        id.iter().map(|value| &**value),
-    ))
 }
 
 fn missing_key(place: &str) -> Reply {

@@ -1,8 +1,10 @@
 //! Whether a request comes from the provider, and whether it is a handshake rather than an event.
 
 use http::{HeaderValue, StatusCode, header};
+use outrider_config::snapshot::Source;
 use outrider_webhook::address::ProjectRef;
 use outrider_webhook::event::{Proof, RawEvent};
+use outrider_webhook::idempotency;
 use outrider_webhook::verify::{Certificate, HandshakeAnswer, Reading, VerifyError};
 
 use super::{Called, Refusal, can_be_event, wrong_method};
@@ -14,10 +16,17 @@ const CERTIFICATE_RETRY_S: u32 = 5;
 
 /// What a request turned out to be.
 pub(super) enum Verified {
-    /// An event, and the type that the preset finds in it.
-    Event(Proof, Option<Box<str>>),
+    /// An event, and what the preset finds in it.
+    Event(Proof, Found),
     /// A question of the provider's, to be answered.
     Handshake(HandshakeAnswer),
+}
+
+/// What a preset finds in an event, where the source does not say otherwise.
+pub(super) struct Found {
+    pub(super) event_type: Option<Box<str>>,
+    /// The key made of the provider's own id of the delivery.
+    pub(super) delivery: Option<Box<str>>,
 }
 
 /// Verifies a request. One that is neither an event nor a handshake is of the wrong method.
@@ -55,17 +64,28 @@ pub(super) async fn verify(
         };
         let proof = check(&reading, called, certificate.as_deref(), now_ms).map_err(refuse)?;
         if !asked {
-            let own = called.source.event_type_location();
-            let event_type = match own {
-                Some(_) => None,
-                None => verifier.event_type_of(&reading),
-            };
-            return Ok(Verified::Event(proof, event_type));
+            return Ok(Verified::Event(proof, found(called.source, &reading)));
         }
     }
     match handshake.map(|asked| asked.answer(&reading)) {
         Some(answer) => Ok(Verified::Handshake(answer.map_err(refuse)?)),
         None => Err(wrong_method(called.source).into()),
+    }
+}
+
+/// While the request is read: what a preset looks at in a body is read once.
+fn found(source: &Source, reading: &Reading<'_>) -> Found {
+    let verifier = source.verifier();
+    let event_type = match source.event_type_location() {
+        Some(_) => None,
+        None => verifier.event_type_of(reading),
+    };
+    let is_by_provider = source.deduplication().is_by_provider();
+    let id = is_by_provider.then(|| verifier.delivery_id(reading));
+    let key = |id: Vec<Box<[u8]>>| idempotency::key(source.id(), id.iter().map(|value| &**value));
+    Found {
+        event_type,
+        delivery: id.flatten().map(key),
     }
 }
 
@@ -105,7 +125,8 @@ fn refused(intake: &Intake, called: &Called<'_>, error: &VerifyError, status: u1
         .verify_failures
         .with_label_values(&[error.code()])
         .inc();
-    tracing::info!(source_id = %source.id(), project_id = %source.project(), code = error.code(), "verification failed");
+    // Whoever forges requests decides how many of these there are.
+    tracing::debug!(source_id = %source.id(), project_id = %source.project(), code = error.code(), "verification failed");
     let reason = error.code();
     if *error == VerifyError::CertificateUnavailable {
         // It may be genuine, and cannot be judged now. To a provider a 401 is final: SNS does not
