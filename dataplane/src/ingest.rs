@@ -20,6 +20,7 @@ mod reply;
 mod request;
 mod request_id;
 mod schema;
+mod slots;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,7 @@ pub use self::request::Limits;
 use self::request::{Budget, Head, Reserved};
 use self::request_id::{REQUEST_ID, RequestIds};
 use self::schema::{NotTaken, Verdict};
+use self::slots::Slots;
 pub use self::tls::{PublicCertificates, TlsError};
 use crate::alerts::Alerts;
 use crate::egress::Egress;
@@ -106,6 +108,7 @@ pub struct Intake {
     alerts: Alerts,
     made: MadeEndpoints,
     certificates: Certificates,
+    handshake_calls: Slots<ProjectId>,
     egress: Egress,
     budget: Budget,
     guard: Guard,
@@ -145,6 +148,7 @@ impl Intake {
             log: ways.log,
             egress: ways.egress,
             certificates: Certificates::new(),
+            handshake_calls: Slots::new(handshake::CALLS_MAX, handshake::CALLS_OF_PROJECT_MAX),
             clock,
             metrics,
             control_plane: ControlPlane::new(settings.control_plane),

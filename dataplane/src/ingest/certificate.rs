@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outrider_webhook::address::{ProjectRef, TargetUrl};
+use outrider_webhook::id::ProjectId;
 use outrider_webhook::retry::Outcome;
 use outrider_webhook::verify::{Certificate, CertificateNeed, TrustSpec};
 use rustls::RootCertStore;
@@ -18,14 +19,17 @@ use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
+use super::slots::Slots;
 use crate::egress::Egress;
 
 /// Certificates kept, failures included.
 const KEPT_MAX: usize = 256;
 /// Fetches under way at once; a request beyond them is refused and comes again.
 const FETCHES_MAX: usize = 8;
+/// Fetches for one project among them: its presets say where to, and that may be slow.
+const FETCHES_OF_PROJECT_MAX: usize = 2;
 /// How long a failure is remembered, so that a flood of requests does not become one of fetches.
 const FAILED_FOR_MS: i64 = 5_000;
 /// One fetch, from the name to the last byte. Providers wait 10 s or more for an answer.
@@ -37,8 +41,14 @@ const CHAIN_MAX: usize = 8;
 
 /// The certificates fetched so far.
 pub(super) struct Certificates {
-    slots: Mutex<HashMap<Key, Arc<Slot>>>,
-    fetches: Semaphore,
+    kept: Mutex<HashMap<Key, Kept>>,
+    fetches: Slots<ProjectId>,
+}
+
+/// A certificate, and the project that wanted it first.
+struct Kept {
+    slot: Arc<Slot>,
+    by: ProjectId,
 }
 
 /// Another way to check makes another certificate of the same document.
@@ -96,26 +106,27 @@ impl Held {
 impl Certificates {
     pub(super) fn new() -> Self {
         Self {
-            slots: Mutex::default(),
-            fetches: Semaphore::new(FETCHES_MAX),
+            kept: Mutex::default(),
+            fetches: Slots::new(FETCHES_MAX, FETCHES_OF_PROJECT_MAX),
         }
     }
 
-    /// The certificate a request needs: the one kept, or fetched by `fetch`, once for all who
-    /// wait for it.
+    /// The certificate a request of the project `by` needs: the one kept, or fetched by `fetch`,
+    /// once for all who wait for it.
     pub(super) async fn get<F>(
         &self,
         need: &CertificateNeed<'_>,
+        by: ProjectId,
         now_ms: i64,
         fetch: impl FnOnce() -> F,
     ) -> Option<Arc<Certificate>>
     where
         F: Future<Output = Result<Certificate, Unavailable>>,
     {
-        let slot = self.slot(need, now_ms);
+        let slot = self.slot(need, by, now_ms);
         let held = slot.get_or_init(|| async {
-            let fetched = match self.fetches.try_acquire() {
-                Ok(_permit) => fetch().await,
+            let fetched = match self.fetches.take(by) {
+                Ok(_slot) => fetch().await,
                 Err(_) => Err(Unavailable::Busy),
             };
             match fetched {
@@ -140,38 +151,50 @@ impl Certificates {
     }
 
     /// The place of a certificate; a fresh one when what is there is over.
-    fn slot(&self, need: &CertificateNeed<'_>, now_ms: i64) -> Arc<Slot> {
+    fn slot(&self, need: &CertificateNeed<'_>, by: ProjectId, now_ms: i64) -> Arc<Slot> {
         let key = Key {
             url: need.url.to_string().into(),
             trust: need.trust,
             names: need.names.to_vec(),
         };
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(&key)
-            && slot.get().is_none_or(|held| !held.is_over(now_ms))
+        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = all.get(&key)
+            && kept.slot.get().is_none_or(|held| !held.is_over(now_ms))
         {
-            return Arc::clone(slot);
+            return Arc::clone(&kept.slot);
         }
-        if slots.len() >= KEPT_MAX && !slots.contains_key(&key) {
-            make_room(&mut slots, now_ms);
+        if all.len() >= KEPT_MAX && !all.contains_key(&key) {
+            make_room(&mut all, now_ms);
         }
         let slot = Arc::new(Slot::new());
-        slots.insert(key, Arc::clone(&slot));
+        let kept = Kept {
+            slot: Arc::clone(&slot),
+            by,
+        };
+        all.insert(key, kept);
         slot
     }
 }
 
-/// Lets go of what is of no use, of failures, and at last of any one: certificates that are
-/// needed come back with one fetch.
-fn make_room(slots: &mut HashMap<Key, Arc<Slot>>, now_ms: i64) {
-    slots.retain(|_, slot| slot.get().is_none_or(|held| !held.is_over(now_ms)));
-    if slots.len() >= KEPT_MAX {
-        slots.retain(|_, slot| !matches!(slot.get(), Some(Held::Failed { .. })));
+/// Lets go of what is of no use, of failures, and at last of one of the project that has the most:
+/// a certificate that is needed comes back with one fetch.
+fn make_room(all: &mut HashMap<Key, Kept>, now_ms: i64) {
+    all.retain(|_, kept| kept.slot.get().is_none_or(|held| !held.is_over(now_ms)));
+    if all.len() >= KEPT_MAX {
+        all.retain(|_, kept| !matches!(kept.slot.get(), Some(Held::Failed { .. })));
     }
-    if slots.len() >= KEPT_MAX
-        && let Some(any) = slots.keys().next().cloned()
-    {
-        slots.remove(&any);
+    if all.len() < KEPT_MAX {
+        return;
+    }
+    let mut counts = HashMap::<ProjectId, usize>::new();
+    for kept in all.values() {
+        *counts.entry(kept.by).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    let most = most.map(|(project, _)| project);
+    if let Some(one) = all.iter().find(|(_, kept)| Some(kept.by) == most) {
+        let one = one.0.clone();
+        all.remove(&one);
     }
 }
 

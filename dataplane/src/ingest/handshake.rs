@@ -22,6 +22,12 @@ use super::reply::Reply;
 const SOURCES_MAX: usize = 10_000;
 /// The call that completes a handshake; providers wait 10 s or more.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+/// Such calls under way at once: a signed request can be sent again and again.
+pub(super) const CALLS_MAX: usize = 16;
+/// Calls for one project among them.
+pub(super) const CALLS_OF_PROJECT_MAX: usize = 4;
+/// When to come again where there is no room, seconds.
+const BUSY_RETRY_S: u32 = 5;
 /// Bytes of its answer that are read.
 const CALL_BYTES_MAX: usize = 4 * 1024;
 
@@ -84,6 +90,11 @@ pub(super) async fn reply(
 }
 
 async fn call(intake: &Intake, project: &ProjectRef<'_>, url: &TargetUrl) -> Result<(), Reply> {
+    let Ok(_slot) = intake.handshake_calls.take(project.id) else {
+        let message = "too many handshakes are being confirmed, try again";
+        let reply = Reply::refuse(StatusCode::SERVICE_UNAVAILABLE, "handshakes_busy", message);
+        return Err(reply.retry_after(BUSY_RETRY_S));
+    };
     let got = intake
         .egress
         .get(project, url, CALL_TIMEOUT, CALL_BYTES_MAX);

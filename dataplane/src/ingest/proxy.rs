@@ -6,8 +6,8 @@
 //! reply has begun ends the client's connection without a proper end, so that a short reply
 //! never looks complete. Knows nothing of what is asked or answered.
 
+mod client;
 mod head;
-mod slots;
 mod upload;
 
 use std::net::IpAddr;
@@ -16,17 +16,18 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
-use self::slots::{Full, Slots};
+use self::client::{Client, Clients};
 use self::upload::{Feed, Upload};
 use super::reply::Reply;
 use super::request::{self, Limits};
+use super::slots::{Full, Slots};
 
 /// Until the control plane has taken a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,6 +39,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections kept.
 const POOL_IDLE_MAX: usize = 32;
+/// Requests passed on at once, and so connections to the control plane.
+const AT_ONCE_MAX: usize = 512;
+/// Requests of one client among them.
+const OF_CLIENT_MAX: usize = 64;
 /// Bytes of a request body; the largest the API takes is a batch of events (RULINGS 29).
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of an answer without a length that are collected for an HTTP/1.0 client.
@@ -45,9 +50,10 @@ const COLLECTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The way to the control plane's HTTP address.
 pub(super) struct ControlPlane {
-    client: Client<HttpConnector, Upload>,
+    http: legacy::Client<HttpConnector, Upload>,
     authority: String,
-    slots: Slots,
+    clients: Clients,
+    slots: Slots<Client>,
 }
 
 /// A request to be passed on, beside what its session knows.
@@ -71,16 +77,17 @@ impl ControlPlane {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
+        let http = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(POOL_IDLE_MAX)
             .build(connector);
         Self {
-            client,
+            http,
             authority,
-            slots: Slots::default(),
+            clients: Clients::default(),
+            slots: Slots::new(AT_ONCE_MAX, OF_CLIENT_MAX),
         }
     }
 
@@ -90,9 +97,7 @@ impl ControlPlane {
         http: &mut ServerSession,
         call: &Call<'_>,
     ) -> Result<Written, Reply> {
-        let client = self
-            .slots
-            .client(&http.req_header().headers, client_ip(http));
+        let client = self.clients.of(&http.req_header().headers, client_ip(http));
         let _slot = self.slots.take(client).map_err(overloaded)?;
         let (request, mut feed) = self.request(http, call)?;
         request::answer_expectation(http).await?;
@@ -149,7 +154,7 @@ impl ControlPlane {
         feed: &mut Option<Feed>,
         call: &Call<'_>,
     ) -> Result<Response<Incoming>, Reply> {
-        let mut answer = self.client.request(request);
+        let mut answer = self.http.request(request);
         if let Some(feed) = feed {
             // Either arm may be dropped half way: the answer is kept, and once it has begun the
             // rest of the body is not read any more.
@@ -323,7 +328,7 @@ fn no_answer() -> Reply {
 fn overloaded(full: Full) -> Reply {
     let message = match full {
         Full::All => "too many requests to the control plane at once",
-        Full::Client => "too many requests to the control plane at once with this key",
+        Full::One => "too many requests to the control plane at once with this key",
     };
     Reply::refuse(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).retry_after(1)
 }

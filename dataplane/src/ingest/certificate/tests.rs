@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use time::OffsetDateTime;
 
+use outrider_webhook::id::Uid;
+
 use super::*;
 
 const NOW_MS: i64 = 1_760_000_000_000;
@@ -50,6 +52,10 @@ fn need(path: &str, trust: TrustSpec, names: &'static [Box<str>]) -> Certificate
         trust,
         names,
     }
+}
+
+fn project(number: u128) -> ProjectId {
+    ProjectId::new(Uid::from_bits(number))
 }
 
 fn names(names: &[&str]) -> &'static [Box<str>] {
@@ -123,7 +129,7 @@ async fn many_who_want_one_wait_for_one_fetch_and_it_is_kept_until_it_ends() {
     let (kept, fetched) = (Certificates::new(), AtomicUsize::new(0));
     let need = need("a", TrustSpec::Host, &[]);
     let get = |now_ms: i64| {
-        kept.get(&need, now_ms, || async {
+        kept.get(&need, project(1), now_ms, || async {
             fetched.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
             check(pem.as_bytes(), &need, &RootCertStore::empty(), NOW_MS)
@@ -142,7 +148,7 @@ async fn a_failure_is_remembered_for_a_while_and_no_more_than_some_are_kept() {
     let (kept, tried) = (Certificates::new(), AtomicUsize::new(0));
     let fail = async |path: &str, now_ms: i64| {
         let need = need(path, TrustSpec::Host, &[]);
-        let got = kept.get(&need, now_ms, || async {
+        let got = kept.get(&need, project(1), now_ms, || async {
             tried.fetch_add(1, Ordering::Relaxed);
             Err(Unavailable::Document)
         });
@@ -155,7 +161,7 @@ async fn a_failure_is_remembered_for_a_while_and_no_more_than_some_are_kept() {
     assert_eq!(tried.load(Ordering::Relaxed), 2);
     for number in 0..2 * KEPT_MAX {
         fail(&number.to_string(), NOW_MS).await;
-        assert!(kept.slots.lock().unwrap().len() <= KEPT_MAX);
+        assert!(kept.kept.lock().unwrap().len() <= KEPT_MAX);
     }
 }
 
@@ -165,8 +171,8 @@ async fn a_flood_of_addresses_is_no_flood_of_fetches() {
     let needs: Vec<_> = (0..100)
         .map(|number| need(&number.to_string(), TrustSpec::Host, &[]))
         .collect();
-    let all = needs.iter().map(|need| {
-        kept.get(need, NOW_MS, || async {
+    let all = (0..).zip(&needs).map(|(number, need)| {
+        kept.get(need, project(number), NOW_MS, || async {
             assert!(under_way.fetch_add(1, Ordering::Relaxed) < FETCHES_MAX);
             tokio::time::sleep(Duration::from_secs(1)).await;
             under_way.fetch_sub(1, Ordering::Relaxed);
@@ -179,4 +185,47 @@ async fn a_flood_of_addresses_is_no_flood_of_fetches() {
             .iter()
             .all(Option::is_none)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_project_with_slow_hosts_leaves_room_for_the_others() {
+    let ours = authority();
+    let pem = leaf("a.example", &ours);
+    let kept = Certificates::new();
+    let slow: Vec<_> = (0..FETCHES_MAX)
+        .map(|number| need(&format!("slow{number}"), TrustSpec::Host, &[]))
+        .collect();
+    let stuck = slow.iter().map(|need| {
+        kept.get(need, project(1), NOW_MS, || async {
+            tokio::time::sleep(FETCH_TIMEOUT).await;
+            Err(Unavailable::Fetch("timed out".to_owned()))
+        })
+    });
+    let good = need("good", TrustSpec::Host, &[]);
+    let other = kept.get(&good, project(2), NOW_MS, || async {
+        check(pem.as_bytes(), &good, &RootCertStore::empty(), NOW_MS)
+    });
+    let (_, other) = tokio::join!(futures_util::future::join_all(stuck), other);
+    assert!(other.is_some());
+}
+
+#[tokio::test]
+async fn the_certificates_of_a_project_that_has_many_make_room() {
+    let ours = authority();
+    let pem = leaf("a.example", &ours);
+    let kept = Certificates::new();
+    let get = async |path: &str, by: u128| {
+        let need = need(path, TrustSpec::Host, &[]);
+        let got = kept.get(&need, project(by), NOW_MS, || async {
+            check(pem.as_bytes(), &need, &RootCertStore::empty(), NOW_MS)
+        });
+        assert!(got.await.is_some());
+    };
+    get("ours", 2).await;
+    for number in 0..2 * KEPT_MAX {
+        get(&number.to_string(), 1).await;
+    }
+    let all = kept.kept.lock().unwrap();
+    assert_eq!(all.len(), KEPT_MAX);
+    assert!(all.values().any(|kept| kept.by == project(2)));
 }

@@ -58,7 +58,7 @@ pub(super) async fn verify(
                 let (project, egress) = (project_ref(called), &intake.egress);
                 let fetch = || certificate::fetch(egress, &project, &need, now_ms);
                 // Boxed: rare, and large.
-                let got = Box::pin(intake.certificates.get(&need, now_ms, fetch));
+                let got = Box::pin(intake.certificates.get(&need, project.id, now_ms, fetch));
                 got.await
             }
         };
