@@ -73,7 +73,7 @@ pub(crate) enum NotMade {
     #[error("`url`: {0}")]
     Denied(Denied),
     /// Too many wait.
-    #[error("{WAITING_MAX} new endpoints wait for the control plane already, try again")]
+    #[error("too many new endpoints of this project wait for the control plane, try again")]
     Full,
     /// A secret could not be sealed.
     #[error("the endpoint cannot be kept")]
@@ -110,6 +110,20 @@ struct Kept {
     refused: HashMap<EndpointId, Refusal>,
     /// The refused ones in their order; may name some that were made again.
     refused_order: VecDeque<EndpointId>,
+}
+
+impl Kept {
+    /// Whether one more of this project may wait: at most as many as there is room left for
+    /// others, so that one that comes now finds some (decision 0005). Counted only when there are
+    /// many, and on a new endpoint only.
+    fn has_room(&self, project: ProjectId) -> bool {
+        let free = WAITING_MAX.saturating_sub(self.made.len());
+        if self.made.len() < free {
+            return true;
+        }
+        let own = self.made.values().filter(|made| made.project == project);
+        own.count() < free
+    }
 }
 
 #[derive(Clone)]
@@ -174,7 +188,7 @@ impl MadeEndpoints {
         let made = self.make(project, wish)?;
         {
             let mut kept = self.kept();
-            if kept.made.len() >= WAITING_MAX {
+            if !kept.has_room(made.project) {
                 return Err(NotMade::Full);
             }
             kept.refused.remove(&id);
