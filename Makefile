@@ -1,7 +1,7 @@
 # Every command does its own set-up: on a machine with rustup's toolchain, gcc, make and python3
 # nothing needs to be installed before it.
 .DEFAULT_GOAL := help
-.PHONY: help setup payloads clients sdks run test crash check advisories fmt bench bench-reads bench-route fuzz properties
+.PHONY: help setup payloads clients sdks run test crash check advisories fmt bench bench-reads bench-rules fuzz properties
 
 # What the set-up fetches for this checkout alone lies under target/tools.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -60,8 +60,8 @@ bench-reads: setup ## a million events, and how every list and look-up of the AP
 	cargo build --release -p outrider -p outrider-bench
 	target/release/outrider-bench reads --outrider target/release/outrider --out target/bench-reads.json
 
-bench-route: setup ## verify and route a webhook beside 1, 100 and 10,000 subscriptions
-	cargo bench -p outrider-bench --bench route
+bench-rules: setup ## verify and route a webhook beside up to 10,000 subscriptions; check a JSON Schema
+	cargo bench -p outrider-bench --bench route --bench schema
 
 fuzz: setup ## what parses outside bytes, FUZZ_SECONDS each (needs a C++ compiler); FUZZ_TARGETS names some
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh $(FUZZ_TARGETS)
