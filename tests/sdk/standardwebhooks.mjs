@@ -1,15 +1,15 @@
-// The library signs.
-import { Webhook } from "standardwebhooks";
-
-const { secret, body } = JSON.parse(process.argv[2]);
+// The libraries standardwebhooks and svix sign alike, under headers of their own names.
+const { secret, body, library } = JSON.parse(process.argv[2]);
+const { Webhook } = await import(library);
+const prefix = { standardwebhooks: "webhook", svix: "svix" }[library];
 const other = "whsec_" + Buffer.alloc(24, 7).toString("base64");
 const request = (name, ageS, key, refused) => {
   const id = "msg_" + crypto.randomUUID();
   const at = new Date(Date.now() - ageS * 1000);
   const headers = {
-    "webhook-id": id,
-    "webhook-timestamp": String(Math.floor(at.getTime() / 1000)),
-    "webhook-signature": new Webhook(key).sign(id, at, body),
+    [`${prefix}-id`]: id,
+    [`${prefix}-timestamp`]: String(Math.floor(at.getTime() / 1000)),
+    [`${prefix}-signature`]: new Webhook(key).sign(id, at, body),
   };
   let isValid = true;
   try { new Webhook(secret).verify(body, headers); } catch { isValid = false; }
