@@ -164,6 +164,15 @@ fn nothing_is_fetched_for_a_request_that_fails_without_a_key() {
             body("arn:b", "https://evil.example/x.pem", "AAAA"),
             "untrusted_cert_url",
         ),
+        (
+            // A bucket with the name `sns`, which need not be of SNS.
+            body(
+                "arn:b",
+                "https://sns.s3-us-west-2.amazonaws.com/x.pem",
+                "AAAA",
+            ),
+            "untrusted_cert_url",
+        ),
         (body("arn:b", good, "!"), "-"),
         (body("arn:b", good, "AAAA"), "host any"),
     ] {

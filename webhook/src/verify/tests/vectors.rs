@@ -206,6 +206,9 @@ fn builtin_presets_equal_the_published_ones() {
                 resolved = resolved.replace(&format!("{{param:{param}}}"), value);
             }
         }
+        // Regions only: the published rule also takes `sns.s3-us-west-2.amazonaws.com`, a bucket
+        // that anybody may have.
+        resolved = resolved.replace("[a-z]{2}(-[a-z]+)+-[0-9]+", "[a-z0-9-]{3,}");
         let mut ours: PresetSpec = serde_json::from_str(&resolved).unwrap();
         let mut published: PresetSpec = serde_json::from_value(published.clone()).unwrap();
         // Not in the published model, or only examples there.
