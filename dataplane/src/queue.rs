@@ -332,6 +332,11 @@ struct Sink {
 
 impl AcceptedSink for Sink {
     fn accepted(&mut self, events: &mut Vec<Arc<StoredEvent>>) {
+        // Nobody is woken for events that nobody gets, and their bodies are not kept.
+        events.retain(|event| !event.targets.is_empty());
+        if events.is_empty() {
+            return;
+        }
         let mut state = self.queue.state();
         for event in events.drain(..) {
             let cached = PayloadCache::hold(&self.queue.shared.cache, &event);
