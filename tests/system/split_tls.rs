@@ -3,38 +3,19 @@
 use std::fs;
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
-use super::harness::{DEADLINE, DataPlane, Planes, Receiver, Resources, uid, until};
+use super::harness::{Authority, DEADLINE, DataPlane, Planes, Receiver, Resources, uid, until};
 
 const SECRET: &str = "shared-with-the-customer";
 
-struct Authority {
-    root: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let root = params.self_signed(&key).unwrap().pem();
-        let issuer = Issuer::new(params, key);
-        Self { root, issuer }
-    }
-
-    /// Writes a certificate of this authority and its key, and the root `trusted`.
-    fn write(&self, dir: &Path, trusted: &Self) {
-        fs::create_dir_all(dir).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        fs::write(dir.join("ca.pem"), &trusted.root).unwrap();
-        fs::write(dir.join("certificate.pem"), certificate.pem()).unwrap();
-        fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
-    }
+/// Writes a certificate of `ours` and its key, and the root of `trusted`.
+fn write(ours: &Authority, dir: &Path, trusted: &Authority) {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("ca.pem"), trusted.root()).unwrap();
+    let identity = ours.identity(&["localhost"]);
+    fs::write(dir.join("certificate.pem"), identity.certificate).unwrap();
+    fs::write(dir.join("key.pem"), identity.key).unwrap();
 }
 
 /// The settings of one side's files.
@@ -78,9 +59,9 @@ async fn only_a_data_plane_with_a_certificate_of_the_right_root_is_served_beyond
         planes.dir().join("good"),
         planes.dir().join("bad"),
     );
-    ours.write(&served, &ours);
-    ours.write(&good, &ours);
-    theirs.write(&bad, &ours);
+    write(&ours, &served, &ours);
+    write(&ours, &good, &ours);
+    write(&theirs, &bad, &ours);
     for (name, value) in files("XDS", &served) {
         planes.control.process.set(&name, &value);
     }
