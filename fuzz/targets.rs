@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outrider_webhook::event::RawEvent;
-use outrider_webhook::filter::{Budget, Filter, Mode, Scope, Views};
+use outrider_webhook::filter::{Budget, Demand, Filter, Mode, Scope, Sighting, Verdict, Views};
 use outrider_webhook::http1::{ChunkGuard, HeadLimits, HeadScanner};
 use outrider_webhook::schema::Schema;
 use outrider_webhook::secret::Secret;
@@ -127,7 +127,8 @@ pub fn cloudevents(data: &[u8]) {
     }
 }
 
-/// A filter of the body and what it is asked about, as two lines of JSON, in both modes.
+/// A filter of the body and what it is asked about, as two lines of JSON, in both modes. Where it
+/// matches, an index of filters finds it by each of its demands.
 pub fn filter(data: &[u8]) {
     let (written, asked) = split(data, b"\n");
     let (Ok(written), Ok(asked)) = (
@@ -142,8 +143,26 @@ pub fn filter(data: &[u8]) {
     };
     let views = Views::given(Scope::ALL.map(|scope| (scope, Value::clone(&asked))));
     for mode in [Mode::Strict, Mode::Convoy] {
-        let _ = filter.evaluate(&views, mode, &mut Budget::for_event());
+        if filter.evaluate(&views, mode, &mut Budget::for_event()) == Verdict::Match {
+            let mut demands = filter.demands();
+            assert!(
+                demands.all(|demand| is_met(&demand, &views, mode)),
+                "{mode:?}"
+            );
+        }
     }
+}
+
+fn is_met(demand: &Demand, views: &Views<'_>, mode: Mode) -> bool {
+    demand.any_of().any(|(place, wanted)| {
+        let mut is_there = false;
+        let mut budget = Budget::for_event();
+        match place.look(views, mode, &mut budget, |key| is_there |= key == wanted) {
+            Sighting::Values => is_there,
+            Sighting::Nothing => mode == Mode::Convoy,
+            Sighting::Unknown => true,
+        }
+    })
 }
 
 /// A JSON Schema, an empty line, and a value that is held against it.

@@ -33,7 +33,7 @@ pub use crate::resource::{
     Source, Subscription, Thresholds, TypePolicy,
 };
 pub use project_table::ProjectTable;
-pub use type_index::TypeIndex;
+pub use type_index::{FilterIndex, TypeIndex, Wanting};
 
 /// The configuration in force at one version. Clones are cheap and share everything.
 #[derive(Clone)]

@@ -5,7 +5,9 @@
 #[cfg(test)]
 mod tests;
 
-use outrider_config::snapshot::{Project, ProjectTable, Subscription, TypeIndex};
+use outrider_config::snapshot::{
+    FilterIndex, Project, ProjectTable, Subscription, TypeIndex, Wanting,
+};
 use outrider_webhook::event::{
     Audience, Decision, DeliveryMode, Dynamic, Refusal, RoutedEvent, Target, VerifiedEvent,
 };
@@ -76,25 +78,17 @@ impl Found<'_> {
     /// The subscriptions that want this type and whose filter matches.
     fn subscribed(&mut self, index: &TypeIndex, event_type: &str) {
         let mut candidates = 0;
-        for subscription in index.matching(event_type) {
-            candidates += 1;
-            let Some(filter) = subscription.filter(event_type) else {
-                continue;
-            };
-            // The usual case: no view is made for it.
-            if filter.is_empty() {
-                self.targets.push(target(subscription));
-                continue;
-            }
-            let mode = subscription.filter_mode(self.project);
-            match filter.evaluate(&self.views, mode, &mut self.budget) {
-                Verdict::Match => self.targets.push(target(subscription)),
-                Verdict::Refused { leaf } => self.refuse(subscription, leaf),
-                Verdict::Failed { leaf, fault } => {
-                    self.refuse(subscription, leaf);
-                    self.faults.push(fault);
+        for wanting in index.matching(event_type) {
+            candidates += match wanting {
+                Wanting::One(subscription) => {
+                    self.ask(subscription, event_type);
+                    1
                 }
-            }
+                Wanting::Filtered(filters) => {
+                    self.filtered(filters, event_type);
+                    filters.len()
+                }
+            };
         }
         let missed = index.len().saturating_sub(candidates);
         self.decision.type_mismatches = u32::try_from(missed).unwrap_or(u32::MAX);
@@ -102,6 +96,51 @@ impl Found<'_> {
         // first; and by subscription, so that the order does not depend on how they were found.
         self.targets
             .sort_unstable_by_key(|target| (target.endpoint, target.subscription));
+    }
+
+    /// Asks the first of them until no more refusals are recorded, and of the others those that
+    /// can match: the rest is refused unasked.
+    fn filtered(&mut self, filters: &FilterIndex, event_type: &str) {
+        let (mut last, mut asked) = (None, 0);
+        for subscription in filters.all() {
+            if self.decision.refusals.len() >= Decision::REFUSALS_MAX {
+                break;
+            }
+            self.ask(subscription, event_type);
+            (last, asked) = (Some(subscription.id()), asked + 1);
+        }
+        if asked == filters.len() {
+            return;
+        }
+        let mode = self.project.filter_mode();
+        for subscription in filters.candidates(&self.views, mode, &mut self.budget) {
+            if Some(subscription.id()) > last {
+                self.ask(subscription, event_type);
+                asked += 1;
+            }
+        }
+        let unasked = u32::try_from(filters.len().saturating_sub(asked)).unwrap_or(u32::MAX);
+        self.decision.refusals_more = self.decision.refusals_more.saturating_add(unasked);
+    }
+
+    fn ask(&mut self, subscription: &Subscription, event_type: &str) {
+        let Some(filter) = subscription.filter(event_type) else {
+            return;
+        };
+        // The usual case: no view is made for it.
+        if filter.is_empty() {
+            self.targets.push(target(subscription));
+            return;
+        }
+        let mode = subscription.filter_mode(self.project);
+        match filter.evaluate(&self.views, mode, &mut self.budget) {
+            Verdict::Match => self.targets.push(target(subscription)),
+            Verdict::Refused { leaf } => self.refuse(subscription, leaf),
+            Verdict::Failed { leaf, fault } => {
+                self.refuse(subscription, leaf);
+                self.faults.push(fault);
+            }
+        }
     }
 
     /// The first ones are recorded, all are counted (RULINGS 28).

@@ -101,6 +101,12 @@ impl fmt::Display for Pattern {
 pub struct Glob(Box<str>);
 
 impl Glob {
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether an event type looks like this. No backtracking: each part between stars is taken
     /// where it comes first, which leaves the most for those behind it.
     #[must_use]

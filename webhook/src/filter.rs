@@ -10,11 +10,13 @@
 //! - `op`: one file for each family of operators, listed in `op::OPS`
 //! - `path`: from a dotted path to the values in an event
 //! - `evaluate`: the two modes
+//! - `demand`: what can be known of a match without asking, for indexes of filters
 //! - `views`: the four parts of an event, made when first asked for
 //!
 //! Pure: no clock, no I/O, and no memory of earlier events.
 
 mod compile;
+mod demand;
 mod error;
 mod evaluate;
 pub mod limit;
@@ -27,6 +29,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use demand::{Demand, Place, Sighting, ValueKey};
 pub use error::{CompileError, Problem};
 pub use evaluate::{Budget, Fault, Verdict};
 pub use views::Views;
@@ -145,6 +148,14 @@ impl Filter {
     #[must_use]
     pub fn evaluate(&self, views: &Views<'_>, mode: Mode, budget: &mut Budget) -> Verdict {
         evaluate::filter(&self.clauses, views, mode, budget)
+    }
+
+    /// What it demands: of each of these demands an event that it matches meets one value, or, in
+    /// Convoy's mode, has nothing at one of its places. A filter may match without demanding
+    /// anything that can be looked for.
+    pub fn demands(&self) -> impl Iterator<Item = Demand> {
+        let clauses = self.clauses.iter();
+        clauses.flat_map(|clause| demand::of_nodes(clause.scope, &clause.nodes))
     }
 
     /// What the leaf with this index is, as verdicts name it: `body.amount.$gt`.

@@ -6,7 +6,7 @@ mod tests;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use outrider_webhook::event_type::Pattern;
+use outrider_webhook::event_type::{Glob, Pattern};
 use outrider_webhook::filter::Filter;
 use outrider_webhook::id::Uid;
 use serde_json::Value;
@@ -98,16 +98,36 @@ impl Interest {
         self.wants.iter().map(|(pattern, _)| pattern)
     }
 
+    /// The filter, if there is but one pattern.
+    pub(super) fn sole_filter(&self) -> Option<&Filter> {
+        match &*self.wants {
+            [(_, filter)] => Some(filter),
+            _ => None,
+        }
+    }
+
+    /// The pattern with stars that is the most particular one to match.
+    pub(super) fn leading_glob(&self, event_type: &str) -> Option<&Glob> {
+        let found = self.find(event_type).map(|(pattern, _)| pattern);
+        found.and_then(|pattern| match pattern {
+            Pattern::Glob(glob) => Some(glob),
+            Pattern::Any | Pattern::Exact(_) => None,
+        })
+    }
+
     /// The filter for events of this type: that of the most particular pattern. `None` when the
     /// type is not wanted.
     pub(super) fn filter(&self, event_type: &str) -> Option<&Filter> {
+        self.find(event_type).map(|(_, filter)| &**filter)
+    }
+
+    fn find(&self, event_type: &str) -> Option<&(Pattern, Arc<Filter>)> {
         let (names, rest) = self.wants.split_at_checked(self.names)?;
         let named = names.binary_search_by(|(pattern, _)| pattern.as_str().cmp(event_type));
-        let found = match named.ok().and_then(|at| names.get(at)) {
+        match named.ok().and_then(|at| names.get(at)) {
             Some(named) => Some(named),
             None => rest.iter().find(|(pattern, _)| pattern.matches(event_type)),
-        };
-        found.map(|(_, filter)| &**filter)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A subscription: which events go to which endpoint.
 
 use outrider_webhook::event::DeliveryMode;
-use outrider_webhook::event_type::Pattern;
+use outrider_webhook::event_type::{Glob, Pattern};
 use outrider_webhook::filter::{self, Filter};
 use outrider_webhook::id::{EndpointId, ProjectId, SourceId, SubscriptionId};
 use serde::{Deserialize, Serialize};
@@ -172,6 +172,22 @@ impl Subscription {
     #[must_use]
     pub fn filter(&self, event_type: &str) -> Option<&Filter> {
         self.interest.filter(event_type)
+    }
+
+    /// Its filter, if all events it can get meet the same one.
+    pub(crate) fn sole_filter(&self) -> Option<&Filter> {
+        self.interest.sole_filter()
+    }
+
+    /// The pattern with stars that brings it events of this type: the most particular one that
+    /// matches; `None` when it names the type itself.
+    pub(crate) fn leading_glob(&self, event_type: &str) -> Option<&Glob> {
+        self.interest.leading_glob(event_type)
+    }
+
+    /// How its filters are read, if it says so itself.
+    pub(crate) fn own_filter_mode(&self) -> Option<filter::Mode> {
+        self.filter_mode
     }
 
     /// How its filters are read in its project.

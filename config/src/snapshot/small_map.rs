@@ -33,6 +33,27 @@ impl<K: Ord + Clone, V: Clone> SmallMap<K, V> {
             .chain(many.into_iter().flat_map(imbl::OrdMap::iter))
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        match self {
+            Self::Few(few) => {
+                let at = few.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+                few.get(at).map(|(_, value)| value)
+            }
+            Self::Many(many) => many.get(key),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::Many(many) => many.len(),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Few(few) => few.is_empty(),
@@ -102,6 +123,8 @@ mod tests {
                     plain.remove(&key);
                 }
                 prop_assert_eq!(small.is_empty(), plain.is_empty());
+                prop_assert_eq!(small.len(), plain.len());
+                prop_assert_eq!(small.get(&key), plain.get(&key));
                 prop_assert!(small.iter().eq(plain.iter()));
             }
         }

@@ -116,13 +116,22 @@ fn start(documents: Vec<Document>) -> Snapshot {
     snapshot
 }
 
+/// All that want a type, whatever their filters say.
+fn wanting<'i>(index: &'i TypeIndex, event_type: &'i str) -> Vec<&'i Arc<Subscription>> {
+    let found = index.matching(event_type).map(|wanting| match wanting {
+        Wanting::One(one) => vec![one],
+        Wanting::Filtered(filters) => filters.all().collect(),
+    });
+    found.flatten().collect()
+}
+
 fn matching(snapshot: &Snapshot, source: u128, event_type: &str) -> Vec<u128> {
     let index = snapshot
         .project(ProjectId::new(uid(1)))
         .unwrap()
         .subscriptions_of_source(SourceId::new(uid(source)));
-    let found = index.matching(event_type);
-    let mut ids: Vec<u128> = found.map(|one| one.id().uid().bits()).collect();
+    let found = wanting(index, event_type);
+    let mut ids: Vec<u128> = found.iter().map(|one| one.id().uid().bits()).collect();
     ids.sort_unstable();
     ids
 }
@@ -535,7 +544,7 @@ fn found(index: &TypeIndex) -> Value {
             ids.sort();
             ids
         };
-        let found = sorted(index.matching(event_type).collect());
+        let found = sorted(wanting(index, event_type));
         let wanting = index.all().filter(|one| one.wants(event_type));
         assert_eq!(found, sorted(wanting.collect()), "{event_type}");
         Value::from(found)

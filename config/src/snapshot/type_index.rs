@@ -3,6 +3,10 @@
 //! A few are a shared slice that is walked; that is what most endpoints and owners have. More are
 //! found by name: by the type itself, and for patterns with stars by what every type they match
 //! begins or ends with. Only a pattern with a star at both ends is looked at for every event.
+//! Of those that want the type, the ones with filters are found by what these demand.
+
+mod bucket;
+mod filter_index;
 
 use std::sync::Arc;
 
@@ -10,6 +14,9 @@ use outrider_webhook::event_type::{Glob, Pattern};
 use outrider_webhook::id::SubscriptionId;
 
 use crate::resource::Subscription;
+use bucket::{Bucket, Globs};
+
+pub use filter_index::FilterIndex;
 
 /// In the order of their ids.
 type Ordered = imbl::OrdMap<SubscriptionId, Arc<Subscription>>;
@@ -28,6 +35,15 @@ enum Shape {
     Many(Arc<Many>),
 }
 
+/// Who wants an event type.
+#[derive(Clone, Copy)]
+pub enum Wanting<'i> {
+    /// This one.
+    One(&'i Arc<Subscription>),
+    /// All of these; which of them can match is found by their filters.
+    Filtered(&'i FilterIndex),
+}
+
 impl Default for TypeIndex {
     fn default() -> Self {
         Self(Shape::Few(Arc::from([])))
@@ -36,15 +52,13 @@ impl Default for TypeIndex {
 
 impl TypeIndex {
     /// Those that want this event type, each once, in no particular order.
-    pub fn matching<'i>(
-        &'i self,
-        event_type: &'i str,
-    ) -> impl Iterator<Item = &'i Arc<Subscription>> {
+    pub fn matching<'i>(&'i self, event_type: &'i str) -> impl Iterator<Item = Wanting<'i>> {
         let (few, many) = match &self.0 {
             Shape::Few(few) => (&few[..], None),
             Shape::Many(many) => (&[][..], Some(many)),
         };
         let few = few.iter().filter(|one| one.wants(event_type));
+        let few = few.map(Wanting::One);
         few.chain(many.into_iter().flat_map(|many| many.matching(event_type)))
     }
 
@@ -109,24 +123,23 @@ impl TypeIndex {
 #[derive(Clone, Default)]
 struct Many {
     all: Ordered,
-    any: Ordered,
-    exact: imbl::HashMap<Box<str>, Ordered>,
+    any: Arc<Bucket>,
+    exact: imbl::HashMap<Box<str>, Arc<Bucket>>,
     prefixes: Anchored,
     suffixes: Anchored,
     /// Patterns that begin and end with a star.
-    loose: Ordered,
+    loose: Globs,
 }
 
 /// Patterns by what they begin, or end, with.
 #[derive(Clone, Default)]
 struct Anchored {
-    by_text: imbl::HashMap<Box<str>, Ordered>,
+    by_text: imbl::HashMap<Box<str>, Globs>,
     /// How many texts there are of each length: no other lengths need be tried.
     lengths: imbl::OrdMap<usize, usize>,
 }
 
 /// Under what a pattern with stars is found: the longer of its ends.
-#[derive(PartialEq, Eq)]
 enum Anchor<'p> {
     Prefix(&'p str),
     Suffix(&'p str),
@@ -142,44 +155,25 @@ fn anchor(glob: &Glob) -> Anchor<'_> {
 }
 
 impl Many {
-    fn matching<'i>(&'i self, event_type: &'i str) -> impl Iterator<Item = &'i Arc<Subscription>> {
-        let exact = self
-            .exact
-            .get(event_type)
-            .into_iter()
-            .flat_map(imbl::OrdMap::values);
-        let prefixes = self
-            .prefixes
-            .lengths
-            .keys()
-            .filter_map(move |length| event_type.get(..*length));
-        let prefixed = prefixes.flat_map(move |text| {
-            let found = self.prefixes.by_text.get(text);
-            let found = found.into_iter().flat_map(imbl::OrdMap::values);
-            found.filter(move |one| finds(one, event_type, &Anchor::Prefix(text)))
-        });
+    fn matching<'i>(&'i self, event_type: &'i str) -> impl Iterator<Item = Wanting<'i>> {
+        let exact = self.exact.get(event_type).into_iter();
+        let exact = exact.flat_map(|bucket| bucket.wanting());
+        let prefixes = self.prefixes.lengths.keys();
+        let prefixes = prefixes.filter_map(move |length| event_type.get(..*length));
+        let prefixed = prefixes.filter_map(|text| self.prefixes.by_text.get(text));
         let tail = move |length: &usize| event_type.get(event_type.len().checked_sub(*length)?..);
         let suffixes = self.suffixes.lengths.keys().filter_map(tail);
-        let suffixed = suffixes.flat_map(move |text| {
-            let found = self.suffixes.by_text.get(text);
-            let found = found.into_iter().flat_map(imbl::OrdMap::values);
-            found.filter(move |one| finds(one, event_type, &Anchor::Suffix(text)))
-        });
-        let loose = self.loose.values();
-        let loose = loose.filter(move |one| finds(one, event_type, &Anchor::None));
-        self.any
-            .values()
-            .chain(exact)
-            .chain(prefixed)
-            .chain(suffixed)
-            .chain(loose)
+        let suffixed = suffixes.filter_map(|text| self.suffixes.by_text.get(text));
+        let globs = prefixed.chain(suffixed).chain([&self.loose]);
+        let globs = globs.flat_map(move |globs| globs.wanting(event_type));
+        self.any.wanting().chain(exact).chain(globs)
     }
 
     fn insert(&mut self, subscription: &Arc<Subscription>) {
-        let id = subscription.id();
-        self.all.insert(id, Arc::clone(subscription));
+        self.all.insert(subscription.id(), Arc::clone(subscription));
         if wants_all(subscription) {
-            self.any.insert(id, Arc::clone(subscription));
+            let any = Arc::make_mut(&mut self.any);
+            any.insert(subscription, subscription.sole_filter());
             return;
         }
         for pattern in subscription.patterns() {
@@ -187,53 +181,67 @@ impl Many {
                 Pattern::Any => {}
                 Pattern::Exact(name) => {
                     let of_type = self.exact.entry(name.clone()).or_default();
-                    of_type.insert(id, Arc::clone(subscription));
+                    Arc::make_mut(of_type).insert(subscription, subscription.filter(name));
                 }
                 Pattern::Glob(glob) => match anchor(glob) {
-                    Anchor::Prefix(text) => self.prefixes.insert(text, subscription),
-                    Anchor::Suffix(text) => self.suffixes.insert(text, subscription),
-                    Anchor::None => {
-                        self.loose.insert(id, Arc::clone(subscription));
-                    }
+                    Anchor::Prefix(text) => self.prefixes.insert(text, glob, subscription),
+                    Anchor::Suffix(text) => self.suffixes.insert(text, glob, subscription),
+                    Anchor::None => self.loose.insert(glob, subscription),
                 },
             }
         }
     }
 
     fn remove(&mut self, subscription: &Subscription) {
-        let id = subscription.id();
-        self.all.remove(&id);
-        self.any.remove(&id);
-        self.loose.remove(&id);
+        self.all.remove(&subscription.id());
+        if wants_all(subscription) {
+            let any = Arc::make_mut(&mut self.any);
+            any.remove(subscription, subscription.sole_filter());
+            return;
+        }
         for pattern in subscription.patterns() {
             match pattern {
                 Pattern::Any => {}
-                Pattern::Exact(name) => {
-                    take(&mut self.exact, name, id);
-                }
+                Pattern::Exact(name) => self.remove_exact(name, subscription),
                 Pattern::Glob(glob) => match anchor(glob) {
-                    Anchor::Prefix(text) => self.prefixes.remove(text, id),
-                    Anchor::Suffix(text) => self.suffixes.remove(text, id),
-                    Anchor::None => {}
+                    Anchor::Prefix(text) => self.prefixes.remove(text, glob, subscription),
+                    Anchor::Suffix(text) => self.suffixes.remove(text, glob, subscription),
+                    Anchor::None => self.loose.remove(glob, subscription),
                 },
             }
+        }
+    }
+
+    fn remove_exact(&mut self, name: &str, subscription: &Subscription) {
+        let Some(of_type) = self.exact.get_mut(name) else {
+            return;
+        };
+        let of_type = Arc::make_mut(of_type);
+        of_type.remove(subscription, subscription.filter(name));
+        if of_type.is_empty() {
+            self.exact.remove(name);
         }
     }
 }
 
 impl Anchored {
-    fn insert(&mut self, text: &str, subscription: &Arc<Subscription>) {
+    fn insert(&mut self, text: &str, glob: &Glob, subscription: &Arc<Subscription>) {
         let of_text = self.by_text.entry(text.into()).or_default();
         if of_text.is_empty() {
             *self.lengths.entry(text.len()).or_default() += 1;
         }
-        of_text.insert(subscription.id(), Arc::clone(subscription));
+        of_text.insert(glob, subscription);
     }
 
-    fn remove(&mut self, text: &str, id: SubscriptionId) {
-        if !take(&mut self.by_text, text, id) {
+    fn remove(&mut self, text: &str, glob: &Glob, subscription: &Subscription) {
+        let Some(of_text) = self.by_text.get_mut(text) else {
+            return;
+        };
+        of_text.remove(glob, subscription);
+        if !of_text.is_empty() {
             return;
         }
+        self.by_text.remove(text);
         let count = self.lengths.get(&text.len()).copied().unwrap_or_default();
         match count {
             0 | 1 => self.lengths.remove(&text.len()),
@@ -242,38 +250,9 @@ impl Anchored {
     }
 }
 
-/// Takes a subscription out, and answers whether it was the last under this text. One that has
-/// several patterns with the same end is there once.
-fn take(map: &mut imbl::HashMap<Box<str>, Ordered>, text: &str, id: SubscriptionId) -> bool {
-    let is_empty = map.get_mut(text).is_some_and(|of_text| {
-        of_text.remove(&id);
-        of_text.is_empty()
-    });
-    if is_empty {
-        map.remove(text);
-    }
-    is_empty
-}
-
 /// With `*` among its types the others add nothing to what is found.
 fn wants_all(subscription: &Subscription) -> bool {
     subscription
         .patterns()
         .any(|pattern| *pattern == Pattern::Any)
-}
-
-/// Whether a subscription is to be found here for an event of this type: it stands under the
-/// type itself, if that is among its patterns, and else under the first pattern that matches.
-fn finds(subscription: &Subscription, event_type: &str, here: &Anchor<'_>) -> bool {
-    let mut first = None;
-    for pattern in subscription.patterns() {
-        match pattern {
-            Pattern::Exact(name) if **name == *event_type => return false,
-            Pattern::Glob(glob) if first.is_none() && glob.matches(event_type) => {
-                first = Some(anchor(glob));
-            }
-            Pattern::Any | Pattern::Exact(_) | Pattern::Glob(_) => {}
-        }
-    }
-    first.as_ref() == Some(here)
 }

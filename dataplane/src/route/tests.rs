@@ -1,5 +1,9 @@
 //! Which deliveries an event gets, through a real snapshot.
 
+mod indexed;
+
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use outrider_config::snapshot::{Document, Kind, Snapshot, Transaction, Version};
@@ -78,28 +82,32 @@ impl World {
     }
 
     fn route_with(&self, audience: Audience, event_type: &str, body: &Value) -> Routed {
-        let project = ProjectId::new(Uid::from_bits(PROJECT));
-        let facts = EventFacts {
-            project,
-            origin: Origin::Api,
-            audience,
-            event_type: event_type.into(),
-            headers: vec![(
-                HeaderName::from_static("x-kind"),
-                HeaderValue::from_static("a"),
-            )],
-            query: "tag=x&tag=y".into(),
-            path: "/in".into(),
-            body: Bytes::from(body.to_string()),
-            idempotency_key: None,
-            idempotency_window_ms: 0,
-            received_ms: 0,
-        };
-        let key = ApiKeyDigest::of("key");
-        let event = VerifiedEvent::new(key.prove(&key).unwrap(), facts);
         let snapshot = self.snapshot();
-        route(event, snapshot.project(project).unwrap(), 7)
+        let project = ProjectId::new(Uid::from_bits(PROJECT));
+        let table = snapshot.project(project).unwrap();
+        route(event(audience, event_type, body), table, 7)
     }
+}
+
+fn event(audience: Audience, event_type: &str, body: &Value) -> VerifiedEvent {
+    let facts = EventFacts {
+        project: ProjectId::new(Uid::from_bits(PROJECT)),
+        origin: Origin::Api,
+        audience,
+        event_type: event_type.into(),
+        headers: vec![(
+            HeaderName::from_static("x-kind"),
+            HeaderValue::from_static("a"),
+        )],
+        query: "tag=x&tag=y".into(),
+        path: "/in".into(),
+        body: Bytes::from(body.to_string()),
+        idempotency_key: None,
+        idempotency_window_ms: 0,
+        received_ms: 0,
+    };
+    let key = ApiKeyDigest::of("key");
+    VerifiedEvent::new(key.prove(&key).unwrap(), facts)
 }
 
 fn pairs(routed: &RoutedEvent) -> Vec<(u128, Option<u128>)> {

@@ -1,6 +1,7 @@
 //! From the JSON of a filter to its conditions. Finds every problem, not the first one only.
 
 use std::io;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -183,6 +184,7 @@ impl Compiler {
             _ if self.regexes > REGEXES_MAX => Problem::Regexes,
             Ok(index) if usize::from(index) < LEAVES_MAX => {
                 self.leaves.push(at.place.as_str().into());
+                let path = Arc::new(path);
                 return vec![Node::Leaf(Leaf { index, path, test })];
             }
             _ => Problem::Leaves,

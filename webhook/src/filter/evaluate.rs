@@ -82,7 +82,7 @@ impl Budget {
     }
 
     /// A filter begins.
-    fn next_filter(&mut self) {
+    pub(super) fn next_filter(&mut self) {
         self.filter = STEPS_PER_FILTER.min(self.event);
     }
 

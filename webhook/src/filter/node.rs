@@ -1,5 +1,7 @@
 //! A compiled filter: conditions on paths, joined by and and or.
 
+use std::sync::Arc;
+
 use super::Scope;
 use super::op::Test;
 use super::path::Path;
@@ -34,7 +36,8 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Leaf {
     pub(super) index: u16,
-    pub(super) path: Path,
+    /// Shared with the places of its demands.
+    pub(super) path: Arc<Path>,
     pub(super) test: Test,
 }
 

@@ -54,6 +54,21 @@ impl Number {
         float.is_finite().then_some(Self::Float(float))
     }
 
+    /// Equal numbers look the same so: an integer wherever it is one that we hold.
+    pub(super) fn canonical(self) -> Self {
+        match self {
+            Self::Float(float) if float.fract() == 0.0 && is_held(float) => {
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    reason = "whole, and within the range of the integers"
+                )]
+                let integer = float as i128;
+                Self::Integer(integer)
+            }
+            number => number,
+        }
+    }
+
     /// Which of the two is larger, exactly.
     pub(super) fn compare(self, other: Self) -> Ordering {
         match (self, other) {
@@ -68,6 +83,11 @@ impl Number {
 
 /// 2 to the power of 127: from here on a float is larger than any integer we hold.
 const INTEGERS_END: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
+
+/// Whether the whole part of a float is an integer that we hold.
+fn is_held(float: f64) -> bool {
+    (-INTEGERS_END..INTEGERS_END).contains(&float)
+}
 
 fn integer_with_float(integer: i128, float: f64) -> Ordering {
     if float >= INTEGERS_END {

@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::demand::ValueKey;
 use super::evaluate::{Budget, Fault, IntoResult};
 use super::{Mode, Problem};
 
@@ -83,6 +84,12 @@ pub(super) enum Test {
 pub(super) trait Condition: fmt::Debug + Send + Sync {
     /// Whether a value is so. Elements of lists are asked about by the caller.
     fn holds(&self, value: &Value, budget: &mut Budget) -> Result<bool, Fault>;
+
+    /// The keys of all scalars that can be so, in either mode, as values or as elements of a list;
+    /// `None` when they cannot be told, or are too many to be looked for.
+    fn keys(&self) -> Option<Vec<ValueKey>> {
+        None
+    }
 
     /// What Convoy's matcher says, which may be that it cannot say.
     fn holds_in_convoy(&self, value: &Value, budget: &mut Budget) -> Result<bool, Fault> {

@@ -93,6 +93,11 @@ impl Path {
         })
     }
 
+    /// The path as it is looked up.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether Convoy, which tells `X-Id` from `x-ID`, would find a header by this name.
     pub(super) fn is_canonical(&self) -> bool {
         self.is_canonical

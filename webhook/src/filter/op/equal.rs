@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
+use super::super::demand::ValueKey;
 use super::super::evaluate::{Budget, Fault, IntoResult};
 use super::super::limit::LIST_MAX;
 use super::super::number::Number;
@@ -65,6 +66,15 @@ impl Condition for Equal {
             (Self::Same(other), value) => other == value,
             (Self::Text(..), _) => false,
         })
+    }
+
+    fn keys(&self) -> Option<Vec<ValueKey>> {
+        let key = match self {
+            Self::Text(text, _) => Some(ValueKey::of_text(text)),
+            Self::Number(number) => Some(ValueKey::of_number(*number)),
+            Self::Same(value) => ValueKey::of(value),
+        };
+        key.map(|key| vec![key])
     }
 
     /// A list of scalars contains what it is compared with.

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::super::demand::{VALUES_MAX, ValueKey};
 use super::super::evaluate::{Budget, Fault};
 use super::super::limit::LIST_MAX;
 use super::super::number::Number;
@@ -69,6 +70,22 @@ impl Condition for List {
             // Not even Convoy's: a list is in no list (contract q6, q7).
             Value::Array(_) | Value::Object(_) => false,
         })
+    }
+
+    fn keys(&self) -> Option<Vec<ValueKey>> {
+        if self.texts.len() + self.numbers.len() > VALUES_MAX {
+            return None;
+        }
+        let texts = self.texts.iter().map(|text| ValueKey::of_text(text));
+        let numbers = self.numbers.iter().copied().map(ValueKey::of_number);
+        let others = [
+            (self.has_true, Value::Bool(true)),
+            (self.has_false, Value::Bool(false)),
+            (self.has_null, Value::Null),
+        ];
+        let others = others.into_iter().filter(|(is_listed, _)| *is_listed);
+        let others = others.filter_map(|(_, value)| ValueKey::of(&value));
+        Some(texts.chain(numbers).chain(others).collect())
     }
 }
 

@@ -361,7 +361,22 @@ fn check(filter: &Value, payload: &Value, mode: Mode) -> Result<(), TestCaseErro
         Verdict::Failed { .. } => Err(()),
     };
     prop_assert_eq!(found, expected, "{} on {}", filter, payload);
+    for demand in compiled.demands() {
+        let is_met = found != Ok(true) || is_met(&demand, payload, mode);
+        prop_assert!(is_met, "{} on {}: {:?}", filter, payload, demand);
+    }
     Ok(())
+}
+
+/// Whether an index would find a filter by this demand.
+fn is_met(demand: &Demand, payload: &Value, mode: Mode) -> bool {
+    let views = Views::given([(Scope::Body, payload.clone())]);
+    demand.any_of().any(|(place, wanted)| {
+        let mut is_there = false;
+        let mut budget = Budget::for_event();
+        let sighting = place.look(&views, mode, &mut budget, |key| is_there |= key == wanted);
+        is_there || (mode == Mode::Convoy && sighting == Sighting::Nothing)
+    })
 }
 
 proptest! {
