@@ -3,8 +3,10 @@
 
 use outrider_webhook::id::Uid;
 use outrider_webhook::secret::Secret;
+use outrider_webhook::sign;
 use rand::RngExt;
 use rand::distr::Alphanumeric;
+use zeroize::Zeroizing;
 
 /// Characters of a made-up mask, as Convoy's.
 const MASK_CHARACTERS: usize = 16;
@@ -50,6 +52,13 @@ pub(crate) fn standard_secret() -> Secret {
         "whsec_{}",
         alphanumeric(STANDARD_SECRET_CHARACTERS)
     ))
+}
+
+/// A new private key of an endpoint: an Ed25519 key pair out of 256 random bits.
+pub(crate) fn private_key() -> Secret {
+    let seed = Zeroizing::new(rand::random::<[u8; 32]>());
+    // Any 32 bytes are a seed; a shared secret would be refused where this one is wanted.
+    sign::private_key_text(&seed).unwrap_or_else(standard_secret)
 }
 
 /// A new API key: `CO.`, 16 letters and digits, a dot, and 64 more of them.

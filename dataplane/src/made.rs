@@ -28,6 +28,7 @@ use outrider_webhook::dynamic::subscription_id;
 use outrider_webhook::event::{Dynamic, MadeEndpoint};
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::secret::Secret;
+use outrider_webhook::sign::{self, SecretType};
 use outrider_xds::EndpointOffer;
 use rand::RngExt;
 use rand::distr::Alphanumeric;
@@ -466,8 +467,13 @@ fn made_up(project: &Project) -> Secret {
             .map(char::from)
             .collect()
     };
-    match project.signature().format().has_standard() {
+    let signature = project.signature();
+    let private = match signature.secret_type() {
+        SecretType::Ed25519 => sign::private_key_text(&rand::random()),
+        SecretType::Shared => None,
+    };
+    private.unwrap_or_else(|| match signature.needs_standard_keys() {
         true => Secret::new(format!("whsec_{}", letters(STANDARD_SECRET_CHARACTERS))),
         false => Secret::new(letters(SECRET_CHARACTERS)),
-    }
+    })
 }

@@ -32,6 +32,7 @@ mod rude_receivers;
 mod schemas;
 mod sdk;
 mod secrets;
+mod signing;
 mod slow_clients;
 mod smuggling;
 mod source_alerts;

@@ -10,7 +10,7 @@ mod scheme;
 #[cfg(test)]
 mod tests;
 
-pub use self::key::SigningKey;
+pub use self::key::{SecretType, SigningKey, is_private_key, private_key_text, public_key_of};
 pub use self::request::{Outgoing, Parts, SignedRequest, sign};
 pub use self::scheme::{convoy, standard_webhooks};
 
@@ -43,10 +43,21 @@ pub enum SignError {
     #[error("a message id is not empty and has no full stop and no white space")]
     BadMessageId,
     /// Not a key for Standard Webhooks.
-    #[error(
-        "a Standard Webhooks secret is `whsec_` and the base64 of 24 to 64 bytes (asymmetric keys are not supported yet)"
-    )]
+    #[error("a shared Standard Webhooks secret is `whsec_` and the base64 of 24 to 64 bytes")]
     BadKey,
+    /// Says that it is a private key, and is none.
+    #[error(
+        "a private key is `whsk_` and the base64 of an Ed25519 seed of 32 bytes with its public half of 32 bytes, or of the seed alone"
+    )]
+    BadPrivateKey,
+    /// Everybody may know it.
+    #[error("a public key (`whpk_`) cannot sign: its private half begins with `whsk_`")]
+    PublicKey,
+    /// Only private keys where a signature needs a shared secret.
+    #[error(
+        "a signature of this project needs a shared secret without an end: private keys (`whsk_`) sign for Standard Webhooks only"
+    )]
+    NoSharedSecret,
     /// A header that cannot be sent.
     #[error("header `{0}` cannot carry its value")]
     BadHeader(HeaderName),
@@ -69,7 +80,8 @@ impl SignError {
             Self::UnsupportedEncoding(_) => "unsupported_encoding",
             Self::PayloadNotJson => "payload_not_json",
             Self::BadMessageId => "bad_message_id",
-            Self::BadKey => "bad_key",
+            Self::BadKey | Self::BadPrivateKey | Self::PublicKey => "bad_key",
+            Self::NoSharedSecret => "no_shared_secret",
             Self::BadHeader(_) => "bad_header",
             Self::ReservedHeader(_) => "reserved_header",
             Self::BadQuery => "bad_query",
@@ -221,6 +233,7 @@ pub struct Scheme {
     versions: Vec<Version>,
     format: Format,
     input: Input,
+    secret_type: SecretType,
 }
 
 impl Scheme {
@@ -246,7 +259,56 @@ impl Scheme {
             versions,
             format,
             input,
+            secret_type: SecretType::Shared,
         })
+    }
+
+    /// The same with another type of secrets that are made up.
+    ///
+    /// # Errors
+    /// [`SignError::NoSharedSecret`] when what is made up could not sign.
+    pub fn making(mut self, secret_type: SecretType) -> Result<Self, SignError> {
+        if secret_type == SecretType::Ed25519 && self.needs_shared_secret() {
+            return Err(SignError::NoSharedSecret);
+        }
+        self.secret_type = secret_type;
+        Ok(self)
+    }
+
+    /// Whether an endpoint can sign with these keys.
+    ///
+    /// # Errors
+    /// [`SignError::BadKey`] or [`SignError::NoSharedSecret`].
+    pub fn check_keys(&self, keys: &[SigningKey]) -> Result<(), SignError> {
+        if self.needs_standard_keys() {
+            keys.iter().try_for_each(SigningKey::check_standard)?;
+        }
+        let is_private = |key: &SigningKey| key.secret_type() == SecretType::Ed25519;
+        let lasts = |key: &SigningKey| !is_private(key) && key.expires_at_s().is_none();
+        // Beside a private key that takes its place a shared secret would end, and every
+        // delivery be held from then on.
+        if self.needs_shared_secret() && keys.iter().any(is_private) && !keys.iter().any(lasts) {
+            return Err(SignError::NoSharedSecret);
+        }
+        Ok(())
+    }
+
+    /// Whether every shared secret has to be a Standard Webhooks key.
+    #[must_use]
+    pub const fn needs_standard_keys(&self) -> bool {
+        self.format.has_standard()
+    }
+
+    /// Whether private keys alone are not enough.
+    #[must_use]
+    pub const fn needs_shared_secret(&self) -> bool {
+        self.format.has_convoy()
+    }
+
+    /// Of which type secrets are that are made up.
+    #[must_use]
+    pub const fn secret_type(&self) -> SecretType {
+        self.secret_type
     }
 
     /// Whether a header may carry the idempotency key: it must not be one that we write.
@@ -297,6 +359,7 @@ impl Default for Scheme {
             versions: vec![version],
             format: Format::Convoy,
             input: Input::AsSent,
+            secret_type: SecretType::Shared,
         }
     }
 }

@@ -56,6 +56,10 @@ projects:
       - {name: billing, key: CO.0123456789abcdef.0123456789abcdef0123456789abcdef}
 "#;
 
+/// The key pair of the seed 40..5f.
+const PRIVATE: &str =
+    "whsk_QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8lQ7kv8QlVEUdq3INp223ckzZloRl43aFATuEGbKlVnQ==";
+
 /// Numbers ids, so that they are the same in every run.
 #[derive(Default)]
 struct Counting(u128);
@@ -436,6 +440,25 @@ fn an_endpoint_setting_that_makes_no_sense_is_refused() {
             "{signature: {format: standard_webhooks}}",
             format!("{url}, secret: hunter2"),
             "secret",
+        ),
+        // A private key is for Standard Webhooks, and is one; a public one signs nothing.
+        ("{}", format!("{url}, secret: {PRIVATE}"), "secret"),
+        (
+            "{signature: {format: both}}",
+            format!("{url}, secrets: [{{value: {PRIVATE}}}]"),
+            "secret",
+        ),
+        (
+            "{signature: {format: standard_webhooks}}",
+            format!("{url}, secret: whsk_hunter2"),
+            "secret",
+        ),
+        (
+            "{}",
+            format!(
+                "{url}, secrets: [{{value: whpk_JUO5L/EJVRFHatyDadtt3JM2ZaEZeN2hQE7hBmypVZ0=}}]"
+            ),
+            "secrets[0].value",
         ),
     ] {
         let start = format!("line 1: projects[0].endpoints[0].{path}: ");

@@ -131,14 +131,8 @@ impl Endpoint {
                 Reason::Rule("must be https: the project enforces secure endpoints".to_owned()),
             );
         }
-        if project.needs_standard_keys() {
-            for key in &self.keys {
-                if let Err(error) = key.check_standard() {
-                    return refuse("secret", Reason::refused(error));
-                }
-            }
-        }
-        Ok(())
+        let fit = project.signature().check_keys(&self.keys);
+        fit.or_else(|error| refuse("secret", Reason::refused(error)))
     }
 
     /// Its id.
@@ -218,7 +212,7 @@ impl Endpoint {
             "revision": self.revision,
             "name": self.name,
             "url": self.url.redacted(),
-            "secrets": vec!["***"; self.keys.len()],
+            "secrets": self.keys.iter().map(shown).collect::<Vec<_>>(),
             "advanced_signatures": matches!(self.mode, sign::Mode::Advanced),
             "http_timeout": self.timeout.as_secs(),
             "owner_id": self.owner_id.as_deref(),
@@ -226,4 +220,9 @@ impl Endpoint {
             "content_type": self.content_type.to_str().unwrap_or_default(),
         })
     }
+}
+
+/// What may be seen of a secret: the public half, if it has one.
+fn shown(key: &SigningKey) -> String {
+    key.public_key().unwrap_or_else(|| "***".to_owned())
 }

@@ -66,7 +66,7 @@ pub struct EndpointSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EndpointSecretSpec {
-    /// Required.
+    /// Required; shared text, `whsec_` and base64, or `whsk_` and the base64 of an Ed25519 key.
     #[serde(serialize_with = "expose")]
     pub value: Option<Secret>,
     /// When it stops signing, RFC 3339; never when absent.
@@ -208,7 +208,7 @@ fn key(secret: &Secret, expires_at_s: Option<i64>) -> Result<SigningKey, Reason>
     if !(1..=SECRET_BYTES_MAX).contains(&secret.expose().len()) {
         return Err(Reason::Shape("1 to 1024 bytes"));
     }
-    Ok(SigningKey::new(secret.clone(), expires_at_s))
+    SigningKey::new(secret.clone(), expires_at_s).map_err(Reason::refused)
 }
 
 /// RFC 3339 to Unix seconds.

@@ -236,12 +236,14 @@ impl Project {
     pub(crate) fn demands_more_than(&self, old: &Self) -> bool {
         let is_new = |is: bool, was: bool| is && !was;
         is_new(self.is_https_enforced, old.is_https_enforced)
-            || is_new(self.needs_standard_keys(), old.needs_standard_keys())
-    }
-
-    /// Whether every endpoint secret has to be a Standard Webhooks key.
-    pub(crate) fn needs_standard_keys(&self) -> bool {
-        self.signature.format().has_standard()
+            || is_new(
+                self.signature.needs_standard_keys(),
+                old.signature.needs_standard_keys(),
+            )
+            || is_new(
+                self.signature.needs_shared_secret(),
+                old.signature.needs_shared_secret(),
+            )
     }
 
     /// How long its events are kept.
@@ -299,5 +301,6 @@ fn signature(scheme: &sign::Scheme) -> Value {
         "versions": scheme.versions().iter().map(version).collect::<Vec<_>>(),
         "format": scheme.format().as_str(),
         "input": scheme.input().as_str(),
+        "secret_type": scheme.secret_type().as_str(),
     })
 }

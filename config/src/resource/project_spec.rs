@@ -149,6 +149,9 @@ pub struct SignatureSpec {
     pub format: Option<String>,
     /// `as_sent` (default): the bytes that are sent; `compact_json`: as Convoy (RULINGS 20).
     pub input: Option<String>,
+    /// Of which type secrets are that are made up: `shared` (default), or `ed25519`, where only
+    /// Standard Webhooks are sent.
+    pub secret_type: Option<String>,
 }
 
 /// One version of Convoy's signature.
@@ -344,9 +347,19 @@ impl SignatureSpec {
                 None
             }
         };
+        let secret_type = self.secret_type(checks);
         let scheme =
             sign::Scheme::new(header?, versions?, format?, input?).map_err(Reason::refused);
-        checks.take("config.signature", scheme)
+        let scheme = checks.take("config.signature", scheme)?;
+        let scheme = scheme.making(secret_type?).map_err(Reason::refused);
+        checks.take("config.signature.secret_type", scheme)
+    }
+
+    fn secret_type(&self, checks: &mut Checks) -> Option<sign::SecretType> {
+        let word = given(self.secret_type.as_deref()).unwrap_or("shared");
+        let known = sign::SecretType::of_word(word);
+        let known = known.ok_or(Reason::NotOneOf(sign::SecretType::WORDS));
+        checks.take("config.signature.secret_type", known)
     }
 
     fn versions(&self, checks: &mut Checks) -> Option<Vec<sign::Version>> {

@@ -8,6 +8,7 @@ mod keys;
 mod pages;
 mod projects;
 mod serving;
+mod signing;
 mod sources;
 mod subscriptions;
 mod versions;

@@ -32,5 +32,7 @@ pub(crate) use self::powercut::{Cut, Disk, Undone};
 pub(crate) use self::producer::Producer;
 pub(crate) use self::receiver::{Fault, Received, Receiver};
 pub(crate) use self::resources::{API_KEY, Endpoint, MASK, OUTGOING, Resources, WEAKER, uid};
-pub(crate) use self::signature::{convoy_advanced, convoy_simple, github, standard_webhooks};
+pub(crate) use self::signature::{
+    convoy_advanced, convoy_simple, github, standard_webhooks, standard_webhooks_v1a,
+};
 pub(crate) use self::wait::{DEADLINE, until};

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
+use ring::signature::{ED25519, UnparsedPublicKey};
 use sha2::Sha256;
 
 use super::wait::unix_s;
@@ -76,21 +77,49 @@ pub(crate) fn standard_webhooks(
     body: &[u8],
     secret: &str,
 ) -> Result<(), String> {
-    let id = single(headers, "webhook-id")?;
-    let time = single(headers, "webhook-timestamp")?;
-    check_time(time)?;
-    let found = single(headers, "webhook-signature")?;
+    let (found, signed) = standard_text(headers, body)?;
     let key = STANDARD
         .decode(secret.strip_prefix("whsec_").unwrap())
         .unwrap();
-    let mac = hmac_sha256(&key, &[id.as_bytes(), b".", time.as_bytes(), b".", body]);
-    let expected = format!("v1,{}", STANDARD.encode(mac));
+    let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(&key, &[&signed])));
     let is_signed = found.split(' ').any(|entry| entry == expected);
     if is_signed {
         Ok(())
     } else {
         Err(format!("no entry of {found} equals {expected}"))
     }
+}
+
+/// Standard Webhooks v1a: Ed25519 over the same text, verified with the `whpk_` key.
+pub(crate) fn standard_webhooks_v1a(
+    headers: &HeaderMap,
+    body: &[u8],
+    public: &str,
+) -> Result<(), String> {
+    let (found, signed) = standard_text(headers, body)?;
+    let key = STANDARD.decode(public.strip_prefix("whpk_").unwrap());
+    let key = UnparsedPublicKey::new(&ED25519, key.unwrap());
+    let entries = found
+        .split(' ')
+        .filter_map(|entry| entry.strip_prefix("v1a,"));
+    let is_signed = entries
+        .filter_map(|entry| STANDARD.decode(entry).ok())
+        .any(|signature| key.verify(&signed, &signature).is_ok());
+    if is_signed {
+        Ok(())
+    } else {
+        Err(format!("no entry of {found} verifies with {public}"))
+    }
+}
+
+/// The signatures of Standard Webhooks, and the text that they are of.
+fn standard_text<'a>(headers: &'a HeaderMap, body: &[u8]) -> Result<(&'a str, Vec<u8>), String> {
+    let id = single(headers, "webhook-id")?;
+    let time = single(headers, "webhook-timestamp")?;
+    check_time(time)?;
+    let found = single(headers, "webhook-signature")?;
+    let signed = [id.as_bytes(), b".", time.as_bytes(), b".", body].concat();
+    Ok((found, signed))
 }
 
 /// The one value of a header; two would let two readers disagree.

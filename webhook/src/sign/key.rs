@@ -1,49 +1,95 @@
-//! Signing keys: one secret of an endpoint, with its keyed states prepared once.
+//! Signing keys: one secret of an endpoint, what kind it is, and until when it signs.
+
+mod private;
+mod shared;
 
 use std::fmt;
-use std::sync::OnceLock;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use super::{Encoding, Hash, SignError};
+use super::SignError;
 use crate::secret::Secret;
 
-/// Bytes of a Standard Webhooks key (specification 1.0.0).
-const STANDARD_KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+pub(super) use self::private::PrivateKey;
+pub use self::private::{is_private_key, private_key_text, public_key_of};
+pub(super) use self::shared::SharedKey;
 
-/// One secret and what was prepared from it. Most endpoints use one hash, and many are never
-/// called at all, so each state is made when it is first needed.
+/// Prefix of the public half of an asymmetric key.
+const PUBLIC_KEY_PREFIX: &str = "whpk_";
+
+/// Whether a secret is known to both sides or to us alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SecretType {
+    /// Sender and receiver have the same secret.
+    #[default]
+    Shared,
+    /// An Ed25519 key pair of which the receiver has the public half.
+    Ed25519,
+}
+
+impl SecretType {
+    /// The words for it in files.
+    pub const WORDS: &'static [&'static str] = &["shared", "ed25519"];
+
+    /// As it is written in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    /// From the word for it.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        match word {
+            "shared" => Some(Self::Shared),
+            "ed25519" => Some(Self::Ed25519),
+            _ => None,
+        }
+    }
+}
+
+/// One secret and what was prepared from it.
 pub struct SigningKey {
-    secret: Secret,
+    material: Material,
     expires_at_s: Option<i64>,
-    sha256: OnceLock<Box<Hmac<Sha256>>>,
-    sha512: OnceLock<Box<Hmac<Sha512>>>,
-    standard: OnceLock<Option<Box<Hmac<Sha256>>>>,
+}
+
+enum Material {
+    Shared(SharedKey),
+    Private(Box<PrivateKey>),
 }
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey")
+            .field("type", &self.secret_type())
             .field("expires_at_s", &self.expires_at_s)
             .finish_non_exhaustive()
     }
 }
 
 impl SigningKey {
-    /// A key that signs until `expires_at_s` (Unix seconds), or for ever.
-    #[must_use]
-    pub const fn new(secret: Secret, expires_at_s: Option<i64>) -> Self {
-        Self {
-            secret,
+    /// A key that signs until `expires_at_s` (Unix seconds), or for ever. What begins with `whsk_`
+    /// is a private key and never the text of a shared one: nobody but us could verify that.
+    ///
+    /// # Errors
+    /// [`SignError::BadPrivateKey`] for a `whsk_` text that holds no Ed25519 key, or halves of two;
+    /// [`SignError::PublicKey`] for a `whpk_` text, which everybody may know.
+    pub fn new(secret: Secret, expires_at_s: Option<i64>) -> Result<Self, SignError> {
+        let material = if is_private_key(secret.expose()) {
+            Material::Private(Box::new(PrivateKey::parse(secret.expose())?))
+        } else if secret.expose().starts_with(PUBLIC_KEY_PREFIX) {
+            return Err(SignError::PublicKey);
+        } else {
+            Material::Shared(SharedKey::new(secret))
+        };
+        Ok(Self {
+            material,
             expires_at_s,
-            sha256: OnceLock::new(),
-            sha512: OnceLock::new(),
-            standard: OnceLock::new(),
-        }
+        })
     }
 
     /// Whether it still signs at `now_s`; on the second of its end it does not.
@@ -58,76 +104,60 @@ impl SigningKey {
         self.expires_at_s
     }
 
-    /// Whether it can sign for Standard Webhooks.
-    ///
-    /// # Errors
-    /// [`SignError::BadKey`] when it is not `whsec_` and base64 of 24 to 64 bytes.
-    pub fn check_standard(&self) -> Result<(), SignError> {
-        self.standard().map(|_| ())
-    }
-
-    /// MAC of the joined parts, keyed by the secret's text.
-    pub(super) fn mac(&self, hash: Hash, encoding: Encoding, parts: &[&[u8]]) -> String {
-        match hash {
-            Hash::Sha256 => {
-                let keyed = self
-                    .sha256
-                    .get_or_init(|| Box::new(keyed256(self.secret.expose().as_bytes())));
-                encode(encoding, &digest(Hmac::clone(keyed), parts))
-            }
-            Hash::Sha512 => {
-                let keyed = self
-                    .sha512
-                    .get_or_init(|| Box::new(keyed512(self.secret.expose().as_bytes())));
-                encode(encoding, &digest(Hmac::clone(keyed), parts))
-            }
+    /// Whether both sides have it.
+    #[must_use]
+    pub const fn secret_type(&self) -> SecretType {
+        match self.material {
+            Material::Shared(_) => SecretType::Shared,
+            Material::Private(_) => SecretType::Ed25519,
         }
     }
 
-    /// Base64 of the Standard Webhooks MAC of the joined parts.
-    pub(super) fn standard_mac(&self, parts: &[&[u8]]) -> Result<String, SignError> {
-        Ok(encode(
-            Encoding::Base64,
-            &digest(self.standard()?.clone(), parts),
-        ))
+    /// `whpk_` and the public half, which is no secret; `None` of a shared one.
+    #[must_use]
+    pub fn public_key(&self) -> Option<String> {
+        self.private().map(PrivateKey::public_text)
     }
 
-    fn standard(&self) -> Result<&Hmac<Sha256>, SignError> {
-        let prepared = self
-            .standard
-            .get_or_init(|| standard_key(self.secret.expose()).map(|key| Box::new(keyed256(&key))));
-        prepared.as_deref().ok_or(SignError::BadKey)
+    /// Whether it can sign for Standard Webhooks.
+    ///
+    /// # Errors
+    /// [`SignError::BadKey`] when it is shared and not `whsec_` and base64 of 24 to 64 bytes.
+    pub fn check_standard(&self) -> Result<(), SignError> {
+        match &self.material {
+            Material::Shared(key) => key.check_standard(),
+            Material::Private(_) => Ok(()),
+        }
+    }
+
+    /// The shared secret, if it is one.
+    pub(super) const fn shared(&self) -> Option<&SharedKey> {
+        match &self.material {
+            Material::Shared(key) => Some(key),
+            Material::Private(_) => None,
+        }
+    }
+
+    /// The private key, if it is one.
+    pub(super) fn private(&self) -> Option<&PrivateKey> {
+        match &self.material {
+            Material::Shared(_) => None,
+            Material::Private(key) => Some(key),
+        }
+    }
+
+    /// The entry of `webhook-signature` over the joined parts: `v1,..` or `v1a,..`.
+    pub(super) fn standard_entry(&self, parts: &[&[u8]]) -> Result<String, SignError> {
+        match &self.material {
+            Material::Shared(key) => Ok(format!("v1,{}", key.standard_mac(parts)?)),
+            Material::Private(key) => Ok(format!("v1a,{}", key.sign(&parts.concat()))),
+        }
     }
 }
 
-/// The key bytes behind a `whsec_` text. A public or private asymmetric key is never taken for one.
-fn standard_key(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let text = text.strip_prefix("whsec_").unwrap_or(text);
-    if text.starts_with("whpk_") || text.starts_with("whsk_") {
-        return None;
-    }
-    let key = Zeroizing::new(STANDARD.decode(text).ok()?);
-    STANDARD_KEY_BYTES.contains(&key.len()).then_some(key)
-}
-
-#[expect(clippy::expect_used, reason = "HMAC is defined for keys of any length")]
-fn keyed256(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::new_from_slice(key).expect("any length is a key")
-}
-
-#[expect(clippy::expect_used, reason = "HMAC is defined for keys of any length")]
-fn keyed512(key: &[u8]) -> Hmac<Sha512> {
-    Hmac::new_from_slice(key).expect("any length is a key")
-}
-
-fn digest<M: Mac>(mut mac: M, parts: &[&[u8]]) -> impl AsRef<[u8]> {
-    parts.iter().for_each(|part| mac.update(part));
-    mac.finalize().into_bytes()
-}
-
-fn encode(encoding: Encoding, mac: &impl AsRef<[u8]>) -> String {
-    match encoding {
-        Encoding::Hex => hex::encode(mac),
-        Encoding::Base64 => STANDARD.encode(mac),
-    }
+/// Decoded bytes of a key, wiped when they are dropped.
+fn decoded(base64: &str) -> Option<Zeroizing<Vec<u8>>> {
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::STANDARD;
+    engine.decode(base64).ok().map(Zeroizing::new)
 }

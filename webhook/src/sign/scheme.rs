@@ -9,7 +9,8 @@ use super::{Input, Mode, Scheme, SignError, SigningKey};
 use crate::json;
 
 /// Value of Convoy's header for `payload` at `now_s`. Keys are in order of creation; simple
-/// mode uses the last version and the newest live key, advanced mode all of both.
+/// mode uses the last version and the newest live key, advanced mode all of both. Private keys
+/// are passed over: whoever verifies a MAC has its key.
 ///
 /// # Errors
 /// [`SignError::NoScheme`], [`SignError::NoSecret`], or [`SignError::PayloadNotJson`] when the
@@ -30,7 +31,8 @@ pub fn convoy(
             &compacted
         }
     };
-    let mut live = keys.iter().filter(|key| key.is_live(now_s)).peekable();
+    let live = keys.iter().filter(|key| key.is_live(now_s));
+    let mut live = live.filter_map(SigningKey::shared).peekable();
     if live.peek().is_none() {
         return Err(SignError::NoSecret);
     }
@@ -59,7 +61,8 @@ pub fn convoy(
     HeaderValue::try_from(value).map_err(|_| SignError::BadHeader(scheme.header().clone()))
 }
 
-/// Value of `webhook-signature`: one entry for each live key, in the order given.
+/// Value of `webhook-signature`: one entry for each live key, in the order given; `v1` of a shared
+/// secret, `v1a` of a private key.
 ///
 /// # Errors
 /// [`SignError::BadMessageId`], [`SignError::NoSecret`], or [`SignError::BadKey`].
@@ -78,8 +81,8 @@ pub fn standard_webhooks<'a>(
         if !value.is_empty() {
             value.push(' ');
         }
-        value.push_str("v1,");
-        value.push_str(&key.standard_mac(&[id.as_bytes(), b".", time.as_bytes(), b".", body])?);
+        let parts: [&[u8]; 5] = [id.as_bytes(), b".", time.as_bytes(), b".", body];
+        value.push_str(&key.standard_entry(&parts)?);
     }
     if value.is_empty() {
         return Err(SignError::NoSecret);

@@ -31,7 +31,7 @@ pub(in crate::api) fn created(
     let is_advanced = given.advanced_signatures.unwrap_or(is_advanced);
     given.advanced_signatures = Some(is_advanced || project.kind() == ProjectKind::Incoming);
     if secrets::is_without(&given) {
-        given.secret = Some(secrets::made_up(project));
+        given.secret = Some(secrets::made_up(project, project.signature().secret_type()));
     }
     settled(given, by)
 }

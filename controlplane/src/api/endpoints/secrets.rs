@@ -3,6 +3,7 @@
 use outrider_config::resource::{EndpointSecretSpec, EndpointSpec, FieldError, Reason};
 use outrider_config::snapshot::Project;
 use outrider_webhook::secret::Secret;
+use outrider_webhook::sign::{SecretType, is_private_key};
 use serde::Deserialize;
 
 use super::super::error::ApiError;
@@ -20,13 +21,40 @@ pub(super) struct ExpireSpec {
     secret: Option<Secret>,
     /// Hours for which the old one goes on; 0 when absent.
     expiration: Option<u64>,
+    /// Native: of which type one is made up, `shared` or `ed25519`; as the project says when absent.
+    secret_type: Option<String>,
+}
+
+impl ExpireSpec {
+    /// The new secret.
+    fn new_secret(&mut self, project: &Project) -> Result<Secret, ApiError> {
+        let secret = self.secret.take().filter(is_given);
+        let word = self.secret_type.as_deref().filter(|word| !word.is_empty());
+        let made = match (secret, word) {
+            (Some(secret), None) => Ok(secret),
+            (Some(_), Some(_)) => Err(Reason::Conflict("secret")),
+            (None, None) => Ok(made_up(project, project.signature().secret_type())),
+            (None, Some(word)) => SecretType::of_word(word)
+                .map(|kind| made_up(project, kind))
+                .ok_or(Reason::NotOneOf(SecretType::WORDS)),
+        };
+        made.map_err(|reason| refused("secret_type", reason))
+    }
+}
+
+fn refused(field: &str, reason: Reason) -> ApiError {
+    ApiError::Fields(vec![FieldError {
+        field: field.to_owned(),
+        reason,
+    }])
 }
 
 /// Gives the endpoint a new secret. The present ones end after the hours asked for, or sooner
-/// where that was settled before.
+/// where that was settled before. Where a shared secret is needed whatever private keys there are,
+/// only those of the type of the new one end.
 pub(super) fn expire(
     mut spec: EndpointSpec,
-    given: ExpireSpec,
+    mut given: ExpireSpec,
     project: &Project,
     by: &Author<'_>,
 ) -> Result<EndpointSpec, ApiError> {
@@ -37,11 +65,13 @@ pub(super) fn expire(
             max: EXPIRATION_HOURS_MAX,
             unit: "hours",
         };
-        return Err(ApiError::Fields(vec![FieldError {
-            field: "expiration".to_owned(),
-            reason,
-        }]));
+        return Err(refused("expiration", reason));
     }
+    let value = given.new_secret(project)?;
+    let is_replaced = |old: &EndpointSecretSpec| {
+        !project.signature().needs_shared_secret()
+            || is_private(old) == is_private_key(value.expose())
+    };
     let hours_ms = i64::try_from(hours)
         .unwrap_or(i64::MAX)
         .saturating_mul(3_600_000);
@@ -49,14 +79,13 @@ pub(super) fn expire(
     let mut secrets = all(&mut spec);
     for secret in &mut secrets {
         name(secret, by);
-        if end_of(secret).is_none_or(|end| end > end_ms) {
+        if is_replaced(secret) && end_of(secret).is_none_or(|end| end > end_ms) {
             secret.expires_at = Some(rfc3339(end_ms));
         }
     }
     secrets.retain(|secret| is_live(secret, by.now_ms));
-    let secret = given.secret.filter(is_given);
     let mut new = EndpointSecretSpec {
-        value: Some(secret.unwrap_or_else(|| made_up(project))),
+        value: Some(value),
         ..EndpointSecretSpec::default()
     };
     name(&mut new, by);
@@ -65,11 +94,14 @@ pub(super) fn expire(
     Ok(spec)
 }
 
-/// A new secret of the form that the project's signatures need.
-pub(super) fn made_up(project: &Project) -> Secret {
-    match project.signature().format().has_standard() {
-        true => random::standard_secret(),
-        false => random::secret(),
+/// A new secret of this type, in the form that the project's signatures need.
+pub(super) fn made_up(project: &Project, kind: SecretType) -> Secret {
+    match kind {
+        SecretType::Ed25519 => random::private_key(),
+        SecretType::Shared if project.signature().needs_standard_keys() => {
+            random::standard_secret()
+        }
+        SecretType::Shared => random::secret(),
     }
 }
 
@@ -86,6 +118,11 @@ pub(super) fn without_expired(mut spec: EndpointSpec, now_ms: i64) -> EndpointSp
 /// Whether a secret still signs.
 pub(super) fn is_live(secret: &EndpointSecretSpec, now_ms: i64) -> bool {
     end_of(secret).is_none_or(|end_ms| end_ms > now_ms)
+}
+
+fn is_private(secret: &EndpointSecretSpec) -> bool {
+    let value = secret.value.as_ref();
+    value.is_some_and(|value| is_private_key(value.expose()))
 }
 
 fn end_of(secret: &EndpointSecretSpec) -> Option<i64> {

@@ -3,6 +3,7 @@
 use outrider_config::resource::{EndpointSecretSpec, EndpointSpec};
 use outrider_config::snapshot::ProjectKind;
 use outrider_webhook::id::Uid;
+use outrider_webhook::sign::{SecretType, is_private_key, public_key_of};
 use serde_json::{Value, json};
 
 use super::super::error::ApiError;
@@ -83,12 +84,22 @@ pub(super) fn status(spec: &EndpointSpec) -> &'static str {
 fn secret_reply(one: &Stored, uid: Uid, secret: EndpointSecretSpec) -> Value {
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let created_at = given(secret.created_at).unwrap_or_else(|| rfc3339(one.created_ms));
-    json!({
+    let value = secret.value.as_ref().map(|value| value.expose());
+    let value = value.unwrap_or_default();
+    let mut shown = json!({
         "uid": given(secret.uid).unwrap_or_else(|| uid.to_string()),
-        "value": secret.value.as_ref().map(|value| value.expose()).unwrap_or_default(),
+        "value": value,
         "expires_at": given(secret.expires_at),
         "created_at": created_at,
         "updated_at": created_at,
         "deleted_at": null,
-    })
+    });
+    if is_private_key(value) {
+        // What the receiver verifies with. The private half leaves this place in no reply.
+        let public = public_key_of(value).unwrap_or_default();
+        shown["value"] = public.as_str().into();
+        shown["public_key"] = public.into();
+        shown["secret_type"] = SecretType::Ed25519.as_str().into();
+    }
+    shown
 }

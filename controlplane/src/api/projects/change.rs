@@ -79,6 +79,7 @@ fn signature(old: SignatureSpec, mut given: SignatureSpec) -> SignatureSpec {
     keep(&mut given.versions, old.versions);
     keep(&mut given.format, old.format);
     keep(&mut given.input, old.input);
+    keep(&mut given.secret_type, old.secret_type);
     given
 }
 

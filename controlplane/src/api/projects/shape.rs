@@ -127,7 +127,11 @@ fn signature(spec: SignatureSpec, one: &Stored) -> Value {
         "versions": versions,
     });
     if let Value::Object(fields) = &mut signature {
-        for (name, value) in [("format", spec.format), ("input", spec.input)] {
+        for (name, value) in [
+            ("format", spec.format),
+            ("input", spec.input),
+            ("secret_type", spec.secret_type),
+        ] {
             if let Some(value) = given(value) {
                 fields.insert(name.to_owned(), value.into());
             }

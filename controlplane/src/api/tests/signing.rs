@@ -1,0 +1,138 @@
+//! How deliveries are signed: the settings of a project, and keys of which the half is public.
+
+use super::*;
+
+const PROJECT: &str = "/api/v1/projects/{out}";
+const ENDPOINTS: &str = "/api/v1/projects/{out}/endpoints";
+const ONE: &str = "/api/v1/projects/{out}/endpoints/{e}";
+const EXPIRE: &str = "/api/v1/projects/{out}/endpoints/{e}/expire_secret";
+/// The key pair of the seed 40..5f.
+const PRIVATE: &str =
+    "whsk_QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8lQ7kv8QlVEUdq3INp223ckzZloRl43aFATuEGbKlVnQ==";
+const PUBLIC: &str = "whpk_JUO5L/EJVRFHatyDadtt3JM2ZaEZeN2hQE7hBmypVZ0=";
+
+fn settings(signature: Value) -> Value {
+    json!({"name": "out", "config": {"signature": signature}})
+}
+
+fn endpoint(secret: &str) -> Value {
+    json!({"name": "e", "url": "https://a.example", "secret": secret})
+}
+
+fn stored(fixture: &Fixture) -> String {
+    let history = fixture.control.journal().history(0, 1000).unwrap();
+    let texts = history.iter().filter_map(|change| change.after.clone());
+    texts.map(|text| String::from_utf8(text).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_private_key_is_checked_and_only_its_public_half_is_shown() {
+    let mut fixture = Fixture::with_projects().await;
+    let of_a_seed = "whsk_QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8=";
+    fixture
+        .run(vec![
+            row("POST", ENDPOINTS, endpoint(PRIVATE), 400)
+                .says("`secret`: a signature of this project needs a shared secret.."),
+            row("PUT", PROJECT, settings(json!({"format": "standard_webhooks"})), 202),
+            row("POST", ENDPOINTS, endpoint("whsk_c2VjcmV0"), 400).says("`secrets[0].value`: a private key is `whsk_` and.."),
+            row("POST", ENDPOINTS, endpoint(PUBLIC), 400).says("`secrets[0].value`: a public key (`whpk_`) cannot sign.."),
+            row("POST", ENDPOINTS, endpoint(of_a_seed), 201)
+                .shows(json!({"secrets": [{"value": PUBLIC, "public_key": PUBLIC, "secret_type": "ed25519"}]}))
+                .saves("e", "/uid"),
+            row("PUT", EXPIRE, json!({"secret": PRIVATE, "expiration": 1}), 200).shows(json!({"secrets": [
+                {"value": PUBLIC, "expires_at": "2026-01-01T01:00:00Z"}, {"value": PUBLIC, "expires_at": null},
+            ]})),
+            get(ENDPOINTS, 200).shows(json!({"content": [{"secrets": [{"public_key": PUBLIC}, {"public_key": PUBLIC}]}]})),
+            // A project that comes to need shared secrets cannot have endpoints without one.
+            row("PUT", PROJECT, settings(json!({"format": "both"})), 400).code("refused").says("..needs a shared secret.."),
+        ])
+        .await;
+    for path in [ENDPOINTS, ONE] {
+        let got = fixture.send(get(path, 200).request(&fixture)).await;
+        let text = String::from_utf8_lossy(&got.bytes).into_owned();
+        assert!(text.contains("whpk_") && !text.contains("whsk_"), "{text}");
+    }
+    assert!(
+        stored(&fixture).contains(PRIVATE),
+        "it is kept, to sign with"
+    );
+}
+
+#[tokio::test]
+async fn secrets_are_made_up_of_the_type_that_is_asked_for() {
+    let mut fixture = Fixture::with_projects().await;
+    let by_type = |kind: &str| json!({"secret_type": kind, "expiration": 1});
+    fixture
+        .run(vec![
+            row("PUT", PROJECT, settings(json!({"secret_type": "rsa"})), 400)
+                .says("`config.signature.secret_type`: must be `shared` or `ed25519`"),
+            row(
+                "PUT",
+                PROJECT,
+                settings(json!({"secret_type": "ed25519"})),
+                400,
+            )
+            .says("`config.signature.secret_type`: a signature of this project needs.."),
+            row(
+                "PUT",
+                PROJECT,
+                settings(json!({"format": "standard_webhooks", "secret_type": "ed25519"})),
+                202,
+            )
+            .shows(json!({"config": {"signature": {"secret_type": "ed25519"}}})),
+            row(
+                "POST",
+                ENDPOINTS,
+                json!({"name": "e", "url": "https://a.example"}),
+                201,
+            )
+            .shows(json!({"secrets": [{"secret_type": "ed25519", "expires_at": null}]}))
+            .saves("e", "/uid")
+            .saves("first", "/secrets/0/public_key"),
+            row("PUT", EXPIRE, by_type("rsa"), 400)
+                .says("`secret_type`: must be `shared` or `ed25519`"),
+            row(
+                "PUT",
+                EXPIRE,
+                json!({"secret_type": "shared", "secret": "x"}),
+                400,
+            )
+            .says("`secret_type`: cannot be given together with `secret`"),
+            row("PUT", EXPIRE, by_type("shared"), 200)
+                .shows(
+                    json!({"secrets": [{"value": "{first}"}, {"value": "*", "expires_at": null}]}),
+                )
+                .saves("second", "/secrets/1/value"),
+            row("PUT", EXPIRE, by_type(""), 200).saves("third", "/secrets/2/public_key"),
+        ])
+        .await;
+    assert!(fixture.names["second"].starts_with("whsec_"));
+    for name in ["first", "third"] {
+        let key = &fixture.names[name];
+        assert!(key.starts_with("whpk_") && key.len() == 5 + 44, "{key}");
+    }
+    assert_ne!(fixture.names["first"], fixture.names["third"]);
+}
+
+#[tokio::test]
+async fn where_a_shared_secret_is_needed_a_private_key_stands_beside_it_and_ends_none() {
+    let mut fixture = Fixture::with_projects().await;
+    let shared = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
+    let private = json!({"secret_type": "ed25519", "expiration": 2});
+    fixture
+        .run(vec![
+            row("PUT", PROJECT, settings(json!({"format": "both"})), 202),
+            row("POST", ENDPOINTS, endpoint(shared), 201).saves("e", "/uid"),
+            row("PUT", EXPIRE, private.clone(), 200).shows(json!({"secrets": [
+                {"value": shared, "expires_at": null}, {"secret_type": "ed25519", "expires_at": null},
+            ]})),
+            row("PUT", EXPIRE, private, 200).shows(json!({"secrets": [
+                {"value": shared, "expires_at": null}, {"expires_at": "2026-01-01T02:00:00Z"}, {"expires_at": null},
+            ]})),
+            row("PUT", EXPIRE, json!({"expiration": 3}), 200).shows(json!({"secrets": [
+                {"value": shared, "expires_at": "2026-01-01T03:00:00Z"}, {"expires_at": "2026-01-01T02:00:00Z"},
+                {"secret_type": "ed25519", "expires_at": null}, {"value": "*", "expires_at": null},
+            ]})),
+        ])
+        .await;
+}

@@ -1,0 +1,62 @@
+//! How deliveries are signed, as receivers see them.
+
+use serde_json::{Value, json};
+
+use super::harness::{
+    DEADLINE, Endpoint, Received, Receiver, Resources, Setup, convoy_advanced, standard_webhooks,
+    standard_webhooks_v1a, uid,
+};
+
+/// The key pair of the seed 40..5f.
+const PRIVATE: &str =
+    "whsk_QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8lQ7kv8QlVEUdq3INp223ckzZloRl43aFATuEGbKlVnQ==";
+const PUBLIC: &str = "whpk_JUO5L/EJVRFHatyDadtt3JM2ZaEZeN2hQE7hBmypVZ0=";
+/// 24 bytes after the prefix, the shortest the specification allows.
+const SHARED: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
+
+/// What a receiver gets from an endpoint with these secrets, oldest first.
+async fn delivered(signature: &Value, secrets: &[&str]) -> (Received, String) {
+    let receiver = Receiver::start().await;
+    let secrets: Vec<Value> = secrets
+        .iter()
+        .map(|value| json!({"value": value}))
+        .collect();
+    let endpoint = Endpoint::new(1, &receiver.url("/hook"), "")
+        .with("secret", Value::Null)
+        .with("secrets", secrets);
+    let resources = Resources::outgoing(&[endpoint]).config("signature", signature.clone());
+    let outrider = Setup::new(&resources).start().await;
+    let data = json!({"amount": 1250, "name": "Zoë"});
+    let reply = outrider
+        .client()
+        .publish_to(&uid(1), "invoice.paid", data)
+        .await;
+    reply.unwrap().event_uid();
+    let received = receiver.wait_for(1, DEADLINE).await.remove(0);
+    (received, outrider.admin_page("/config_dump").await)
+}
+
+#[tokio::test]
+async fn a_private_key_signs_and_the_dump_shows_its_public_half() {
+    let (got, dump) = delivered(&json!({"format": "standard_webhooks"}), &[PRIVATE]).await;
+    standard_webhooks_v1a(&got.headers, &got.body, PUBLIC).unwrap();
+    assert!(standard_webhooks_v1a(&got.headers, b"{}", PUBLIC).is_err());
+    assert!(dump.contains(PUBLIC) && !dump.contains("whsk_"), "{dump}");
+    let half = &PRIVATE[5..40];
+    assert!(!dump.contains(half), "{dump}");
+}
+
+#[tokio::test]
+async fn a_private_key_beside_a_shared_secret_leaves_receivers_the_choice() {
+    let (got, dump) = delivered(&json!({"format": "both"}), &[SHARED, PRIVATE]).await;
+    let (headers, body) = (&got.headers, &got.body);
+    standard_webhooks_v1a(headers, body, PUBLIC).unwrap();
+    standard_webhooks(headers, body, SHARED).unwrap();
+    convoy_advanced(headers, body, SHARED).unwrap();
+    assert!(
+        got.header("webhook-signature").starts_with("v1a,"),
+        "newest first"
+    );
+    assert_eq!(got.header("x-convoy-signature").matches("v1=").count(), 1);
+    assert!(dump.contains(PUBLIC) && !dump.contains(SHARED), "{dump}");
+}
