@@ -16,6 +16,7 @@ mod url;
 pub use self::host::Host;
 pub use self::list::{AddressRules, AddressSet, client_behind};
 pub use self::policy::{InternalRule, InternalTarget, Policy, ProjectRef, SelfAddress};
+pub(crate) use self::url::encode_tail;
 pub use self::url::{Authority, Scheme, TargetUrl};
 
 /// Why a destination is refused: a closed list with stable codes.

@@ -27,6 +27,13 @@ impl UrlKey {
         ];
         Self(hash("url", &parts.map(str::as_bytes)))
     }
+
+    /// The key of all URLs with the same scheme, host and port.
+    #[must_use]
+    pub fn of_site(url: &TargetUrl) -> Self {
+        let parts = [url.scheme().as_str(), url.authority()];
+        Self(hash("site", &parts.map(str::as_bytes)))
+    }
 }
 
 /// The id of the endpoint that an event makes of a URL.

@@ -22,6 +22,7 @@ pub mod schema;
 pub mod secret;
 pub mod selector;
 pub mod sign;
+pub mod url_template;
 #[cfg(test)]
 mod vectors;
 pub mod verify;

@@ -115,6 +115,12 @@ impl TargetUrl {
     pub const fn path_and_query(&self) -> &PathAndQuery {
         &self.path_and_query
     }
+
+    /// Whether scheme, host and port are those of another URL.
+    #[must_use]
+    pub fn is_of_site(&self, other: &Self) -> bool {
+        self.scheme == other.scheme && self.port == other.port && self.host == other.host
+    }
 }
 
 impl TargetUrl {
@@ -243,6 +249,12 @@ fn path_and_query(tail: &str) -> Result<PathAndQuery, Denied> {
     if !tail.starts_with('/') {
         encoded.push('/');
     }
+    encode_tail(tail, &mut encoded);
+    encoded.parse().map_err(|_| Denied::InvalidUrl)
+}
+
+/// A part of a path or query as it travels.
+pub(crate) fn encode_tail(tail: &str, encoded: &mut String) {
     for byte in tail.bytes() {
         if byte.is_ascii_graphic()
             && !matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
@@ -252,5 +264,4 @@ fn path_and_query(tail: &str) -> Result<PathAndQuery, Denied> {
             encoded.push_str(&format!("%{byte:02X}"));
         }
     }
-    encoded.parse().map_err(|_| Denied::InvalidUrl)
 }
