@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use outrider_config::snapshot::{Endpoint, EndpointStatus, Kind, ProjectTable, Snapshot};
 use outrider_store::{Clock, DeliveryStatus, LocalLog, LogClosed, StoredEvent};
-use outrider_webhook::address::ProjectRef;
+use outrider_webhook::address::{ProjectRef, TargetUrl};
 use outrider_webhook::cloudevents;
 use outrider_webhook::event::Origin;
 use outrider_webhook::retry::{self, Failure, Outcome, Step};
@@ -27,6 +27,9 @@ use crate::metrics::Metrics;
 use crate::queue::{Entry, Lease, Queue};
 use crate::table::RoutingTable;
 
+/// The endpoint has a URL template, and the event no URL that matches it (contract section 9).
+/// What matched when it was accepted does not count: its host may be somebody else's by now.
+const UNRESOLVED_URL: &str = "unresolved_url_template";
 /// How long a delivery waits when its event could not be read back just now.
 const READ_RETRY_MS: i64 = 5_000;
 
@@ -152,7 +155,10 @@ impl Deliverer {
         self.metrics
             .schedule_lag
             .observe(Duration::from_millis(lag_ms).as_secs_f64());
-        let request = self.signed(entry, &event, table, endpoint, started_ms / 1000)?;
+        let target = endpoint.url().resolve(event.facts.audience.named_url());
+        let target = target.ok_or(Obstacle::Discard(UNRESOLVED_URL))?;
+        let place = (&**table, &**endpoint, &target);
+        let request = self.signed(entry, &event, place, started_ms / 1000)?;
         let request_headers = request.headers().clone();
         let project = ProjectRef {
             id: entry.project,
@@ -228,8 +234,7 @@ impl Deliverer {
         &self,
         entry: &Entry,
         event: &StoredEvent,
-        table: &ProjectTable,
-        endpoint: &Endpoint,
+        (table, endpoint, target): (&ProjectTable, &Endpoint, &Arc<TargetUrl>),
         now_s: i64,
     ) -> Result<SignedRequest, Obstacle> {
         let uids = self.log.uids();
@@ -250,7 +255,7 @@ impl Deliverer {
             delivery_uid: uids.delivery(entry.key),
             ordinal: entry.key.ordinal,
             repeat: is_repeat(event, entry.key.ordinal),
-            target: endpoint.url(),
+            target,
             query: &facts.query,
             event_headers: &facts.headers,
             content_type: own_type.unwrap_or_else(|| endpoint.content_type()).clone(),

@@ -29,6 +29,7 @@ use outrider_webhook::event::{Dynamic, MadeEndpoint};
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::secret::Secret;
 use outrider_webhook::sign::{self, SecretType};
+use outrider_webhook::url_template::without_braces;
 use outrider_xds::EndpointOffer;
 use rand::RngExt;
 use rand::distr::Alphanumeric;
@@ -232,7 +233,7 @@ impl MadeEndpoints {
             id: project.id(),
             name: project.name(),
         };
-        let checked = self.inner.policy.check_target(&by, endpoint.url());
+        let checked = self.inner.policy.check_target(&by, endpoint.url().site());
         checked.map_err(NotMade::Denied)?;
         Ok(Made {
             project: project.id(),
@@ -257,6 +258,11 @@ impl MadeEndpoints {
             let refused = kept.refused.get(&id);
             refused.map(|refused| Found::Refused(refused.code))
         })
+    }
+
+    /// Whether events made this endpoint, and it waits to be configuration.
+    pub(crate) fn is_made(&self, id: EndpointId) -> bool {
+        matches!(self.find(id), Some(Found::Made(_)))
     }
 
     /// How many wait to be configuration.
@@ -396,6 +402,7 @@ impl Claim {
                 subscription: subscription_id(self.endpoint),
                 sealed: self.sealed.clone(),
             }),
+            url: None,
         }
     }
 
@@ -429,7 +436,8 @@ impl Drop for Claim {
 fn compile(project: &Project, offer: &EndpointOffer) -> Result<Endpoint, NotMade> {
     let mut spec = EndpointSpec::default();
     spec.name = Some(format!("endpoint-{}", offer.endpoint));
-    spec.url = Some(offer.url.clone());
+    // Intake takes no braces; what older logs have with braces meant them literally.
+    spec.url = Some(without_braces(&offer.url).into_owned());
     spec.secret = Some(offer.secret.clone());
     let endpoint = Endpoint::compile(offer.endpoint, 0, project, &spec);
     let filter = FilterConfigSpec {

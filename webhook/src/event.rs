@@ -58,6 +58,18 @@ pub enum Audience {
     Dynamic(Box<Dynamic>),
 }
 
+impl Audience {
+    /// The URL that the sender named, where that says more than whose it is: the endpoint has a
+    /// template that this URL matched.
+    #[must_use]
+    pub fn named_url(&self) -> Option<&str> {
+        match self {
+            Self::Dynamic(dynamic) => dynamic.url.as_deref(),
+            Self::Source(_) | Self::Endpoint(_) | Self::Owner(_) | Self::Broadcast => None,
+        }
+    }
+}
+
 /// The endpoint of an event that named it by its URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dynamic {
@@ -65,6 +77,9 @@ pub struct Dynamic {
     pub endpoint: EndpointId,
     /// What it is made of, when the configuration did not have it.
     pub made: Option<MadeEndpoint>,
+    /// Where the event goes when the endpoint has a URL template: the URL as the sender named it,
+    /// in the form in which it travels.
+    pub url: Option<Box<str>>,
 }
 
 /// An endpoint that an event made. It travels with the event, so that it is there as soon as

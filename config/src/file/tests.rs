@@ -1,6 +1,7 @@
 //! Resource files: every problem with its place, and what a good file plans.
 
 mod event_types;
+mod url_templates;
 
 use outrider_webhook::id::ProjectId;
 use proptest::prelude::*;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use outrider_webhook::address::TargetUrl;
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::sign::{self, SigningKey};
+use outrider_webhook::url_template::EndpointUrl;
 use serde_json::{Value, json};
 
 use super::check::{Checks, FieldError, Range, Reason};
@@ -54,7 +54,7 @@ pub struct Endpoint {
     project: ProjectId,
     revision: u64,
     name: Box<str>,
-    url: Arc<TargetUrl>,
+    url: EndpointUrl,
     keys: Box<[SigningKey]>,
     mode: sign::Mode,
     timeout: Duration,
@@ -79,8 +79,10 @@ impl Endpoint {
         spec.refuse_long_texts(&mut checks);
         let name = field::name(&mut checks, spec.name.as_deref());
         let url = checks.require("url", given(spec.url.as_deref()));
-        let url =
-            url.and_then(|url| checks.take("url", TargetUrl::parse(url).map_err(Reason::refused)));
+        let url = url.and_then(|url| {
+            let url = EndpointUrl::parse(url);
+            checks.take("url", url.map_err(Reason::refused))
+        });
         let keys = spec.keys(&mut checks);
         let owner_id = spec.owner_id(&mut checks);
         let status = spec.status(&mut checks);
@@ -99,7 +101,7 @@ impl Endpoint {
                 project: project.id(),
                 revision,
                 name: name?,
-                url: Arc::new(url?),
+                url: url?,
                 keys: keys.into(),
                 mode: if is_advanced {
                     sign::Mode::Advanced
@@ -125,7 +127,7 @@ impl Endpoint {
                 reason,
             })
         };
-        if project.is_https_enforced() && !self.url.is_https() {
+        if project.is_https_enforced() && !self.url.site().is_https() {
             return refuse(
                 "url",
                 Reason::Rule("must be https: the project enforces secure endpoints".to_owned()),
@@ -159,9 +161,9 @@ impl Endpoint {
         &self.name
     }
 
-    /// Where deliveries go.
+    /// Where deliveries go, or which URLs an event may name for them.
     #[must_use]
-    pub fn url(&self) -> &Arc<TargetUrl> {
+    pub fn url(&self) -> &EndpointUrl {
         &self.url
     }
 

@@ -30,7 +30,8 @@ const EMAIL_BYTES_MAX: usize = 320;
 pub struct EndpointSpec {
     /// Required.
     pub name: Option<String>,
-    /// Absolute http or https URL, at most 2048 bytes; required.
+    /// Absolute http or https URL, at most 2048 bytes; required. With tokens like `{name}` in path
+    /// or query it is a template of the URLs that dynamic events may name.
     pub url: Option<String>,
     /// The one secret that signs; or `secrets`.
     #[serde(serialize_with = "expose")]

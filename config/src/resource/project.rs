@@ -72,6 +72,7 @@ pub struct Project {
     type_policy: TypePolicy,
     protection: Protection,
     verifies_dynamic_events: bool,
+    allows_unmatched_dynamic_urls: bool,
 }
 
 impl Project {
@@ -136,6 +137,7 @@ impl Project {
                 type_policy: type_policy?,
                 protection,
                 verifies_dynamic_events: config.verify_dynamic_events.unwrap_or(false),
+                allows_unmatched_dynamic_urls: config.allow_unmatched_dynamic_urls.unwrap_or(false),
             })
         })();
         checks.finish(project)
@@ -232,6 +234,13 @@ impl Project {
         self.verifies_dynamic_events
     }
 
+    /// Whether a dynamic event may make an endpoint of a URL that matches no URL template, where
+    /// there are templates.
+    #[must_use]
+    pub fn allows_unmatched_dynamic_urls(&self) -> bool {
+        self.allows_unmatched_dynamic_urls
+    }
+
     /// Whether an endpoint that is right for `old` may be wrong for this version.
     pub(crate) fn demands_more_than(&self, old: &Self) -> bool {
         let is_new = |is: bool, was: bool| is && !was;
@@ -274,6 +283,7 @@ impl Project {
             "unknown_event_types": self.type_policy.unknown_word(),
             "protection": self.protection.dump(),
             "filter_mode": self.filter_mode.as_str(),
+            "allow_unmatched_dynamic_urls": self.allows_unmatched_dynamic_urls,
             "retention_s": self.retention().as_secs(),
             "idempotency_window_s": self.idempotency_window_s,
         })

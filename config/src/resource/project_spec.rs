@@ -98,7 +98,9 @@ pub struct ConfigSpec {
     meta_event: Unsupported,
     /// Whether a dynamic event is answered only once its endpoint is configuration, at most 30 s.
     pub verify_dynamic_events: Option<bool>,
-    allow_unmatched_dynamic_urls: Unsupported,
+    /// Whether a dynamic event whose URL matches none of the project's URL templates makes an
+    /// endpoint of it. Without templates it does so anyway.
+    pub allow_unmatched_dynamic_urls: Option<bool>,
     circuit_breaker: Unsupported,
 }
 
@@ -184,16 +186,7 @@ impl ProjectSpec {
 
 impl ConfigSpec {
     pub(super) fn refuse_unsupported(&self, checks: &mut Checks) {
-        refuse_unsupported!(
-            checks,
-            self,
-            "config.",
-            [
-                disable_endpoint,
-                search_policy,
-                allow_unmatched_dynamic_urls,
-            ]
-        );
+        refuse_unsupported!(checks, self, "config.", [disable_endpoint, search_policy,]);
         // Convoy's defaults, which clients repeat. They name what this version does not do, at
         // a size that asks for nothing more than the default behaviour.
         let breaker = json!({

@@ -197,16 +197,7 @@ impl Work {
             let Pending::Document(document) = &pending else {
                 continue;
             };
-            let compiled = self.compile(document, |project| {
-                Endpoint::compile(
-                    EndpointId::new(document.uid),
-                    document.revision,
-                    project,
-                    &parse(document)?,
-                )
-                .map_err(Refusal::fields)
-            });
-            match compiled {
+            match self.endpoint(document) {
                 Ok(endpoint) => {
                     let (uid, project) = (document.uid, document.project);
                     self.change(project, |table| table.set_endpoint(Arc::new(endpoint)));
@@ -215,6 +206,17 @@ impl Work {
                 Err(refusal) => self.hold(pending, refusal),
             }
         }
+    }
+
+    fn endpoint(&self, document: &Document) -> Result<Endpoint, Refusal> {
+        let id = EndpointId::new(document.uid);
+        let endpoint = self.compile(document, |project| {
+            let spec = parse(document)?;
+            Endpoint::compile(id, document.revision, project, &spec).map_err(Refusal::fields)
+        })?;
+        let room = self.table(document.project)?.check_room(&endpoint);
+        room.map_err(|error| Refusal::new(format!("`url`: {error}")))?;
+        Ok(endpoint)
     }
 
     fn put_subscriptions(&mut self, candidates: Vec<Pending>) {

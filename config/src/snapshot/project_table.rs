@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, LazyLock};
 
+use outrider_webhook::address::TargetUrl;
 use outrider_webhook::dynamic::UrlKey;
 use outrider_webhook::id::{ApiKeyId, EndpointId, EventTypeId, SourceId, SubscriptionId};
 
 use super::small_map::SmallMap;
 use super::type_index::TypeIndex;
-use super::url_index::UrlIndex;
+use super::url_index::{TooManyTemplates, UrlIndex};
 use crate::resource::{ApiKey, Endpoint, EventType, Project, Source, Subscription};
 
 /// What a source without subscriptions has.
@@ -99,10 +100,27 @@ impl ProjectTable {
             .map(|(id, ())| *id)
     }
 
-    /// The first endpoint with this URL, by id.
+    /// The first endpoint with this URL, by id. What its template matches is not its URL.
     #[must_use]
     pub fn endpoint_of_url(&self, url: UrlKey) -> Option<EndpointId> {
         self.urls.first(url)
+    }
+
+    /// Whether any endpoint has a URL template.
+    #[must_use]
+    pub fn has_url_templates(&self) -> bool {
+        self.urls.has_templates()
+    }
+
+    /// The endpoints whose URL template a URL matches, in the order of their ids.
+    pub fn endpoints_matching(&self, url: &TargetUrl) -> impl Iterator<Item = EndpointId> {
+        self.urls.matching(url)
+    }
+
+    /// What keeps an endpoint from being put in force here, apart from itself.
+    pub(super) fn check_room(&self, endpoint: &Endpoint) -> Result<(), TooManyTemplates> {
+        let old = self.endpoints.get(&endpoint.id());
+        self.urls.check_room(old.map(|old| &**old), endpoint)
     }
 
     /// The subscriptions of an endpoint, by event type.

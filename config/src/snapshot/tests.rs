@@ -2,6 +2,7 @@
 //! the way there.
 
 mod event_types;
+mod url_templates;
 
 use outrider_webhook::id::EndpointId;
 use proptest::prelude::*;

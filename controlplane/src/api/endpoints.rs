@@ -197,7 +197,7 @@ pub(super) fn refuse_out_of_bounds(
         id: project.id(),
         name: project.name(),
     };
-    let checked = egress.check_target(&project, endpoint.url());
+    let checked = egress.check_target(&project, endpoint.url().site());
     checked.map_err(|denied| {
         ApiError::Fields(vec![FieldError {
             field: "url".to_owned(),

@@ -10,6 +10,7 @@ use outrider_store::Clock;
 use outrider_webhook::address::{Policy, TargetUrl};
 use outrider_webhook::dynamic::UrlKey;
 use outrider_webhook::id::SubscriptionId;
+use outrider_webhook::url_template::{is_template, without_braces};
 use outrider_xds::{EndpointOffer, OfferAnswer, OfferHandler};
 
 use super::endpoints;
@@ -105,7 +106,8 @@ fn edits(
     }
     let mut spec = EndpointSpec::default();
     spec.name = Some(format!("endpoint-{uid}"));
-    spec.url = Some(offer.url);
+    // What an event named is one place, whatever it is made of.
+    spec.url = Some(without_braces(&offer.url).into_owned());
     spec.secret = Some(offer.secret);
     let spec = endpoints::created(spec, project, true, writing.by);
     let endpoint = endpoints::check(writing, uid, &spec)?;
@@ -139,8 +141,9 @@ fn edits(
 
 fn is_of_url(stored: &Stored, url: &str) -> Result<bool, ApiError> {
     let spec: EndpointSpec = stored.spec()?;
+    let stored = spec.url.unwrap_or_default();
     let key = |url: &str| TargetUrl::parse(url).ok().map(|url| UrlKey::of(&url));
-    Ok(key(spec.url.as_deref().unwrap_or_default()) == key(url))
+    Ok(!is_template(&stored) && key(&stored) == key(url))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod envelope;
 mod event_types;
 mod filters;
 mod keys;
+mod offers;
 mod pages;
 mod projects;
 mod serving;

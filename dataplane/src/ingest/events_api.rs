@@ -59,13 +59,17 @@ pub(super) async fn answer(
     let (body, _reserved) = body::read(intake, http, arrival.project, limit).await?;
     match form {
         Form::Plain(kind) => {
-            let spec = spec::parse(&body)?;
-            let place = (intake, admitted.table());
-            let event = fields::candidate(place, &arrival, kind, spec, &body)?;
-            one(intake, &caller, admitted, (kind, event)).await
+            let read = |admitted: &Admitted| {
+                let (place, spec) = ((intake, admitted.table()), spec::parse(&body)?);
+                Ok([fields::candidate(place, &arrival, kind, spec, &body)])
+            };
+            let (admitted, [event]) = read_late(intake, &caller, admitted, read).await?;
+            one(intake, &caller, admitted, (kind, event?)).await
         }
         Form::PlainBatch => {
-            let events = batch::read((intake, admitted.table()), &arrival, &body)?;
+            let read =
+                |admitted: &Admitted| batch::read((intake, admitted.table()), &arrival, &body);
+            let (admitted, events) = read_late(intake, &caller, admitted, read).await?;
             many(intake, &caller, admitted, events).await
         }
         Form::CloudEvent(kind, mode) => {
@@ -88,6 +92,28 @@ pub(super) async fn answer(
             one(intake, &caller, admitted, (kind, facts.into())).await
         }
     }
+}
+
+/// Reads the events of a body; once more in a newer table when a URL of theirs matches no URL
+/// template of this one, and one comes.
+async fn read_late<E: AsRef<[Result<Candidate, Refused>]>>(
+    intake: &Intake,
+    caller: &Caller,
+    admitted: Admitted,
+    read: impl Fn(&Admitted) -> Result<E, Refused>,
+) -> Result<(Admitted, E), Reply> {
+    let events = read(&admitted)?;
+    let missing = dynamic::unmatched(admitted.table().project().id(), events.as_ref());
+    if missing.is_empty() {
+        return Ok((admitted, events));
+    }
+    let revision = admitted.revision();
+    let later = caller.admit_later(intake, admitted, &missing).await?;
+    let events = match later.revision() == revision {
+        true => events,
+        false => read(&later)?,
+    };
+    Ok((later, events))
 }
 
 /// Takes one event.

@@ -82,6 +82,18 @@ fn claim_in(made: &MadeEndpoints, snapshot: &Snapshot, wish: Wish) -> Result<Cla
 
 const URL: &str = "https://customer.example/in";
 
+/// Logs of builds before URL templates have such URLs.
+#[test]
+fn braces_in_what_an_event_named_are_literal() {
+    let made = made();
+    let claimed = claim(&made, wish("https://customer.example/{in}")).unwrap();
+    let Some(Found::Made(endpoint)) = made.find(claimed.endpoint) else {
+        panic!("it is not made");
+    };
+    let url = endpoint.url().resolve(None).map(|url| url.to_string());
+    assert_eq!(url.as_deref(), Some("https://customer.example/%7Bin%7D"));
+}
+
 #[test]
 fn what_cannot_be_an_endpoint_is_refused_and_leaves_nothing() {
     let made = made();

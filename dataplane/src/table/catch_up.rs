@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use outrider_config::snapshot::Version;
+use outrider_webhook::dynamic::UrlKey;
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::verify::ApiKeyDigest;
 use tokio::sync::watch;
@@ -56,6 +57,8 @@ pub enum Missing<'a> {
     Endpoint(ProjectId, EndpointId),
     /// No endpoint of the project has this owner.
     Owner(ProjectId, &'a str),
+    /// No endpoint of the project has this URL, or a template that it matches.
+    Url(ProjectId, UrlKey),
 }
 
 /// The waiting, for all requests of one table.

@@ -294,12 +294,17 @@ fn put_audience(out: &mut Vec<u8>, audience: &Audience) {
         }
         Audience::Broadcast => out.put_u8(3),
         Audience::Dynamic(dynamic) => {
-            out.put_u8(4);
+            // 5 is 4 with a URL behind it. Most have none, and builds before URL templates read
+            // those.
+            out.put_u8(if dynamic.url.is_some() { 5 } else { 4 });
             out.put_u128(dynamic.endpoint.uid().bits());
             out.put_option(dynamic.made.as_ref(), |out, made| {
                 out.put_u128(made.subscription.uid().bits());
                 out.put_bytes(&made.sealed);
             });
+            if let Some(url) = &dynamic.url {
+                out.put_text(url);
+            }
         }
     }
 }
@@ -311,6 +316,11 @@ fn take_audience(at: &mut Cursor<'_>) -> Result<Audience, Malformed> {
         2 => Audience::Owner(at.text()?.into()),
         3 => Audience::Broadcast,
         4 => Audience::Dynamic(Box::new(take_dynamic(at)?)),
+        5 => {
+            let mut dynamic = take_dynamic(at)?;
+            dynamic.url = Some(at.text()?.into());
+            Audience::Dynamic(Box::new(dynamic))
+        }
         _ => return Err(Malformed("audience")),
     })
 }
@@ -324,6 +334,7 @@ fn take_dynamic(at: &mut Cursor<'_>) -> Result<Dynamic, Malformed> {
                 sealed: at.bytes()?.into(),
             })
         })?,
+        url: None,
     })
 }
 
@@ -363,4 +374,41 @@ fn take_decision(at: &mut Cursor<'_>) -> Result<Decision, Malformed> {
         type_mismatches,
         schema_flaw: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In logs that are there: what these bytes mean may never change.
+    #[test]
+    fn an_event_that_names_a_url_is_told_by_its_number_and_the_others_are_as_ever() {
+        let dynamic = |made: Option<MadeEndpoint>, url: Option<&str>| {
+            let (endpoint, url) = (EndpointId::new(Uid::from_bits(7)), url.map(Into::into));
+            let audience = Audience::Dynamic(Box::new(Dynamic {
+                endpoint,
+                made,
+                url,
+            }));
+            let mut out = Vec::new();
+            put_audience(&mut out, &audience);
+            let mut at = Cursor::new(&out);
+            assert_eq!(take_audience(&mut at), Ok(audience));
+            assert_eq!(at.finish(), Ok(()));
+            hex::encode(out)
+        };
+        let endpoint = hex::encode(7_u128.to_le_bytes());
+        let made = Some(MadeEndpoint {
+            subscription: SubscriptionId::new(Uid::from_bits(8)),
+            sealed: b"s".as_slice().into(),
+        });
+        assert_eq!(dynamic(None, None), format!("04{endpoint}00"));
+        let subscription = hex::encode(8_u128.to_le_bytes());
+        assert_eq!(
+            dynamic(made, None),
+            format!("04{endpoint}01{subscription}0173")
+        );
+        assert_eq!(dynamic(None, Some("u")), format!("05{endpoint}000175"));
+        assert!(take_audience(&mut Cursor::new(&[6])).is_err());
+    }
 }

@@ -105,15 +105,20 @@ fn audience() -> impl Strategy<Value = Audience> {
         uid().prop_map(|uid| Audience::Endpoint(EndpointId::new(uid))),
         text().prop_map(Audience::Owner),
         Just(Audience::Broadcast),
-        (uid(), option::of((uid(), vec(any::<u8>(), 0..400)))).prop_map(|(endpoint, made)| {
-            let made = made.map(|(subscription, sealed)| MadeEndpoint {
-                subscription: SubscriptionId::new(subscription),
-                sealed: sealed.into(),
-            });
-            let endpoint = EndpointId::new(endpoint);
-            Audience::Dynamic(Box::new(Dynamic { endpoint, made }))
-        }),
+        dynamic().prop_map(|dynamic| Audience::Dynamic(Box::new(dynamic))),
     ]
+}
+
+prop_compose! {
+    fn dynamic()(
+        endpoint in uid(), made in option::of((uid(), vec(any::<u8>(), 0..400))), url in option::of(text()),
+    ) -> Dynamic {
+        let made = made.map(|(subscription, sealed)| MadeEndpoint {
+            subscription: SubscriptionId::new(subscription),
+            sealed: sealed.into(),
+        });
+        Dynamic { endpoint: EndpointId::new(endpoint), made, url }
+    }
 }
 
 fn decision() -> impl Strategy<Value = Decision> {

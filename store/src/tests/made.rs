@@ -17,7 +17,11 @@ async fn accept(log: &LocalLog, endpoint: EndpointId, is_made: bool, key: Option
         sealed: b"sealed".as_slice().into(),
     });
     let facts = EventFacts {
-        audience: Audience::Dynamic(Box::new(Dynamic { endpoint, made })),
+        audience: Audience::Dynamic(Box::new(Dynamic {
+            endpoint,
+            made,
+            url: None,
+        })),
         idempotency_key: key.map(Into::into),
         ..facts(10)
     };

@@ -42,9 +42,8 @@ async fn all(call: &ProjectCall) -> Result<Vec<Value>, ApiError> {
         .attempts(call.project, key)
         .await?
         .ok_or_else(not_found)?;
-    let project = call.project;
     let render = move |view: &View<'_>| -> Result<Vec<Value>, ApiError> {
-        let url = shape::target_url(view, project, item.target.endpoint)?;
+        let url = shape::target_url(view, &item)?;
         Ok(shapes(&index, &item, &url, &attempts))
     };
     call.api.control().read(render).await

@@ -9,6 +9,7 @@ use outrider_store::{DeliveryItem, DeliveryStatus};
 use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::id::{EndpointId, ProjectId, Uid};
 use outrider_webhook::retry::Backoff;
+use outrider_webhook::url_template::is_template;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -80,7 +81,7 @@ pub(super) fn delivery<'d>(
             .subscription
             .map_or_else(String::new, |id| id.to_string()),
         headers: headers_of(&facts.headers),
-        target_url: target_url(shapes.view(), facts.project, item.target.endpoint)?,
+        target_url: target_url(shapes.view(), item)?,
         url_query_params: &facts.query,
         idempotency_key: facts.idempotency_key.as_deref().unwrap_or_default(),
         latency: match latency_s > 0.0 {
@@ -137,15 +138,16 @@ fn latency_s(item: &DeliveryItem, accepted_ms: i64) -> f64 {
     std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64()
 }
 
-/// The URL as it is configured now; empty when the endpoint is gone.
-pub(super) fn target_url(
-    view: &View<'_>,
-    project: ProjectId,
-    endpoint: EndpointId,
-) -> Result<String, ApiError> {
-    let found = view.get(Kind::Endpoint, project, endpoint.uid())?;
+/// The URL as it is configured now, empty when the endpoint is gone; where that is a template or
+/// gone, the one that the event named, if it named one.
+pub(super) fn target_url(view: &View<'_>, item: &DeliveryItem) -> Result<String, ApiError> {
+    let (facts, endpoint) = (&item.event.facts, item.target.endpoint);
+    let found = view.get(Kind::Endpoint, facts.project, endpoint.uid())?;
     let spec: Option<EndpointSpec> = found.map(|found| found.spec()).transpose()?;
-    Ok(spec.and_then(|spec| spec.url).unwrap_or_default())
+    let configured = spec.and_then(|spec| spec.url);
+    let is_settled = configured.as_deref().is_some_and(|url| !is_template(url));
+    let named = facts.audience.named_url().filter(|_| !is_settled);
+    Ok(named.map(str::to_owned).or(configured).unwrap_or_default())
 }
 
 fn metadata<'d>(shapes: &Shapes<'_>, item: &'d DeliveryItem) -> Metadata<'d> {

@@ -38,6 +38,10 @@ fn config(old: ConfigSpec, mut given: ConfigSpec) -> ConfigSpec {
         old.multiple_endpoint_subscriptions,
     );
     keep(&mut given.verify_dynamic_events, old.verify_dynamic_events);
+    keep(
+        &mut given.allow_unmatched_dynamic_urls,
+        old.allow_unmatched_dynamic_urls,
+    );
     keep(&mut given.request_id_header, old.request_id_header);
     keep(&mut given.idempotency_window_s, old.idempotency_window_s);
     keep(&mut given.schema_enforcement, old.schema_enforcement);

@@ -76,7 +76,7 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
         "unknown_event_types": text(unknown, "accept"),
         "meta_event": {"is_enabled": false, "type": "http", "event_type": [], "url": "", "secret": ""},
         "verify_dynamic_events": spec.verify_dynamic_events.unwrap_or(false),
-        "allow_unmatched_dynamic_urls": false,
+        "allow_unmatched_dynamic_urls": spec.allow_unmatched_dynamic_urls.unwrap_or(false),
         "circuit_breaker": {
             "sample_rate": 30, "error_timeout": 30, "failure_threshold": 70, "success_threshold": 5,
             "observability_window": 5, "minimum_request_count": 10, "consecutive_failure_threshold": 10,

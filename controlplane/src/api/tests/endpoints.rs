@@ -53,6 +53,13 @@ async fn section_3_2_endpoints() {
             row("POST", ALL, body(json!({})), 400).says("an endpoint with that name already exists").code("already_exists"),
             row("POST", ALL, json!({"name": "x"}), 400).says("`url`: is missing"),
             row("POST", ALL, json!({"name": "x", "url": "nope"}), 400).says("..`url`: "),
+            row("POST", ALL, json!({"name": "x", "url": "https://{h}/"}), 400)
+                .says("`url`: a token like `{name}` may stand in the path and the query, not in scheme, host, port or fragment"),
+            row("POST", ALL, json!({"name": "x", "url": "https://h.example/{a-b}"}), 400)
+                .says("`url`: the `{` at position 19 begins no token: its name has to be a letter or `_`, then letters, digits and `_`"),
+            row("POST", ALL, json!({"name": "x", "url": "http://169.254.169.254/{a}"}), 400).says("`url`: 169.254.169.254 is an internal.."),
+            row("POST", ALL, json!({"name": "t", "url": "https://h.example/%7B/{a}?b={c}"}), 201)
+                .shows(json!({"url": "https://h.example/%7B/{a}?b={c}"})),
             unsupported("rate_limit", json!(5)),
             unsupported("authentication", json!({"type": "api_key", "api_key": {"header_name": "x", "header_value": "y"}})),
             unsupported("mtls_client_cert", json!({"client_cert": "x", "client_key": "y"})),

@@ -80,6 +80,12 @@ async fn section_3_1_projects() {
             row("PUT", one, json!({"name": "q", "config": {"ratelimit": {"count": 500}}}), 202).shows(json!({"config": {"ratelimit": {"count": 500, "duration": 60}}})),
             // What changes nothing is no revision.
             row("PUT", one, json!({"name": "q"}), 202).answers("x-outrider-config-revision", Some("4")),
+            row("PUT", one, json!({"name": "q", "config": {"allow_unmatched_dynamic_urls": true}}), 202)
+                .shows(json!({"config": {"allow_unmatched_dynamic_urls": true}})),
+            row("PUT", one, json!({"name": "q", "config": {"verify_dynamic_events": true}}), 202)
+                .shows(json!({"config": {"verify_dynamic_events": true, "allow_unmatched_dynamic_urls": true}})),
+            row("PUT", one, json!({"name": "q", "config": {"verify_dynamic_events": false, "allow_unmatched_dynamic_urls": false}}), 202)
+                .shows(json!({"config": {"allow_unmatched_dynamic_urls": false}})),
             row("PUT", one, json!({"name": "q", "type": "incoming"}), 400).code("refused").says("..type never changes"),
             row("POST", all, json!({"name": "p", "type": "incoming"}), 201).saves("second", "/project/uid"),
             row("PUT", one, json!({"name": "p"}), 400).says("a project with the name `p` already exists"),

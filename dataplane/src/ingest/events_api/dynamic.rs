@@ -1,7 +1,8 @@
 //! Dynamic events: the endpoint is named by its URL, and found or made (RULINGS 15).
 //!
 //! An endpoint of the configuration with the very URL is used as it is: its secret and what its
-//! subscriptions want are not an event's to change. Otherwise the event makes one.
+//! subscriptions want are not an event's to change. So is the one whose URL template it matches,
+//! and the event goes to the URL it named. Otherwise the event makes an endpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +12,24 @@ use outrider_config::snapshot::{ProjectKind, ProjectTable};
 use outrider_webhook::address::TargetUrl;
 use outrider_webhook::dynamic::{self, UrlKey};
 use outrider_webhook::event::{Audience, Dynamic, EventFacts};
+use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::secret::Secret;
+use outrider_webhook::url_template::is_template;
 
 use super::refused::Refused;
 use crate::ingest::Intake;
 use crate::made::{Claim, NotMade, Unresolved, Wish};
+use crate::table::Missing;
 
 /// Event types that an endpoint may be made with.
 const EVENT_TYPES_MAX: usize = 100;
 /// Longest URL and secret, bytes: what configuration allows.
 const URL_BYTES_MAX: usize = 2048;
 const SECRET_BYTES_MAX: usize = 1024;
+/// Endpoints that the refusal of an ambiguous URL names.
+const NAMED_MAX: usize = 10;
+/// URLs of a batch that are waited for.
+const UNMATCHED_ASKED_MAX: usize = 8;
 /// How long an event of a project that verifies waits for its endpoint (contract 3.1).
 const VERIFY_LIMIT: Duration = Duration::from_secs(30);
 /// When to come again while the control plane does not take endpoints, seconds.
@@ -60,6 +68,11 @@ pub(super) fn audience(
         (bytes <= max).then_some(()).ok_or_else(message)
     };
     at_most("url", text.len(), URL_BYTES_MAX)?;
+    if is_template(&text) {
+        return Err(Refused::invalid(
+            "`url` has a `{` or `}`, which is for URL templates of endpoints: an event names the URL itself",
+        ));
+    }
     let url = TargetUrl::parse(&text);
     let url = url.map_err(|denied| Refused::invalid(format!("`url`: {denied}")))?;
     let secret = named.secret.filter(|secret| !secret.expose().is_empty());
@@ -79,11 +92,16 @@ pub(super) fn audience(
     }
     let key = UrlKey::of(&url);
     if let Some(endpoint) = table.endpoint_of_url(key) {
-        return Ok((found(endpoint), None));
+        return Ok((found(endpoint, None), None));
     }
     // One of these ids is taken when a person gave the endpoint of this URL another one.
     let ids = (0..dynamic::GENERATIONS).map(|n| dynamic::endpoint_id(project.id(), key, n));
     let endpoint = ids.into_iter().find(|id| table.endpoint(*id).is_none());
+    // One that was made and is no configuration yet has the very URL as well.
+    let is_made = endpoint.is_some_and(|id| intake.made.is_made(id));
+    if !is_made && let Some(endpoint) = matched(table, &url)? {
+        return Ok((found(endpoint, Some(url.to_string().into())), None));
+    }
     let endpoint = endpoint.ok_or_else(|| {
         Refused::invalid("`url`: its endpoints were given other URLs too often; make one by hand")
     })?;
@@ -97,9 +115,63 @@ pub(super) fn audience(
     Ok((Audience::Dynamic(Box::new(claim.audience())), Some(claim)))
 }
 
-fn found(endpoint: outrider_webhook::id::EndpointId) -> Audience {
+fn found(endpoint: EndpointId, url: Option<Box<str>>) -> Audience {
     let made = None;
-    Audience::Dynamic(Box::new(Dynamic { endpoint, made }))
+    Audience::Dynamic(Box::new(Dynamic {
+        endpoint,
+        made,
+        url,
+    }))
+}
+
+/// The endpoint whose URL template a URL matches; none in a project that has no templates, or
+/// makes endpoints all the same. Which of several is meant nobody can tell, and a guess would
+/// sign with somebody else's secret.
+fn matched(table: &ProjectTable, url: &TargetUrl) -> Result<Option<EndpointId>, Refused> {
+    if !table.has_url_templates() {
+        return Ok(None);
+    }
+    let found: Vec<EndpointId> = table.endpoints_matching(url).take(NAMED_MAX + 1).collect();
+    match found.as_slice() {
+        [endpoint] => Ok(Some(*endpoint)),
+        [] if table.project().allows_unmatched_dynamic_urls() => Ok(None),
+        [] => Err(Refused {
+            unmatched: Some(UrlKey::of(url)),
+            ..Refused::new(
+                StatusCode::BAD_REQUEST,
+                "unmatched_url",
+                "`url` matches no URL template of the project's endpoints, and its setting `allow_unmatched_dynamic_urls` is off",
+            )
+        }),
+        several => Err(Refused::new(
+            StatusCode::BAD_REQUEST,
+            "ambiguous_url",
+            format!(
+                "`url` matches the URL templates of several endpoints, and may match that of one: {}",
+                listed(several)
+            ),
+        )),
+    }
+}
+
+fn listed(endpoints: &[EndpointId]) -> String {
+    let named = endpoints.iter().take(NAMED_MAX).map(ToString::to_string);
+    let named = named.collect::<Vec<_>>().join(", ");
+    match endpoints.len() > NAMED_MAX {
+        true => format!("{named} and more"),
+        false => named,
+    }
+}
+
+/// The URLs that match no template of the table, as far as they are waited for.
+pub(super) fn unmatched(
+    project: ProjectId,
+    events: &[Result<Candidate, Refused>],
+) -> Vec<Missing<'static>> {
+    let refused = events.iter().filter_map(|event| event.as_ref().err());
+    let urls = refused.filter_map(|refused| refused.unmatched);
+    let missing = urls.map(|url| Missing::Url(project, url));
+    missing.take(UNMATCHED_ASKED_MAX).collect()
 }
 
 /// In a project that verifies: waits until the endpoint of an event is configuration. True when
@@ -117,7 +189,7 @@ pub(super) async fn verify(
     let endpoint = claim.audience().endpoint;
     claim.resolved(VERIFY_LIMIT).await?;
     candidate.claim = None;
-    candidate.facts.audience = found(endpoint);
+    candidate.facts.audience = found(endpoint, None);
     Ok(true)
 }
 

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use outrider_webhook::cloudevents::CloudEventError;
+use outrider_webhook::dynamic::UrlKey;
 
 use crate::ingest::reply::Reply;
 use crate::ingest::schema::NotTaken;
@@ -13,6 +14,8 @@ pub(super) struct Refused {
     pub(super) code: &'static str,
     pub(super) message: String,
     pub(super) retry_after_s: Option<u32>,
+    /// The URL that matches no template of the table, which may be a moment late.
+    pub(super) unmatched: Option<UrlKey>,
 }
 
 impl Refused {
@@ -22,6 +25,7 @@ impl Refused {
             code,
             message: message.into(),
             retry_after_s: None,
+            unmatched: None,
         }
     }
 

@@ -153,6 +153,42 @@ async fn a_fan_out_goes_to_endpoints_that_came_with_it_and_to_nobody_if_none_did
 }
 
 #[tokio::test]
+async fn a_url_template_is_known_as_soon_as_the_control_plane_has_it() {
+    let template = |id: u128, url: &str| {
+        let spec = json!({"name": format!("e{id}"), "url": url, "secret": "hunter2"});
+        document(Kind::Endpoint, id, &spec)
+    };
+    let now = || {
+        let other = template(3, "http://example.com/other/{a}");
+        vec![project("outgoing"), api_key(), other]
+    };
+    let next = || vec![template(6, "http://example.com/in/{a}")];
+    let event = |url: &str| json!({"url": url, "event_type": "a", "data": 1});
+    let (gateway, ahead) = start(now(), next()).await;
+    let known = event("http://example.com/other/1");
+    let reply = publish(&gateway, "events/dynamic", &known).await;
+    assert_eq!(reply.status, 201);
+    assert_eq!(ahead.asked.load(Ordering::Relaxed), 0);
+    let named = event("http://example.com/in/1");
+    let reply = publish(&gateway, "events/dynamic", &named).await;
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    assert_eq!(ahead.asked.load(Ordering::Relaxed), 1);
+    let nowhere = event("http://example.com/nowhere/1");
+    let reply = publish(&gateway, "events/dynamic", &nowhere).await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.code()),
+        (400, "unmatched_url")
+    );
+    // And in a batch, whose other events are not taken twice.
+    let (gateway, _ahead) = start(now(), next()).await;
+    let batch = json!({"events": [known, nowhere, named]});
+    let reply = publish(&gateway, "events/batch", &batch).await.json();
+    let statuses: Vec<&Value> = (0..3).map(|n| &reply["data"][n]["status"]).collect();
+    assert_eq!(statuses, [201, 400, 201], "{reply}");
+    assert_eq!(gateway.counted("batch_item", "accepted"), 2);
+}
+
+#[tokio::test]
 async fn a_key_that_went_away_meanwhile_does_not_count_any_more() {
     let (gateway, _) = start(
         vec![project("outgoing"), api_key()],
