@@ -39,4 +39,5 @@ mod source_alerts;
 mod source_events;
 mod split;
 mod split_tls;
+mod url_templates;
 mod vectors;
