@@ -35,6 +35,13 @@ for name, request in {
 }.items():
     seed("http1", name, bytes([40]) + request)
 
+for name, (template, url) in {
+    "path": ("https://h.example/{a}/x{b}.json", "https://h.example/1/x2.json"),
+    "query": ("https://h.example/{a}?v=1&k={k}", "https://h.example/1?k=2&v=1"),
+    "out": ("https://h.example/t/{a}", "https://h.example/t/%252e%252e"),
+}.items():
+    seed("url_template", name, f"{template}\n{url}".encode())
+
 BODIES = {
     "json": ("application/json", b'{"a":[1,2.50,{"b":null}],"c":"\\u00e9"}'),
     "form": ("application/x-www-form-urlencoded", b"a=1&a=2&b=%C3%A9+x&=&c"),

@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use outrider_webhook::address::TargetUrl;
 use outrider_webhook::event::RawEvent;
 use outrider_webhook::filter::{Budget, Demand, Filter, Mode, Scope, Sighting, Verdict, Views};
 use outrider_webhook::http1::{ChunkGuard, HeadLimits, HeadScanner};
 use outrider_webhook::schema::Schema;
 use outrider_webhook::secret::Secret;
+use outrider_webhook::url_template::EndpointUrl;
 use outrider_webhook::verify::{ParamSpec, PresetSpec, Verifier, builtin, builtin_names};
 use outrider_webhook::{cloudevents, decode, view};
 use serde_json::Value;
 
 /// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, fn(&[u8])); 8] = [
     ("http1", http1),
     ("preset", preset),
     ("headers", headers),
@@ -23,6 +25,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 7] = [
     ("cloudevents", cloudevents),
     ("filter", filter),
     ("schema", schema),
+    ("url_template", url_template),
 ];
 
 const NOW_S: i64 = 1_760_000_000;
@@ -177,6 +180,27 @@ pub fn schema(data: &[u8]) {
     let value = serde_json::from_slice(value).unwrap_or_default();
     if let Err(mismatch) = schema.check(&value) {
         assert!(!mismatch.to_string().is_empty(), "says nothing");
+    }
+}
+
+/// The URL of an endpoint, and on the next line one that an event names: what is sent there is
+/// signed with the endpoint's secret, so it has to be on the same site.
+pub fn url_template(data: &[u8]) {
+    let (template, named) = split(data, b"\n");
+    let (template, named) = (
+        String::from_utf8_lossy(template),
+        String::from_utf8_lossy(named),
+    );
+    let Ok(EndpointUrl::Template(template)) = EndpointUrl::parse(&template) else {
+        return;
+    };
+    let Ok(named) = TargetUrl::parse(&named) else {
+        return;
+    };
+    if template.matches(&named) {
+        assert!(named.to_string().starts_with(&template.site().to_string()));
+        let resolved = EndpointUrl::Template(template.into()).resolve(Some(&named.to_string()));
+        assert_eq!(resolved.as_deref(), Some(&named));
     }
 }
 
