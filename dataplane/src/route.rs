@@ -37,6 +37,7 @@ pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> Route
         views: Views::of(&event),
         project: table.project(),
         budget: Budget::for_event(),
+        looks: Budget::for_event(),
     };
     match &facts.audience {
         Audience::Source(source) => {
@@ -71,7 +72,10 @@ struct Found<'e> {
     decision: Decision,
     views: Views<'e>,
     project: &'e Project,
+    /// For asking filters.
     budget: Budget,
+    /// For finding those that can match: not at the expense of the filters.
+    looks: Budget,
 }
 
 impl Found<'_> {
@@ -113,7 +117,7 @@ impl Found<'_> {
             return;
         }
         let mode = self.project.filter_mode();
-        for subscription in filters.candidates(&self.views, mode, &mut self.budget) {
+        for subscription in filters.candidates(&self.views, mode, &mut self.looks) {
             if Some(subscription.id()) > last {
                 self.ask(subscription, event_type);
                 asked += 1;

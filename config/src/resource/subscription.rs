@@ -174,7 +174,7 @@ impl Subscription {
         self.interest.filter(event_type)
     }
 
-    /// Its filter, if all events it can get meet the same one.
+    /// Its filter, if it has but one pattern: then it stands in one place of an index.
     pub(crate) fn sole_filter(&self) -> Option<&Filter> {
         self.interest.sole_filter()
     }

@@ -173,7 +173,7 @@ impl Many {
         self.all.insert(subscription.id(), Arc::clone(subscription));
         if wants_all(subscription) {
             let any = Arc::make_mut(&mut self.any);
-            any.insert(subscription, subscription.sole_filter());
+            any.insert(subscription, &Subscription::sole_filter);
             return;
         }
         for pattern in subscription.patterns() {
@@ -181,7 +181,7 @@ impl Many {
                 Pattern::Any => {}
                 Pattern::Exact(name) => {
                     let of_type = self.exact.entry(name.clone()).or_default();
-                    Arc::make_mut(of_type).insert(subscription, subscription.filter(name));
+                    Arc::make_mut(of_type).insert(subscription, &|one| one.filter(name));
                 }
                 Pattern::Glob(glob) => match anchor(glob) {
                     Anchor::Prefix(text) => self.prefixes.insert(text, glob, subscription),
@@ -196,7 +196,7 @@ impl Many {
         self.all.remove(&subscription.id());
         if wants_all(subscription) {
             let any = Arc::make_mut(&mut self.any);
-            any.remove(subscription, subscription.sole_filter());
+            any.remove(subscription, &Subscription::sole_filter);
             return;
         }
         for pattern in subscription.patterns() {
@@ -217,7 +217,7 @@ impl Many {
             return;
         };
         let of_type = Arc::make_mut(of_type);
-        of_type.remove(subscription, subscription.filter(name));
+        of_type.remove(subscription, &|one| one.filter(name));
         if of_type.is_empty() {
             self.exact.remove(name);
         }

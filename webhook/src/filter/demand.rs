@@ -2,7 +2,8 @@
 //! that can match.
 //!
 //! A condition that wants one of a few values at a place can be found by those values. What is
-//! found so is a superset of what matches, in either mode: the filter has the last word.
+//! found so is a superset of what matches, as long as look and filter are of the same mode: the
+//! filter has the last word.
 
 use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,6 +21,9 @@ use super::{Budget, Mode, Scope, Views};
 /// Most values of one demand. With more of them a condition says little, and would stand in as
 /// many places of an index.
 pub(super) const VALUES_MAX: usize = 16;
+
+/// Bytes of a text that count for its key; more than any number has that is a text.
+const TEXT_BYTES: usize = 64;
 
 /// Where in an event a condition looks.
 #[derive(Debug, Clone)]
@@ -66,17 +70,20 @@ fn of_node(scope: Scope, node: &Node) -> Vec<Demand> {
             let filters = group.filters.iter();
             filters.flat_map(|nodes| of_nodes(scope, nodes)).collect()
         }
-        // One demand of each filter, any of which may be the one that is met.
+        // The smallest demand of each filter, any of which may be the one that is met.
         Node::Any(group) => {
             let filters = group.filters.iter();
-            let first = |nodes| of_nodes(scope, nodes).into_iter().next();
-            let all: Option<Vec<Demand>> = filters.map(|nodes| first(nodes)).collect();
+            let smallest = |nodes: &[Node]| {
+                let demands = of_nodes(scope, nodes).into_iter();
+                demands.min_by_key(|demand| demand.0.len())
+            };
+            let all: Option<Vec<Demand>> = filters.map(|nodes| smallest(nodes)).collect();
             let any: Vec<_> = all
                 .into_iter()
                 .flatten()
                 .flat_map(|demand| demand.0)
                 .collect();
-            let is_demand = !any.is_empty() && any.len() <= VALUES_MAX;
+            let is_demand = (1..=VALUES_MAX).contains(&any.len());
             is_demand.then_some(Demand(any)).into_iter().collect()
         }
     }
@@ -95,7 +102,7 @@ fn of_leaf(scope: Scope, leaf: &Leaf) -> Option<Demand> {
     keys.dedup();
     let keyed = |key| (place.clone(), key);
     let any: Vec<_> = keys.into_iter().map(keyed).collect();
-    (!any.is_empty()).then_some(Demand(any))
+    (1..=VALUES_MAX).contains(&any.len()).then_some(Demand(any))
 }
 
 impl ValueKey {
@@ -110,9 +117,12 @@ impl ValueKey {
         }
     }
 
-    /// A text that is a number is found as that number: conditions may take it for one.
+    /// A text that is a number is found as that number: conditions may take it for one. Of a long
+    /// text the length and its beginning have to do, so that a key costs the same for every value.
     pub(super) fn of_text(text: &str) -> Self {
-        Number::of_text(text).map_or_else(|| Self::hash(&(2_u8, text)), Self::of_number)
+        let beginning = text.as_bytes().get(..TEXT_BYTES).unwrap_or(text.as_bytes());
+        let as_text = || Self::hash(&(2_u8, text.len(), beginning));
+        Number::of_text(text).map_or_else(as_text, Self::of_number)
     }
 
     pub(super) fn of_number(number: Number) -> Self {
@@ -122,7 +132,8 @@ impl ValueKey {
         }
     }
 
-    /// The same in every process, so that what is asked, and recorded, is the same everywhere.
+    /// Not seeded: keys of filters and of events are made apart. Whoever finds two values of one
+    /// key makes his own filters be asked in vain, and no others.
     fn hash(value: &impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
@@ -254,6 +265,10 @@ mod tests {
             (json!({"a": [1, 2], "b": {}}), &[]),
             (json!({"a": {"$neq": 1, "$gt": 2, "$exist": true}}), &[]),
             (json!({"$or": [{"a": 1, "b": 2}, {"c": 3}]}), &[2]),
+            (
+                json!({"$or": [{"a": {"$in": (0..16).collect::<Vec<_>>()}, "b": 1}, {"b": 2}]}),
+                &[2],
+            ),
             (json!({"$or": [{"a": 1}, {"b": {"$gt": 2}}]}), &[]),
             (
                 json!({"$and": [{"a": 1}, {"b": 2, "c": {"$gt": 3}}]}),

@@ -86,7 +86,7 @@ pub(super) trait Condition: fmt::Debug + Send + Sync {
     fn holds(&self, value: &Value, budget: &mut Budget) -> Result<bool, Fault>;
 
     /// The keys of all scalars that can be so, in either mode, as values or as elements of a list;
-    /// `None` when they cannot be told, or are too many to be looked for.
+    /// `None` when they cannot be told.
     fn keys(&self) -> Option<Vec<ValueKey>> {
         None
     }

@@ -3,19 +3,27 @@
 use std::sync::Arc;
 
 use outrider_webhook::event_type::Glob;
-use outrider_webhook::filter::{Demand, Filter, Mode};
+use outrider_webhook::filter::{Demand, Filter};
 use outrider_webhook::id::SubscriptionId;
 
 use super::super::small_map::SmallMap;
 use super::{FilterIndex, Wanting};
 use crate::resource::Subscription;
 
-/// Those that are looked at one by one, and those that are found by what their filters demand.
+/// So many are asked one by one: about as many refusals are recorded, and an index of them would
+/// take more memory than they do.
+const ASKED_MAX: usize = 32;
+
+/// Those that are asked one by one, and those that are found by what their filters demand.
 #[derive(Clone, Default)]
 pub(super) struct Bucket {
     single: SmallMap<SubscriptionId, Arc<Subscription>>,
     filtered: FilterIndex,
 }
+
+/// The filter of a subscription that counts for all events that are looked for in a bucket.
+/// `None` if that differs from event to event: then it can only be asked.
+pub(super) type FilterOf<'f> = &'f dyn Fn(&Subscription) -> Option<&Filter>;
 
 impl Bucket {
     pub(super) fn wanting(&self) -> impl Iterator<Item = Wanting<'_>> {
@@ -35,30 +43,40 @@ impl Bucket {
         self.single.is_empty() && self.filtered.is_empty()
     }
 
-    /// `filter` is what it asks of all events that are looked for here, `None` if that differs.
-    pub(super) fn insert(&mut self, subscription: &Arc<Subscription>, filter: Option<&Filter>) {
-        let demands = demands(subscription, filter);
-        if demands.is_empty() {
-            self.single
-                .insert(subscription.id(), Arc::clone(subscription));
-        } else {
-            self.filtered.insert(subscription, &demands);
+    pub(super) fn insert(&mut self, subscription: &Arc<Subscription>, filter_of: FilterOf<'_>) {
+        if !self.filtered.is_empty() && self.index(subscription, filter_of) {
+            return;
+        }
+        self.single
+            .insert(subscription.id(), Arc::clone(subscription));
+        if self.filtered.is_empty() && self.single.len() > ASKED_MAX {
+            for one in self.single.values().cloned().collect::<Vec<_>>() {
+                if self.index(&one, filter_of) {
+                    self.single.remove(&one.id());
+                }
+            }
         }
     }
 
-    /// `filter` is as it was when the subscription came.
-    pub(super) fn remove(&mut self, subscription: &Subscription, filter: Option<&Filter>) {
+    /// `filter_of` is as it was when the subscription came.
+    pub(super) fn remove(&mut self, subscription: &Subscription, filter_of: FilterOf<'_>) {
         self.single.remove(&subscription.id());
-        let demands = demands(subscription, filter);
+        let demands = demands(subscription, filter_of);
         self.filtered.remove(subscription.id(), &demands);
+    }
+
+    /// Puts a subscription where its filter is found, if it can be.
+    fn index(&mut self, subscription: &Arc<Subscription>, filter_of: FilterOf<'_>) -> bool {
+        let demands = demands(subscription, filter_of);
+        self.filtered.insert(subscription, &demands);
+        !demands.is_empty()
     }
 }
 
-/// One that is read in Convoy's way whatever its project says would have to be looked for in two
-/// ways at once.
-fn demands(subscription: &Subscription, filter: Option<&Filter>) -> Vec<Demand> {
-    let is_alone = subscription.own_filter_mode() == Some(Mode::Convoy);
-    let filter = filter.filter(|_| !is_alone);
+/// None of one that has a mode of its own: it is not looked for in that mode.
+fn demands(subscription: &Subscription, filter_of: FilterOf<'_>) -> Vec<Demand> {
+    let is_asked_always = subscription.own_filter_mode().is_some();
+    let filter = filter_of(subscription).filter(|_| !is_asked_always);
     filter.into_iter().flat_map(Filter::demands).collect()
 }
 
@@ -75,6 +93,7 @@ impl Globs {
             let singles = bucket.single();
             let here = singles.filter(move |one| one.leading_glob(event_type) == Some(glob));
             let singles = here.map(Wanting::One);
+            // Those have this pattern only, and stand nowhere else.
             singles.chain(bucket.filtered().map(Wanting::Filtered))
         })
     }
@@ -85,27 +104,25 @@ impl Globs {
 
     pub(super) fn insert(&mut self, glob: &Glob, subscription: &Arc<Subscription>) {
         self.edit(glob, |bucket| {
-            bucket.insert(subscription, subscription.sole_filter());
+            bucket.insert(subscription, &Subscription::sole_filter);
         });
     }
 
     pub(super) fn remove(&mut self, glob: &Glob, subscription: &Subscription) {
         self.edit(glob, |bucket| {
-            bucket.remove(subscription, subscription.sole_filter());
+            bucket.remove(subscription, &Subscription::sole_filter);
         });
     }
 
     fn edit(&mut self, glob: &Glob, change: impl FnOnce(&mut Bucket)) {
         let text: Arc<str> = glob.as_str().into();
-        let mut bucket = match self.0.get(&text) {
-            Some(entry) => entry.1.clone(),
-            None => Bucket::default(),
-        };
-        change(&mut bucket);
-        if bucket.is_empty() {
-            self.0.remove(&text);
-        } else {
-            self.0.insert(text, Arc::new((glob.clone(), bucket)));
+        let found = self.0.get(&text).cloned();
+        let mut entry = found.unwrap_or_else(|| Arc::new((glob.clone(), Bucket::default())));
+        self.0.remove(&text); // so that nothing is copied that only this table has
+        let bucket = &mut Arc::make_mut(&mut entry).1;
+        change(bucket);
+        if !bucket.is_empty() {
+            self.0.insert(text, entry);
         }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! A filter that demands one of a few values at a place stands under those values. It stands under
 //! one of its demands only: the one that had the fewest subscriptions when it came, which keeps
-//! apart those that have other conditions in common.
+//! apart those that have other conditions in common. All are read in the mode of their project:
+//! what is seen in one mode is no superset of what matches in the other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use outrider_webhook::filter::{Budget, Demand, Mode, Place, Sighting, ValueKey, Views};
@@ -12,7 +14,8 @@ use outrider_webhook::id::SubscriptionId;
 use super::super::small_map::SmallMap;
 use crate::resource::Subscription;
 
-/// Subscriptions that want the same event types, each with a filter that demands something.
+/// Subscriptions that want the same event types, each with a filter that demands something and
+/// is read in the mode of its project.
 #[derive(Clone, Default)]
 pub struct FilterIndex {
     all: imbl::OrdMap<SubscriptionId, Arc<Subscription>>,
@@ -40,33 +43,42 @@ impl FilterIndex {
         self.all.values()
     }
 
-    /// All whose filters can match the event, in the order of their ids: the filters of those have
-    /// to be asked, the others' do not match. `mode` is the project's; one look at a place costs
-    /// steps of `budget` as a filter does.
+    /// All whose filters can match the event, each once: the filters of those have to be asked, the
+    /// others' do not match. `mode` is how all of them are read; `looks` is what looking may cost,
+    /// apart from what asking may. Places that it does not suffice for are as good as unknown.
     #[must_use]
     pub fn candidates(
         &self,
         views: &Views<'_>,
         mode: Mode,
-        budget: &mut Budget,
+        looks: &mut Budget,
     ) -> Vec<&Arc<Subscription>> {
-        let (mut found, mut keys) = (Vec::new(), Vec::new());
+        let mut found = Vec::new();
         for (place, by_value) in &self.places {
-            keys.clear();
-            let sighting = place.look(views, mode, budget, |key| keys.push(key));
+            // A list may have the same value many times.
+            let mut hits = BTreeSet::new();
+            let sighting = place.look(views, mode, looks, |key| {
+                if by_value.contains_key(&key) {
+                    hits.insert(key);
+                }
+            });
             let is_passed_over = mode == Mode::Convoy && sighting == Sighting::Nothing;
             if sighting == Sighting::Unknown || is_passed_over {
-                found.extend(by_value.values().flat_map(SmallMap::values));
-                continue;
+                found.extend(by_value.values().flat_map(SmallMap::iter));
+            } else {
+                let of_hits = hits.iter().filter_map(|key| by_value.get(key));
+                found.extend(of_hits.flat_map(SmallMap::iter));
             }
-            keys.sort_unstable();
-            keys.dedup();
-            let wanted = keys.iter().filter_map(|key| by_value.get(key));
-            found.extend(wanted.flat_map(SmallMap::values));
+            if found.len() >= self.all.len() {
+                return self.all().collect();
+            }
         }
-        found.sort_unstable_by_key(|one| one.id());
-        found.dedup_by_key(|one| one.id());
+        found.sort_unstable_by_key(|(id, _)| **id);
+        found.dedup_by_key(|(id, _)| **id);
         found
+            .into_iter()
+            .map(|(_, subscription)| subscription)
+            .collect()
     }
 
     /// The subscription must not be there; without demands it cannot be.
@@ -107,10 +119,13 @@ impl FilterIndex {
         }
     }
 
-    /// How many stand where this demand would put another one.
+    /// What an event would have to do more for another one under this demand: ask as many as stand
+    /// there, and look at places that nobody looks at yet.
     fn load(&self, demand: &Demand) -> usize {
-        let of_value = |(place, value)| self.places.get(place)?.get(&value);
-        let loads = demand.any_of().filter_map(of_value).map(SmallMap::len);
+        let loads = demand.any_of().map(|(place, value)| {
+            let by_value = self.places.get(place);
+            by_value.map_or(1, |by_value| by_value.get(&value).map_or(0, SmallMap::len))
+        });
         loads.sum()
     }
 }

@@ -25,6 +25,8 @@ fn filters() -> Vec<Value> {
         json!({"body": {"n": {"$in": [1, 2, "x"]}}}),
         json!({"body": {"n": {"$in": []}}}),
         json!({"body": {"list.$.k": 1}}),
+        json!({"body": {"list.$.list.$.k": 1}}),
+        json!({"body": {"a.b": 1}}),
         json!({"body": {"$or": [{"n": 1}, {"k": "v", "n": 2}]}}),
         json!({"body": {"$and": [{"n": 1}, {"k": "v"}]}}),
         json!({"body": {"$or": [{"n": 1}, {"k": {"$exist": true}}]}}),
@@ -44,6 +46,8 @@ fn bodies() -> Vec<Value> {
         json!({"n": [0, 3, 3], "k": "v"}),
         json!({"n": null}),
         json!({"k": "v", "list": [{"k": 0}, {"k": 1}]}),
+        json!({"list": [{"list": [{"k": 0}, {"k": 1}]}]}),
+        json!({"a": {"b": [{"x": 1}, 1]}, "a.b": 5}),
         json!([1]),
     ]
 }
@@ -161,6 +165,29 @@ proptest! {
             prop_assert_eq!(wanting + decision.type_mismatches as usize, all);
         }
     }
+}
+
+/// Looking for filters takes more than the budget of all of them; asking each takes next to nothing.
+#[test]
+fn what_looking_costs_is_not_taken_from_the_filters() {
+    let mut world = World::new();
+    for id in 0..40_u128 {
+        let filter = json!({"event_types": ["a"], "filter": {"body": {"n": id}}});
+        world = world.subscribed(100 + id, 20, filter);
+    }
+    let mut first = json!({});
+    for id in 0..75_u128 {
+        first[format!("p{id}")] = 1.into();
+        let filter = json!({"event_types": ["a"], "filter": {"body": {format!("l.$.p{id}"): 1}}});
+        world = world.subscribed(200 + id, 20, filter);
+    }
+    let mut list = vec![json!({}); 16_700];
+    list[0] = first;
+    let routed = world.route_with(Audience::Broadcast, "a", &json!({"l": list}));
+    assert_eq!(routed.faults, []);
+    let endpoint = Audience::Endpoint(EndpointId::new(Uid::from_bits(20)));
+    let routed = world.route_with(endpoint, "a", &json!({"l": list}));
+    assert_eq!((routed.faults, routed.event.targets().len()), (vec![], 75));
 }
 
 /// All are refused, and only some are asked.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::super::demand::{VALUES_MAX, ValueKey};
+use super::super::demand::ValueKey;
 use super::super::evaluate::{Budget, Fault};
 use super::super::limit::LIST_MAX;
 use super::super::number::Number;
@@ -73,9 +73,6 @@ impl Condition for List {
     }
 
     fn keys(&self) -> Option<Vec<ValueKey>> {
-        if self.texts.len() + self.numbers.len() > VALUES_MAX {
-            return None;
-        }
         let texts = self.texts.iter().map(|text| ValueKey::of_text(text));
         let numbers = self.numbers.iter().copied().map(ValueKey::of_number);
         let others = [
