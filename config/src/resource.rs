@@ -20,6 +20,7 @@ mod preset_choice;
 mod project;
 mod project_spec;
 mod protection;
+mod signature_spec;
 mod source;
 mod source_spec;
 mod spec;
@@ -40,11 +41,9 @@ pub use preset_choice::{PRESET_BYTES_MAX, PresetChoice};
 pub use project::{
     BODY_BYTES_CEILING, BODY_BYTES_DEFAULT, Project, ProjectKind, RETENTION_DEFAULT,
 };
-pub use project_spec::{
-    ConfigSpec, ProjectSpec, RateLimitSpec, SignatureSpec, SignatureVersionSpec, SslSpec,
-    StrategySpec,
-};
+pub use project_spec::{ConfigSpec, ProjectSpec, RateLimitSpec, SslSpec, StrategySpec};
 pub use protection::{Protection, RateSpec};
+pub use signature_spec::{SignatureHeaderSpec, SignatureSpec, SignatureVersionSpec};
 pub use source::{GITHUB_BODY_BYTES_DEFAULT, Source};
 pub use source_spec::{
     ApiKeyVerifierSpec, BasicAuthSpec, CustomResponseSpec, HmacSpec, SourceSpec, VerifierSpec,

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::harness::{
-    DEADLINE, Endpoint, Received, Receiver, Resources, Setup, convoy_advanced, standard_webhooks,
-    standard_webhooks_v1a, uid,
+    DEADLINE, Endpoint, Received, Receiver, Resources, Setup, convoy_advanced, github,
+    standard_webhooks, standard_webhooks_v1a, uid,
 };
 
 /// The key pair of the seed 40..5f.
@@ -59,4 +59,40 @@ async fn a_private_key_beside_a_shared_secret_leaves_receivers_the_choice() {
     );
     assert_eq!(got.header("x-convoy-signature").matches("v1=").count(), 1);
     assert!(dump.contains(PUBLIC) && !dump.contains(SHARED), "{dump}");
+}
+
+#[tokio::test]
+async fn headers_of_another_system_go_out_beside_both_families_over_the_bytes_that_are_sent() {
+    let secrets = ["whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldY", SHARED];
+    let signature = json!({"format": "both", "headers": [
+        {"name": "X-Hub-Signature-256", "value": "sha256={signature}"},
+        {"name": "X-Shop-Time", "value": "{timestamp}"},
+        {"name": "X-Shop-Signature", "value": "t={timestamp},{signatures}", "entry": "v1={signature}", "signed": "{timestamp}.{body}"},
+    ]});
+    let (got, _) = delivered(&signature, &secrets).await;
+    let (headers, body) = (&got.headers, &got.body);
+    assert_eq!(got.header("x-hub-signature-256"), github(SHARED, body));
+    let time = got.header("x-shop-time");
+    assert_eq!(time, got.header("webhook-timestamp"));
+    let signed = [time.as_bytes(), b".", body].concat();
+    let [old, new] = secrets.map(|secret| github(secret, &signed).replace("sha256=", "v1="));
+    assert_eq!(
+        got.header("x-shop-signature"),
+        format!("t={time},{new},{old}")
+    );
+    for secret in secrets {
+        standard_webhooks(headers, body, secret).unwrap();
+        convoy_advanced(headers, body, secret).unwrap();
+    }
+    // Alone they are all that is sent.
+    let alone =
+        json!({"format": "custom", "headers": [{"name": "X-Sign", "value": "{signature}"}]});
+    let (got, _) = delivered(&alone, &["any text"]).await;
+    assert_eq!(
+        format!("sha256={}", got.header("x-sign")),
+        github("any text", &got.body)
+    );
+    for name in ["x-convoy-signature", "webhook-signature"] {
+        assert!(!got.headers.contains_key(name), "{name}");
+    }
 }

@@ -2,17 +2,25 @@
 //!
 //! What is signed is what is sent: [`SignedRequest`] is made here only, holds the very bytes
 //! that went through the MAC, and nothing after it changes them. The schemes themselves are in
-//! `scheme`, keys in `key`.
+//! `scheme`, headers of a project's own making in `header`, keys in `key`.
 
+mod header;
 mod key;
 mod request;
 mod scheme;
+mod settings;
+mod template;
 #[cfg(test)]
 mod tests;
 
-pub use self::key::{SecretType, SigningKey, is_private_key, private_key_text, public_key_of};
+pub use self::header::{HeaderError, HeaderFault, HeaderRule, SignatureHeader};
+pub use self::key::{
+    KeyForm, SecretType, SigningKey, is_private_key, private_key_text, public_key_of,
+};
 pub use self::request::{Outgoing, Parts, SignedRequest, sign};
 pub use self::scheme::{convoy, standard_webhooks};
+pub use self::settings::{Scheme, Settings};
+pub use self::template::TemplateError;
 
 use std::str::FromStr;
 
@@ -24,8 +32,8 @@ pub const CONVOY_HEADER: HeaderName = HeaderName::from_static("x-convoy-signatur
 /// A request cannot be signed, or a setting cannot be used: a closed list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
-    /// The project lists no signature version.
-    #[error("no signature version is set")]
+    /// The project lists no signature version, or no header with a signature.
+    #[error("no signature is set")]
     NoScheme,
     /// No live secret is left.
     #[error("no live secret")]
@@ -53,6 +61,9 @@ pub enum SignError {
     /// Everybody may know it.
     #[error("a public key (`whpk_`) cannot sign: its private half begins with `whsk_`")]
     PublicKey,
+    /// The same header twice.
+    #[error("header `{0}` is written twice")]
+    RepeatedHeader(HeaderName),
     /// Only private keys where a signature needs a shared secret.
     #[error(
         "a signature of this project needs a shared secret without an end: private keys (`whsk_`) sign for Standard Webhooks only"
@@ -81,6 +92,7 @@ impl SignError {
             Self::PayloadNotJson => "payload_not_json",
             Self::BadMessageId => "bad_message_id",
             Self::BadKey | Self::BadPrivateKey | Self::PublicKey => "bad_key",
+            Self::RepeatedHeader(_) => "repeated_header",
             Self::NoSharedSecret => "no_shared_secret",
             Self::BadHeader(_) => "bad_header",
             Self::ReservedHeader(_) => "reserved_header",
@@ -92,6 +104,8 @@ impl SignError {
 /// Hash of a MAC, in Convoy's spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hash {
+    /// `SHA1`, for headers of other systems only
+    Sha1,
     /// `SHA256`
     Sha256,
     /// `SHA512`
@@ -103,12 +117,28 @@ impl Hash {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Sha1 => "SHA1",
             Self::Sha256 => "SHA256",
             Self::Sha512 => "SHA512",
         }
     }
 }
 
+impl Hash {
+    /// The words for it where SHA-1 will do, which is in a MAC and nowhere else.
+    pub const WORDS_OF_HEADERS: &'static [&'static str] = &["SHA1", "SHA256", "SHA512"];
+
+    /// From the word for it where SHA-1 will do.
+    #[must_use]
+    pub fn of_header(word: &str) -> Option<Self> {
+        match word {
+            "SHA1" => Some(Self::Sha1),
+            word => word.parse().ok(),
+        }
+    }
+}
+
+/// The hashes of Convoy.
 impl FromStr for Hash {
     type Err = SignError;
     fn from_str(text: &str) -> Result<Self, SignError> {
@@ -130,6 +160,9 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// The words for it.
+    pub const WORDS: &'static [&'static str] = &["hex", "base64"];
+
     /// Convoy's spelling.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -170,9 +203,26 @@ pub enum Format {
     StandardWebhooks,
     /// Both on one request.
     Both,
+    /// Neither: only the headers that the project wrote itself.
+    Custom,
 }
 
 impl Format {
+    /// The words for it in files.
+    pub const WORDS: &'static [&'static str] = &["convoy", "standard_webhooks", "both", "custom"];
+
+    /// From the word for it.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        match word {
+            "convoy" => Some(Self::Convoy),
+            "standard_webhooks" => Some(Self::StandardWebhooks),
+            "both" => Some(Self::Both),
+            "custom" => Some(Self::Custom),
+            _ => None,
+        }
+    }
+
     /// As it is written in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -180,6 +230,7 @@ impl Format {
             Self::Convoy => "convoy",
             Self::StandardWebhooks => "standard_webhooks",
             Self::Both => "both",
+            Self::Custom => "custom",
         }
     }
 
@@ -207,6 +258,19 @@ pub enum Input {
 }
 
 impl Input {
+    /// The words for it in files.
+    pub const WORDS: &'static [&'static str] = &["as_sent", "compact_json"];
+
+    /// From the word for it.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        match word {
+            "as_sent" => Some(Self::AsSent),
+            "compact_json" => Some(Self::CompactJson),
+            _ => None,
+        }
+    }
+
     /// As it is written in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -224,142 +288,4 @@ pub enum Mode {
     Simple,
     /// Time and the MACs of every version and live secret.
     Advanced,
-}
-
-/// The signature settings of a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scheme {
-    header: HeaderName,
-    versions: Vec<Version>,
-    format: Format,
-    input: Input,
-    secret_type: SecretType,
-}
-
-impl Scheme {
-    /// Joins the settings.
-    ///
-    /// # Errors
-    /// [`SignError::NoScheme`] when Convoy's header is wanted and there is no version,
-    /// [`SignError::ReservedHeader`] for a header that another of ours would overwrite.
-    pub fn new(
-        header: HeaderName,
-        versions: Vec<Version>,
-        format: Format,
-        input: Input,
-    ) -> Result<Self, SignError> {
-        if versions.is_empty() && format.has_convoy() {
-            return Err(SignError::NoScheme);
-        }
-        if request::is_reserved(&header) {
-            return Err(SignError::ReservedHeader(header));
-        }
-        Ok(Self {
-            header,
-            versions,
-            format,
-            input,
-            secret_type: SecretType::Shared,
-        })
-    }
-
-    /// The same with another type of secrets that are made up.
-    ///
-    /// # Errors
-    /// [`SignError::NoSharedSecret`] when what is made up could not sign.
-    pub fn making(mut self, secret_type: SecretType) -> Result<Self, SignError> {
-        if secret_type == SecretType::Ed25519 && self.needs_shared_secret() {
-            return Err(SignError::NoSharedSecret);
-        }
-        self.secret_type = secret_type;
-        Ok(self)
-    }
-
-    /// Whether an endpoint can sign with these keys.
-    ///
-    /// # Errors
-    /// [`SignError::BadKey`] or [`SignError::NoSharedSecret`].
-    pub fn check_keys(&self, keys: &[SigningKey]) -> Result<(), SignError> {
-        if self.needs_standard_keys() {
-            keys.iter().try_for_each(SigningKey::check_standard)?;
-        }
-        let is_private = |key: &SigningKey| key.secret_type() == SecretType::Ed25519;
-        let lasts = |key: &SigningKey| !is_private(key) && key.expires_at_s().is_none();
-        // Beside a private key that takes its place a shared secret would end, and every
-        // delivery be held from then on.
-        if self.needs_shared_secret() && keys.iter().any(is_private) && !keys.iter().any(lasts) {
-            return Err(SignError::NoSharedSecret);
-        }
-        Ok(())
-    }
-
-    /// Whether every shared secret has to be a Standard Webhooks key.
-    #[must_use]
-    pub const fn needs_standard_keys(&self) -> bool {
-        self.format.has_standard()
-    }
-
-    /// Whether private keys alone are not enough.
-    #[must_use]
-    pub const fn needs_shared_secret(&self) -> bool {
-        self.format.has_convoy()
-    }
-
-    /// Of which type secrets are that are made up.
-    #[must_use]
-    pub const fn secret_type(&self) -> SecretType {
-        self.secret_type
-    }
-
-    /// Whether a header may carry the idempotency key: it must not be one that we write.
-    ///
-    /// # Errors
-    /// [`SignError::ReservedHeader`].
-    pub fn check_idempotency_header(&self, name: &HeaderName) -> Result<(), SignError> {
-        if request::is_reserved(name) || (self.format.has_convoy() && *name == self.header) {
-            return Err(SignError::ReservedHeader(name.clone()));
-        }
-        Ok(())
-    }
-
-    /// Name of Convoy's header.
-    #[must_use]
-    pub const fn header(&self) -> &HeaderName {
-        &self.header
-    }
-
-    /// Signature versions in order; the first is `v1`.
-    #[must_use]
-    pub fn versions(&self) -> &[Version] {
-        &self.versions
-    }
-
-    /// Which family is sent.
-    #[must_use]
-    pub const fn format(&self) -> Format {
-        self.format
-    }
-
-    /// What goes through Convoy's MAC.
-    #[must_use]
-    pub const fn input(&self) -> Input {
-        self.input
-    }
-}
-
-impl Default for Scheme {
-    /// Convoy's default: `X-Convoy-Signature`, one version, SHA256 in hex.
-    fn default() -> Self {
-        let version = Version {
-            hash: Hash::Sha256,
-            encoding: Encoding::Hex,
-        };
-        Self {
-            header: CONVOY_HEADER,
-            versions: vec![version],
-            format: Format::Convoy,
-            input: Input::AsSent,
-            secret_type: SecretType::Shared,
-        }
-    }
 }

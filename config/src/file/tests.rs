@@ -442,6 +442,11 @@ fn an_endpoint_setting_that_makes_no_sense_is_refused() {
             format!("{url}, secret: hunter2"),
             "secret",
         ),
+        (
+            "{signature: {format: custom, headers: [{name: X-A, value: '{signature}', key: whsec}]}}",
+            format!("{url}, secret: hunter2"),
+            "secret",
+        ),
         // A private key is for Standard Webhooks, and is one; a public one signs nothing.
         ("{}", format!("{url}, secret: {PRIVATE}"), "secret"),
         (

@@ -306,11 +306,13 @@ fn strategy(policy: &retry::Policy) -> Value {
 
 fn signature(scheme: &sign::Scheme) -> Value {
     let version = |version: &sign::Version| json!({"hash": version.hash.as_str(), "encoding": version.encoding.as_str()});
+    let own = |own: &sign::SignatureHeader| json!({"name": own.name().as_str(), "value": own.value(), "signed": own.signed()});
     json!({
         "header": scheme.header().as_str(),
         "versions": scheme.versions().iter().map(version).collect::<Vec<_>>(),
         "format": scheme.format().as_str(),
         "input": scheme.input().as_str(),
         "secret_type": scheme.secret_type().as_str(),
+        "headers": scheme.headers().iter().map(own).collect::<Vec<_>>(),
     })
 }

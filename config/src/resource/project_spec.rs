@@ -8,14 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::check::{Checks, Range, Reason};
-use super::field::{
-    NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given, header_name, is_framing, refuse_unsupported,
-};
+use super::field::{URL_BYTES_MAX, at_most, given, header_name, is_framing, refuse_unsupported};
 use super::project::BODY_BYTES_CEILING;
 use super::protection::{ProtectionSpec, RateSpec};
+use super::signature_spec::SignatureSpec;
 use super::spec::Unsupported;
 
-const SIGNATURE_HEADER_DEFAULT: &str = "x-convoy-signature";
 const IDEMPOTENCY_HEADER_DEFAULT: &str = "x-convoy-idempotency-key";
 /// Waiting time of the contract's default strategy, seconds.
 const STRATEGY_DURATION_DEFAULT_S: u64 = 100;
@@ -37,9 +35,6 @@ const STRATEGY_ATTEMPTS: Range = Range {
     max: 1000,
     unit: "attempts",
 };
-/// Every version signs with every live secret on every attempt.
-const SIGNATURE_VERSIONS_MAX: usize = 8;
-
 /// What people write of a project.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -139,37 +134,6 @@ pub struct StrategySpec {
     pub jitter: Option<String>,
 }
 
-/// How deliveries are signed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SignatureSpec {
-    /// Header of Convoy's signature; default `X-Convoy-Signature`.
-    pub header: Option<String>,
-    /// Hashes and encodings, in order; default one, SHA256 in hex.
-    pub versions: Option<Vec<SignatureVersionSpec>>,
-    /// `convoy` (default), `standard_webhooks` or `both`.
-    pub format: Option<String>,
-    /// `as_sent` (default): the bytes that are sent; `compact_json`: as Convoy (RULINGS 20).
-    pub input: Option<String>,
-    /// Of which type secrets are that are made up: `shared` (default), or `ed25519`, where only
-    /// Standard Webhooks are sent.
-    pub secret_type: Option<String>,
-}
-
-/// One version of Convoy's signature.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SignatureVersionSpec {
-    /// Convoy's id of the version: kept, changes nothing.
-    pub uid: Option<String>,
-    /// `SHA256` or `SHA512`.
-    pub hash: Option<String>,
-    /// `hex` or `base64`.
-    pub encoding: Option<String>,
-    /// When it was made: kept, changes nothing.
-    pub created_at: Option<String>,
-}
-
 impl ProjectSpec {
     /// A page shows it, so a script must not get there.
     pub(super) fn check_logo_url(&self, checks: &mut Checks) {
@@ -245,7 +209,7 @@ impl ConfigSpec {
 }
 
 /// A header that we write on every delivery.
-fn own_header(text: &str) -> Result<HeaderName, Reason> {
+pub(super) fn own_header(text: &str) -> Result<HeaderName, Reason> {
     let name = header_name(text)?;
     if is_framing(&name) {
         return Err(Reason::Shape("a header that does not frame the message"));
@@ -309,95 +273,5 @@ impl StrategySpec {
                 None
             }
         }
-    }
-}
-
-impl SignatureSpec {
-    pub(super) fn compile(&self, checks: &mut Checks) -> Option<sign::Scheme> {
-        let header = given(self.header.as_deref()).unwrap_or(SIGNATURE_HEADER_DEFAULT);
-        let header = checks.take("config.signature.header", own_header(header));
-        let versions = self.versions(checks);
-        let format = match given(self.format.as_deref()).unwrap_or("convoy") {
-            "convoy" => Some(sign::Format::Convoy),
-            "standard_webhooks" => Some(sign::Format::StandardWebhooks),
-            "both" => Some(sign::Format::Both),
-            _ => {
-                checks.fail(
-                    "config.signature.format",
-                    Reason::NotOneOf(&["convoy", "standard_webhooks", "both"]),
-                );
-                None
-            }
-        };
-        let input = match given(self.input.as_deref()).unwrap_or("as_sent") {
-            "as_sent" => Some(sign::Input::AsSent),
-            "compact_json" => Some(sign::Input::CompactJson),
-            _ => {
-                checks.fail(
-                    "config.signature.input",
-                    Reason::NotOneOf(&["as_sent", "compact_json"]),
-                );
-                None
-            }
-        };
-        let secret_type = self.secret_type(checks);
-        let scheme =
-            sign::Scheme::new(header?, versions?, format?, input?).map_err(Reason::refused);
-        let scheme = checks.take("config.signature", scheme)?;
-        let scheme = scheme.making(secret_type?).map_err(Reason::refused);
-        checks.take("config.signature.secret_type", scheme)
-    }
-
-    fn secret_type(&self, checks: &mut Checks) -> Option<sign::SecretType> {
-        let word = given(self.secret_type.as_deref()).unwrap_or("shared");
-        let known = sign::SecretType::of_word(word);
-        let known = known.ok_or(Reason::NotOneOf(sign::SecretType::WORDS));
-        checks.take("config.signature.secret_type", known)
-    }
-
-    fn versions(&self, checks: &mut Checks) -> Option<Vec<sign::Version>> {
-        let specs = self.versions.as_deref().unwrap_or_default();
-        if specs.is_empty() {
-            return Some(vec![sign::Version {
-                hash: sign::Hash::Sha256,
-                encoding: sign::Encoding::Hex,
-            }]);
-        }
-        if specs.len() > SIGNATURE_VERSIONS_MAX {
-            let reason = Reason::OutOfRange {
-                min: 0,
-                max: SIGNATURE_VERSIONS_MAX as u64,
-                unit: "versions",
-            };
-            checks.fail("config.signature.versions", reason);
-            return None;
-        }
-        let mut versions = Vec::with_capacity(specs.len());
-        for (index, spec) in specs.iter().enumerate() {
-            let field = |name| format!("config.signature.versions[{index}].{name}");
-            for (name, text) in [("uid", &spec.uid), ("created_at", &spec.created_at)] {
-                at_most(checks, &field(name), text.as_deref(), NOTE_BYTES_MAX);
-            }
-            let hash = checks.require(&field("hash"), given(spec.hash.as_deref()));
-            let hash = hash.and_then(|text| {
-                checks.take(
-                    &field("hash"),
-                    text.parse()
-                        .map_err(|_| Reason::NotOneOf(&["SHA256", "SHA512"])),
-                )
-            });
-            let encoding = checks.require(&field("encoding"), given(spec.encoding.as_deref()));
-            let encoding = encoding.and_then(|text| {
-                checks.take(
-                    &field("encoding"),
-                    text.parse()
-                        .map_err(|_| Reason::NotOneOf(&["hex", "base64"])),
-                )
-            });
-            if let (Some(hash), Some(encoding)) = (hash, encoding) {
-                versions.push(sign::Version { hash, encoding });
-            }
-        }
-        (versions.len() == specs.len()).then_some(versions)
     }
 }

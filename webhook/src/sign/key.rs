@@ -12,6 +12,7 @@ use crate::secret::Secret;
 
 pub(super) use self::private::PrivateKey;
 pub use self::private::{is_private_key, private_key_text, public_key_of};
+pub use self::shared::KeyForm;
 pub(super) use self::shared::SharedKey;
 
 /// Prefix of the public half of an asymmetric key.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::header::Facts;
 use super::{Mode, Scheme, SignError, SigningKey, convoy, standard_webhooks};
 use crate::address::TargetUrl;
 use crate::event::HeaderList;
@@ -34,8 +35,10 @@ const FRAMING: [HeaderName; 13] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Headers of ours on every delivery; no setting may put something else there.
-const OURS: [HeaderName; 6] = [
+/// Headers of ours on every delivery, or about the body; no setting may put something else there.
+const OURS: [HeaderName; 8] = [
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
     header::CONTENT_TYPE,
     WEBHOOK_ID,
     WEBHOOK_TIMESTAMP,
@@ -145,7 +148,9 @@ pub fn sign(
     now_s: i64,
 ) -> Result<SignedRequest, SignError> {
     let message_id = message_id(outgoing);
-    let mut headers = HeaderMap::with_capacity(outgoing.event_headers.len() + 10);
+    let path_and_query = path_and_query(outgoing.target, outgoing.query)?;
+    let ours = 10 + scheme.headers().len();
+    let mut headers = HeaderMap::with_capacity(outgoing.event_headers.len() + ours);
     if scheme.format().has_convoy() {
         let value = convoy(scheme, mode, keys, outgoing.body, now_s)?;
         headers.insert(scheme.header(), value);
@@ -155,6 +160,18 @@ pub fn sign(
         let value = standard_webhooks(keys.iter().rev(), &message_id, now_s, outgoing.body)?;
         headers.insert(WEBHOOK_SIGNATURE, value);
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(now_s));
+    }
+    if !scheme.headers().is_empty() {
+        let url = url(outgoing.target, &path_and_query);
+        let facts = Facts {
+            id: &message_id,
+            time: &now_s.to_string(),
+            url: &url,
+            body: outgoing.body,
+        };
+        for own in scheme.headers() {
+            headers.insert(own.name(), own.fill(&facts, keys, now_s)?);
+        }
     }
     headers.insert(header::CONTENT_TYPE, outgoing.content_type.clone());
     let message_id = value(WEBHOOK_ID, message_id)?;
@@ -174,7 +191,6 @@ pub fn sign(
         headers.insert(name, value(name.clone(), key.to_owned())?);
     }
     headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
-    let path_and_query = path_and_query(outgoing.target, outgoing.query)?;
     Ok(SignedRequest {
         target: Arc::clone(outgoing.target),
         path_and_query,
@@ -220,6 +236,12 @@ fn message_id(outgoing: &Outgoing<'_>) -> String {
 /// The text becomes the value without a copy.
 fn value(name: HeaderName, text: String) -> Result<HeaderValue, SignError> {
     HeaderValue::try_from(text).map_err(|_| SignError::BadHeader(name))
+}
+
+/// The URL that is called, with the query of the event.
+fn url(target: &TargetUrl, path_and_query: &PathAndQuery) -> String {
+    let scheme = target.scheme().as_str();
+    format!("{scheme}://{}{path_and_query}", target.authority())
 }
 
 fn path_and_query(target: &TargetUrl, query: &str) -> Result<PathAndQuery, SignError> {

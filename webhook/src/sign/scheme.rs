@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
-use super::{Input, Mode, Scheme, SignError, SigningKey};
+use super::{Input, KeyForm, Mode, Scheme, SignError, SigningKey};
 use crate::json;
 
 /// Value of Convoy's header for `payload` at `now_s`. Keys are in order of creation; simple
@@ -39,18 +39,15 @@ pub fn convoy(
     let value = match mode {
         Mode::Simple => {
             let key = live.next_back().ok_or(SignError::NoSecret)?;
-            key.mac(newest.hash, newest.encoding, &[payload])
+            key.mac(KeyForm::Utf8, newest.hash, newest.encoding, &[payload])?
         }
         Mode::Advanced => {
             let time = now_s.to_string();
             let mut value = format!("t={time}");
             for (version, number) in scheme.versions().iter().zip(1_u32..) {
                 for key in live.clone() {
-                    let mac = key.mac(
-                        version.hash,
-                        version.encoding,
-                        &[time.as_bytes(), b",", payload],
-                    );
+                    let signed: [&[u8]; 3] = [time.as_bytes(), b",", payload];
+                    let mac = key.mac(KeyForm::Utf8, version.hash, version.encoding, &signed)?;
                     write!(value, ",v{number}={mac}")
                         .map_err(|_| SignError::BadHeader(scheme.header().clone()))?;
                 }

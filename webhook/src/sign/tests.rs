@@ -1,5 +1,6 @@
 //! The shared vectors, and what goes on the wire.
 
+mod headers;
 mod keys;
 
 use std::sync::Arc;
@@ -27,12 +28,19 @@ fn scheme_of(case: &Value) -> Result<Scheme, SignError> {
             encoding: text("encoding").parse()?,
         })
     });
-    Scheme::new(
-        CONVOY_HEADER,
-        versions.collect::<Result<_, SignError>>()?,
-        Format::Convoy,
-        Input::CompactJson,
-    )
+    Scheme::try_from(Settings {
+        versions: versions.collect::<Result<_, SignError>>()?,
+        input: Input::CompactJson,
+        ..Settings::default()
+    })
+}
+
+fn of_format(format: Format) -> Scheme {
+    Scheme::try_from(Settings {
+        format,
+        ..Settings::default()
+    })
+    .unwrap()
 }
 
 /// The vectors give each scheme its own secrets, which all have in common in our model: each
@@ -52,7 +60,11 @@ fn convoy_of(case: &Value, mode: Mode) -> Result<String, SignError> {
     };
     let one = |index: usize| {
         let versions = vec![scheme.versions()[index]];
-        let scheme = Scheme::new(CONVOY_HEADER, versions, Format::Convoy, Input::CompactJson)?;
+        let scheme = Scheme::try_from(Settings {
+            versions,
+            input: Input::CompactJson,
+            ..Settings::default()
+        })?;
         let value = convoy(&scheme, mode, &keys_of(&specs[index]), &payload, now_s)?;
         Ok::<_, SignError>(value.to_str().unwrap().to_owned())
     };
@@ -175,13 +187,7 @@ fn an_event_cannot_overwrite_what_is_ours_nor_frame_the_message() {
         named("x-two", "a"),
         named("x-two", "b"),
     ];
-    let scheme = Scheme::new(
-        CONVOY_HEADER,
-        Scheme::default().versions().to_vec(),
-        Format::Both,
-        Input::AsSent,
-    )
-    .unwrap();
+    let scheme = of_format(Format::Both);
     let (target, body) = (target(), Bytes::from_static(b"{}"));
     let secret = key("whsec_AyE2dHsU04VDyb+kOk+nURH+yHeB/6Aa");
     let signed = sign(
@@ -286,9 +292,10 @@ fn a_signature_header_that_something_else_would_overwrite_is_refused() {
         "transfer-encoding",
         "expect",
     ] {
-        let versions = Scheme::default().versions().to_vec();
-        let header = HeaderName::from_static(name);
-        let refused = Scheme::new(header, versions, Format::Convoy, Input::AsSent);
+        let refused = Scheme::try_from(Settings {
+            header: HeaderName::from_static(name),
+            ..Settings::default()
+        });
         assert_eq!(refused.unwrap_err().code(), "reserved_header", "{name}");
     }
 }

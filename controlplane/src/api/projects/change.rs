@@ -84,6 +84,7 @@ fn signature(old: SignatureSpec, mut given: SignatureSpec) -> SignatureSpec {
     keep(&mut given.format, old.format);
     keep(&mut given.input, old.input);
     keep(&mut given.secret_type, old.secret_type);
+    keep(&mut given.headers, old.headers);
     given
 }
 

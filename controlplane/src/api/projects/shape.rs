@@ -136,6 +136,9 @@ fn signature(spec: SignatureSpec, one: &Stored) -> Value {
                 fields.insert(name.to_owned(), value.into());
             }
         }
+        if let Some(headers) = spec.headers.filter(|headers| !headers.is_empty()) {
+            fields.insert("headers".to_owned(), json!(headers));
+        }
     }
     signature
 }

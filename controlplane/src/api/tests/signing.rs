@@ -72,7 +72,7 @@ async fn secrets_are_made_up_of_the_type_that_is_asked_for() {
                 settings(json!({"secret_type": "ed25519"})),
                 400,
             )
-            .says("`config.signature.secret_type`: a signature of this project needs.."),
+            .says("`config.signature`: a signature of this project needs.."),
             row(
                 "PUT",
                 PROJECT,
@@ -133,6 +133,53 @@ async fn where_a_shared_secret_is_needed_a_private_key_stands_beside_it_and_ends
                 {"value": shared, "expires_at": "2026-01-01T03:00:00Z"}, {"expires_at": "2026-01-01T02:00:00Z"},
                 {"secret_type": "ed25519", "expires_at": null}, {"value": "*", "expires_at": null},
             ]})),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn headers_of_other_systems_are_checked_shown_and_kept() {
+    let mut fixture = Fixture::with_projects().await;
+    let headers = |headers: Value| settings(json!({"format": "custom", "headers": headers}));
+    let refused = |given: Value, says: &'static str| {
+        row("PUT", PROJECT, headers(given), 400)
+            .code("invalid_fields")
+            .says(says)
+    };
+    let hub = json!({"name": "X-Hub-Signature-256", "value": "sha256={signature}"});
+    let stripe = json!({
+        "name": "X-Shop-Signature", "value": "t={timestamp},{signatures}", "entry": "v1={signature}", "separator": ",",
+        "signed": "{timestamp}.{body}", "hash": "SHA512", "encoding": "base64", "key": "utf8",
+    });
+    let nine: Vec<Value> = (0..9)
+        .map(|n| json!({"name": format!("x-{n}"), "value": "{signature}"}))
+        .collect();
+    fixture
+        .run(vec![
+            row("PUT", PROJECT, settings(json!({"format": "none"})), 400)
+                .says("`config.signature.format`: must be `convoy`, `standard_webhooks`, `both` or `custom`"),
+            refused(json!([]), "`config.signature`: no signature is set"),
+            refused(json!([{"name": "x-t", "value": "{timestamp}"}]), "`config.signature`: no signature is set"),
+            refused(json!([{}]), "`config.signature.headers[0].name`: is missing; `config.signature.headers[0].value`: is missing"),
+            refused(json!([{"name": "a b", "value": "{signature}"}]), "`config.signature.headers[0].name`: must be the name of an HTTP header.."),
+            refused(json!([{"name": "Host", "value": "{signature}"}]), "`config.signature.headers[0].name`: must be a header that does not frame.."),
+            refused(json!([{"name": "webhook-id", "value": "{signature}"}]), "`config.signature`: header `webhook-id` has a meaning of its own.."),
+            refused(json!([hub, hub]), "`config.signature`: header `x-hub-signature-256` is written twice"),
+            refused(json!([{"name": "x-a", "value": "{sig}"}]), "`config.signature.headers[0].value`: `{sig}` cannot stand here.."),
+            refused(json!([{"name": "x-a", "value": "{signature}", "signed": "{id}"}]), "`config.signature.headers[0].signed`: must have `{body}` exactly once"),
+            refused(json!([{"name": "x-a", "value": "{signature}", "entry": "x"}]), "`config.signature.headers[0].entry`: has no effect.."),
+            refused(json!([{"name": "x-a", "value": "{signature}", "hash": "MD5", "encoding": "HEX", "key": "raw"}]),
+                "`config.signature.headers[0].hash`: must be `SHA1`, `SHA256` or `SHA512`; `config.signature.headers[0].encoding`: must be `hex` or `base64`; `config.signature.headers[0].key`: must be `utf8` or `whsec`"),
+            refused(json!(nine), "`config.signature.headers`: must be from 0 to 8 headers"),
+            row("PUT", PROJECT, settings(json!({"headers": [{"name": "x-convoy-signature", "value": "{signature}"}]})), 400)
+                .says("..`x-convoy-signature` is written twice"),
+            row("PUT", PROJECT, json!({"name": "out", "config": {"request_id_header": "x-hub-signature-256", "signature": {"headers": [hub]}}}), 400)
+                .says("`config.request_id_header`: header `x-hub-signature-256` has a meaning of its own.."),
+            row("PUT", PROJECT, headers(json!([stripe])), 202).shows(json!({"config": {"signature": {"format": "custom", "headers": [stripe]}}})),
+            // What is not given stays.
+            row("PUT", PROJECT, settings(json!({"format": "both"})), 202).shows(json!({"config": {"signature": {"format": "both", "headers": [stripe]}}})),
+            row("PUT", PROJECT, settings(json!({"headers": [hub]})), 202).shows(json!({"config": {"signature": {"headers": [hub]}}})),
+            row("PUT", PROJECT, settings(json!({"headers": []})), 202),
         ])
         .await;
 }

@@ -11,7 +11,7 @@ use outrider_webhook::address::{Policy, ProjectRef, TargetUrl};
 use outrider_webhook::id::{ProjectId, Uid};
 use outrider_webhook::secret::Secret;
 use outrider_webhook::sign::{
-    self, Encoding, Format, Hash, Input, Mode, Outgoing, Scheme, SignedRequest, SigningKey, Version,
+    self, Encoding, Hash, Mode, Outgoing, Scheme, SignedRequest, SigningKey, Version,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -150,7 +150,12 @@ pub(super) fn request_with(url: &str, body: impl Into<Bytes>) -> SignedRequest {
         encoding: Encoding::Hex,
     };
     let header = sign::CONVOY_HEADER;
-    let scheme = Scheme::new(header, vec![version], Format::Convoy, Input::AsSent).unwrap();
+    let scheme = Scheme::try_from(sign::Settings {
+        header,
+        versions: vec![version],
+        ..sign::Settings::default()
+    });
+    let scheme = scheme.unwrap();
     let outgoing = Outgoing {
         event_uid: Uid::from_bits(1),
         delivery_uid: Uid::from_bits(2),

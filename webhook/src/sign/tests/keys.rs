@@ -20,11 +20,6 @@ fn parsed(text: &str, expires_at_s: Option<i64>) -> Result<SigningKey, SignError
     SigningKey::new(Secret::new(text), expires_at_s)
 }
 
-fn scheme(format: Format) -> Scheme {
-    let versions = Scheme::default().versions().to_vec();
-    Scheme::new(CONVOY_HEADER, versions, format, Input::AsSent).unwrap()
-}
-
 #[test]
 fn what_is_no_private_key_is_refused_and_never_taken_for_a_text() {
     let of = |bytes: &[u8]| format!("whsk_{}", STANDARD.encode(bytes));
@@ -85,11 +80,11 @@ fn a_private_key_never_keys_a_mac() {
     let (target, body, none) = (target(), Bytes::from_static(b"{}"), Vec::new());
     let out = outgoing(&target, &none, &body);
     for mode in [Mode::Simple, Mode::Advanced] {
-        let alone = sign(&out, &scheme(Format::Both), mode, &[key(PRIVATE)], 1);
+        let alone = sign(&out, &of_format(Format::Both), mode, &[key(PRIVATE)], 1);
         assert_eq!(alone.unwrap_err(), SignError::NoSecret);
         // Beside a shared secret it changes nothing in Convoy's header.
         let both = [key(SHARED), key(PRIVATE)];
-        let signed = sign(&out, &scheme(Format::Both), mode, &both, 1).unwrap();
+        let signed = sign(&out, &of_format(Format::Both), mode, &both, 1).unwrap();
         let shared = convoy(&Scheme::default(), mode, &[key(SHARED)], &body, 1).unwrap();
         assert_eq!(signed.headers().get(CONVOY_HEADER).unwrap(), shared);
         let standard = signed.headers().get("webhook-signature").unwrap();
@@ -137,7 +132,7 @@ fn keys_have_to_fit_the_signatures_of_their_project() {
             .iter()
             .map(|(text, end)| parsed(text, *end).unwrap())
             .collect();
-        let code = scheme(format)
+        let code = of_format(format)
             .check_keys(&keys)
             .err()
             .map(|error| error.code());
@@ -148,7 +143,12 @@ fn keys_have_to_fit_the_signatures_of_their_project() {
         (Format::Both, false),
         (Format::StandardWebhooks, true),
     ] {
-        assert_eq!(scheme(format).making(SecretType::Ed25519).is_ok(), is_fine);
+        let scheme = Scheme::try_from(Settings {
+            format,
+            secret_type: SecretType::Ed25519,
+            ..Settings::default()
+        });
+        assert_eq!(scheme.is_ok(), is_fine);
     }
 }
 
