@@ -43,7 +43,9 @@ pub use project::{
 };
 pub use project_spec::{ConfigSpec, ProjectSpec, RateLimitSpec, SslSpec, StrategySpec};
 pub use protection::{Protection, RateSpec};
-pub use signature_spec::{SignatureHeaderSpec, SignatureSpec, SignatureVersionSpec};
+pub use signature_spec::{
+    MessageSignatureSpec, SignatureHeaderSpec, SignatureSpec, SignatureVersionSpec,
+};
 pub use source::{GITHUB_BODY_BYTES_DEFAULT, Source};
 pub use source_spec::{
     ApiKeyVerifierSpec, BasicAuthSpec, CustomResponseSpec, HmacSpec, SourceSpec, VerifierSpec,

@@ -24,12 +24,6 @@ pub(crate) fn uid(now_ms: i64) -> Uid {
     Uid::from_bits((ms << 80) | random)
 }
 
-/// An id for a part of a resource that has none of its own: always the same one.
-pub(crate) fn part_of(whole: Uid, index: usize) -> Uid {
-    let index = u128::try_from(index).unwrap_or(0);
-    Uid::from_bits(whole.bits() ^ (index + 1))
-}
-
 /// A new id of a request: 26 characters as of a uid, all of it random.
 pub(crate) fn request_id() -> String {
     Uid::from_bits(rand::random()).to_string()

@@ -1,10 +1,12 @@
 //! How deliveries are signed, as receivers see them.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::harness::{
     DEADLINE, Endpoint, Received, Receiver, Resources, Setup, convoy_advanced, github,
-    standard_webhooks, standard_webhooks_v1a, uid,
+    message_signatures, standard_webhooks, standard_webhooks_v1a, uid,
 };
 
 /// The key pair of the seed 40..5f.
@@ -95,4 +97,64 @@ async fn headers_of_another_system_go_out_beside_both_families_over_the_bytes_th
     for name in ["x-convoy-signature", "webhook-signature"] {
         assert!(!got.headers.contains_key(name), "{name}");
     }
+}
+
+#[tokio::test]
+async fn message_signatures_cover_what_arrives_and_name_the_keys_that_the_api_shows() {
+    let receiver = Receiver::start().await;
+    let outrider = Setup::through_api().start().await;
+    let message = json!({"tag": "shop"});
+    let config =
+        json!({"signature": {"format": "standard_webhooks", "message_signature": message}});
+    let mut project = outrider
+        .admin_api()
+        .make_project("shop", "outgoing", &config)
+        .await;
+    let url = receiver.url("/hook?a=1&b=%20");
+    let secret = json!({"secret": SHARED});
+    let endpoint = project.make_endpoint("customer", &url, &secret).await;
+    project.subscribe(&endpoint, &["*"]).await;
+    let path = format!("/endpoints/{endpoint}/expire_secret");
+    let rotated = project
+        .put(&path, &json!({"secret_type": "ed25519", "expiration": 1}))
+        .await;
+    let secrets = rotated.data(200)["secrets"].clone();
+    project
+        .publish(&endpoint, "invoice.paid", &json!({"amount": 1250}))
+        .await;
+    let got = receiver.wait_for(1, DEADLINE).await.remove(0);
+    let found = message_signatures(&got.headers, &got.body, &url).unwrap();
+    let key = |text: &str| {
+        STANDARD
+            .decode(&text[text.find('_').unwrap() + 1..])
+            .unwrap()
+    };
+    let public = key(secrets[1]["public_key"].as_str().unwrap());
+    let [new, old] = &found[..] else {
+        panic!("one signature of each key")
+    };
+    assert_eq!(
+        (&*new.algorithm, &*old.algorithm),
+        ("ed25519", "hmac-sha256")
+    );
+    assert!(new.is_by(&public) && !new.is_by(&key(PUBLIC)));
+    assert!(old.is_by(&key(SHARED)) && !old.is_by(b"another"));
+    assert_eq!(new.key_id, secrets[1]["uid"]);
+    assert_eq!(old.key_id, secrets[0]["uid"]);
+    let covered = [
+        "@method",
+        "@target-uri",
+        "content-digest",
+        "content-type",
+        "webhook-id",
+    ];
+    assert_eq!(new.covered, covered);
+    assert!(message_signatures(&got.headers, b"{}", &url).is_err());
+    let elsewhere =
+        message_signatures(&got.headers, &got.body, "https://elsewhere.example/").unwrap();
+    assert!(
+        elsewhere
+            .iter()
+            .all(|signature| !signature.is_by(&public) && !signature.is_by(&key(SHARED)))
+    );
 }

@@ -254,6 +254,14 @@ impl Uid {
     pub const fn bits(self) -> u128 {
         self.0.0
     }
+
+    /// An id for a part of what this is the id of, when the part has none of its own: always the
+    /// same one.
+    #[must_use]
+    pub fn part(self, index: usize) -> Self {
+        let index = u128::try_from(index).unwrap_or(0);
+        Self::from_bits(self.bits() ^ (index + 1))
+    }
 }
 
 impl fmt::Display for Uid {

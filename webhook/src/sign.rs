@@ -6,6 +6,7 @@
 
 mod header;
 mod key;
+mod message;
 mod request;
 mod scheme;
 mod settings;
@@ -17,6 +18,7 @@ pub use self::header::{HeaderError, HeaderFault, HeaderRule, SignatureHeader};
 pub use self::key::{
     KeyForm, SecretType, SigningKey, is_private_key, private_key_text, public_key_of,
 };
+pub use self::message::{MessageError, MessageSignature};
 pub use self::request::{Outgoing, Parts, SignedRequest, sign};
 pub use self::scheme::{convoy, standard_webhooks};
 pub use self::settings::{Scheme, Settings};
@@ -61,6 +63,11 @@ pub enum SignError {
     /// Everybody may know it.
     #[error("a public key (`whpk_`) cannot sign: its private half begins with `whsk_`")]
     PublicKey,
+    /// Not a `keyid` of RFC 9421.
+    #[error(
+        "the uid of a secret is its `keyid`: from 1 to 255 printable ASCII characters, without `\"` and `\\`"
+    )]
+    BadKeyId,
     /// The same header twice.
     #[error("header `{0}` is written twice")]
     RepeatedHeader(HeaderName),
@@ -92,6 +99,7 @@ impl SignError {
             Self::PayloadNotJson => "payload_not_json",
             Self::BadMessageId => "bad_message_id",
             Self::BadKey | Self::BadPrivateKey | Self::PublicKey => "bad_key",
+            Self::BadKeyId => "bad_key_id",
             Self::RepeatedHeader(_) => "repeated_header",
             Self::NoSharedSecret => "no_shared_secret",
             Self::BadHeader(_) => "bad_header",

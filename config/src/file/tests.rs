@@ -447,6 +447,16 @@ fn an_endpoint_setting_that_makes_no_sense_is_refused() {
             format!("{url}, secret: hunter2"),
             "secret",
         ),
+        (
+            "{signature: {message_signature: {}}}",
+            format!("{url}, secrets: [{{value: {PRIVATE}, uid: 'Schlüssel'}}, {{value: hunter2}}]"),
+            "secret",
+        ),
+        (
+            "{signature: {format: custom, message_signature: {}}}",
+            format!("{url}, secrets: [{{value: {PRIVATE}, uid: 'Schlüssel'}}]"),
+            "secret",
+        ),
         // A private key is for Standard Webhooks, and is one; a public one signs nothing.
         ("{}", format!("{url}, secret: {PRIVATE}"), "secret"),
         (

@@ -83,7 +83,7 @@ impl Endpoint {
             let url = EndpointUrl::parse(url);
             checks.take("url", url.map_err(Reason::refused))
         });
-        let keys = spec.keys(&mut checks);
+        let keys = spec.keys(&mut checks, id);
         let owner_id = spec.owner_id(&mut checks);
         let status = spec.status(&mut checks);
         let content_type = spec.content_type(&mut checks);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use outrider_webhook::id::EndpointId;
 use outrider_webhook::secret::Secret;
 use outrider_webhook::sign::SigningKey;
 use serde::{Deserialize, Serialize};
@@ -104,7 +105,7 @@ impl EndpointSpec {
         }
     }
 
-    pub(super) fn keys(&self, checks: &mut Checks) -> Vec<SigningKey> {
+    pub(super) fn keys(&self, checks: &mut Checks, id: EndpointId) -> Vec<SigningKey> {
         let single = self
             .secret
             .as_ref()
@@ -117,6 +118,7 @@ impl EndpointSpec {
             }
             Some(secret) => checks
                 .take("secret", key(secret, None))
+                .map(|key| key.with_id(&secret_id(id, 0)))
                 .into_iter()
                 .collect(),
             None if several.is_empty() => {
@@ -137,7 +139,11 @@ impl EndpointSpec {
             None => several
                 .iter()
                 .enumerate()
-                .filter_map(|(index, spec)| spec.key(index, checks))
+                .filter_map(|(index, spec)| {
+                    let key = spec.key(index, checks)?;
+                    let own = given(spec.uid.as_deref()).map(str::to_owned);
+                    Some(key.with_id(&own.unwrap_or_else(|| secret_id(id, index))))
+                })
                 .collect(),
         }
     }
@@ -203,6 +209,11 @@ impl EndpointSecretSpec {
             key(secret, expires_at_s),
         )
     }
+}
+
+/// The id of a secret that was given none: by its place, so that it is always the same one.
+fn secret_id(endpoint: EndpointId, index: usize) -> String {
+    endpoint.uid().part(index).to_string()
 }
 
 fn key(secret: &Secret, expires_at_s: Option<i64>) -> Result<SigningKey, Reason> {

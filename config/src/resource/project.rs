@@ -245,14 +245,7 @@ impl Project {
     pub(crate) fn demands_more_than(&self, old: &Self) -> bool {
         let is_new = |is: bool, was: bool| is && !was;
         is_new(self.is_https_enforced, old.is_https_enforced)
-            || is_new(
-                self.signature.needs_standard_keys(),
-                old.signature.needs_standard_keys(),
-            )
-            || is_new(
-                self.signature.needs_shared_secret(),
-                old.signature.needs_shared_secret(),
-            )
+            || self.signature.demands_more_than(&old.signature)
     }
 
     /// How long its events are kept.
@@ -307,6 +300,11 @@ fn strategy(policy: &retry::Policy) -> Value {
 fn signature(scheme: &sign::Scheme) -> Value {
     let version = |version: &sign::Version| json!({"hash": version.hash.as_str(), "encoding": version.encoding.as_str()});
     let own = |own: &sign::SignatureHeader| json!({"name": own.name().as_str(), "value": own.value(), "signed": own.signed()});
+    let message = |message: &sign::MessageSignature| {
+        json!({
+            "components": message.components().collect::<Vec<_>>(), "expires_in_s": message.expires_in_s(), "tag": message.tag(),
+        })
+    };
     json!({
         "header": scheme.header().as_str(),
         "versions": scheme.versions().iter().map(version).collect::<Vec<_>>(),
@@ -314,5 +312,6 @@ fn signature(scheme: &sign::Scheme) -> Value {
         "input": scheme.input().as_str(),
         "secret_type": scheme.secret_type().as_str(),
         "headers": scheme.headers().iter().map(own).collect::<Vec<_>>(),
+        "message_signature": scheme.message().map(message),
     })
 }

@@ -1,10 +1,10 @@
 //! What people write of how deliveries are signed, and how it is checked.
 
 use http::HeaderName;
-use outrider_webhook::sign::{self, HeaderRule, SignatureHeader};
+use outrider_webhook::sign::{self, HeaderRule, MessageError, MessageSignature, SignatureHeader};
 use serde::{Deserialize, Serialize};
 
-use super::check::{Checks, Reason};
+use super::check::{Checks, Range, Reason};
 use super::field::{NOTE_BYTES_MAX, at_most, given};
 use super::project_spec::own_header;
 
@@ -12,6 +12,13 @@ const HEADER_DEFAULT: &str = "x-convoy-signature";
 /// Every version signs with every live secret on every attempt.
 const VERSIONS_MAX: usize = 8;
 
+/// How long a message signature is good for.
+const EXPIRES_S: Range = Range {
+    min: 1,
+    max: 24 * 3600,
+    unit: "seconds",
+};
+const EXPIRES_DEFAULT_S: u64 = 300;
 /// Each is filled in on every attempt.
 const HEADERS_MAX: usize = 8;
 
@@ -32,6 +39,23 @@ pub struct SignatureSpec {
     pub secret_type: Option<String>,
     /// Headers as other systems write them, at most 8.
     pub headers: Option<Vec<SignatureHeaderSpec>>,
+    /// HTTP message signatures (RFC 9421), beside the rest.
+    pub message_signature: Option<MessageSignatureSpec>,
+}
+
+/// How requests are signed as HTTP messages (RFC 9421).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MessageSignatureSpec {
+    /// Whether they are; default true.
+    pub is_enabled: Option<bool>,
+    /// What is covered, in order; default `@method`, `@target-uri`, `content-digest`,
+    /// `content-type`, `webhook-id`. The digest of the body always is.
+    pub components: Option<Vec<String>>,
+    /// Seconds from an attempt to the end of its signature; 1 to 86400, default 300.
+    pub expires_in_s: Option<u64>,
+    /// What tells these signatures from others; at most 64 bytes.
+    pub tag: Option<String>,
 }
 
 /// A signature header as another system writes it. Templates have at most 1024 bytes.
@@ -83,6 +107,7 @@ impl SignatureSpec {
         let header = checks.take("config.signature.header", own_header(header));
         let versions = self.versions(checks);
         let headers = self.headers(checks);
+        let message = self.message(checks);
         let format = word(
             checks,
             "config.signature.format",
@@ -108,9 +133,17 @@ impl SignatureSpec {
             input: input?.unwrap_or_default(),
             secret_type: secret_type?.unwrap_or_default(),
             headers: headers?,
+            message: message?,
         };
         let scheme = sign::Scheme::try_from(settings).map_err(Reason::refused);
         checks.take("config.signature", scheme)
+    }
+
+    fn message(&self, checks: &mut Checks) -> Option<Option<MessageSignature>> {
+        match &self.message_signature {
+            Some(spec) => spec.compile(checks),
+            None => Some(None),
+        }
     }
 
     fn headers(&self, checks: &mut Checks) -> Option<Vec<SignatureHeader>> {
@@ -175,6 +208,30 @@ impl SignatureSpec {
             }
         }
         (versions.len() == specs.len()).then_some(versions)
+    }
+}
+
+impl MessageSignatureSpec {
+    /// `None` when it cannot be used; nothing inside when it is switched off.
+    fn compile(&self, checks: &mut Checks) -> Option<Option<MessageSignature>> {
+        let field = |name: &str| format!("config.signature.message_signature.{name}");
+        let seconds = checks.number(
+            &field("expires_in_s"),
+            self.expires_in_s,
+            EXPIRES_DEFAULT_S,
+            EXPIRES_S,
+        );
+        let seconds = u32::try_from(seconds.clamp(EXPIRES_S.min, EXPIRES_S.max)).ok()?;
+        let components = self.components.iter().flatten().map(String::as_str);
+        let components: Vec<&str> = components.collect();
+        let tag = given(self.tag.as_deref());
+        let compiled = MessageSignature::compile(&components, Some(seconds), tag);
+        let place = match &compiled {
+            Err(MessageError::Tag) => "tag",
+            _ => "components",
+        };
+        let compiled = checks.take(&field(place), compiled.map_err(Reason::refused))?;
+        Some(self.is_enabled.unwrap_or(true).then_some(compiled))
     }
 }
 

@@ -23,7 +23,7 @@ use super::page::{Order, Scan};
 use super::reply::Reply;
 use super::time::rfc3339;
 use super::write::Writing;
-use crate::{Edit, JournalError, Selection, Stored, View, random};
+use crate::{Edit, JournalError, Selection, Stored, View};
 
 /// Most types of one project: they are listed without pages, schemas and all.
 const TYPES_MAX: usize = 1_000;
@@ -135,7 +135,7 @@ fn uid_for(writing: &Writing<'_>, name: &str) -> Uid {
 }
 
 fn star_of(project: ProjectId) -> Uid {
-    random::part_of(project.uid(), STAR_PART)
+    project.uid().part(STAR_PART)
 }
 
 /// A new type, checked.

@@ -33,6 +33,7 @@ pub(crate) use self::producer::Producer;
 pub(crate) use self::receiver::{Fault, Received, Receiver};
 pub(crate) use self::resources::{API_KEY, Endpoint, MASK, OUTGOING, Resources, WEAKER, uid};
 pub(crate) use self::signature::{
-    convoy_advanced, convoy_simple, github, standard_webhooks, standard_webhooks_v1a,
+    convoy_advanced, convoy_simple, github, message_signatures, standard_webhooks,
+    standard_webhooks_v1a,
 };
 pub(crate) use self::wait::{DEADLINE, until};

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use ring::signature::{ED25519, UnparsedPublicKey};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use super::wait::unix_s;
 
@@ -110,6 +110,83 @@ pub(crate) fn standard_webhooks_v1a(
     } else {
         Err(format!("no entry of {found} verifies with {public}"))
     }
+}
+
+/// What a message signature of RFC 9421 says of itself, and what it is of.
+pub(crate) struct MessageSignature {
+    /// Id of its key.
+    pub(crate) key_id: String,
+    /// `hmac-sha256` or `ed25519`.
+    pub(crate) algorithm: String,
+    /// Names of what it covers.
+    pub(crate) covered: Vec<String>,
+    base: String,
+    signature: Vec<u8>,
+}
+
+impl MessageSignature {
+    /// Whether it was made with this key: the bytes of a secret, or of a public key.
+    pub(crate) fn is_by(&self, key: &[u8]) -> bool {
+        let base = self.base.as_bytes();
+        match &*self.algorithm {
+            "hmac-sha256" => hmac_sha256(key, &[base]) == self.signature,
+            _ => UnparsedPublicKey::new(&ED25519, key)
+                .verify(base, &self.signature)
+                .is_ok(),
+        }
+    }
+}
+
+/// The message signatures of a POST to `url`, read as a receiver reads them, once the digest was
+/// found to be that of the body.
+pub(crate) fn message_signatures(
+    headers: &HeaderMap,
+    body: &[u8],
+    url: &str,
+) -> Result<Vec<MessageSignature>, String> {
+    let digest = format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)));
+    if single(headers, "content-digest")? != digest {
+        return Err("the digest is not that of the body".to_owned());
+    }
+    let inputs = single(headers, "signature-input")?.split(", ");
+    let signatures = single(headers, "signature")?.split(", ");
+    let read = |(input, signature): (&str, &str)| {
+        let (label, params) = input.split_once('=').ok_or("no label")?;
+        let (other, signature) = signature.split_once('=').ok_or("no label")?;
+        if label != other {
+            return Err(format!("{label} and {other} are not in one order"));
+        }
+        let (list, rest) = params.split_once(')').ok_or("no list")?;
+        let list = list.strip_prefix('(').ok_or("no list")?;
+        let covered: Vec<String> = list
+            .split(' ')
+            .map(|name| name.trim_matches('"').to_owned())
+            .collect();
+        let param = |name: &str| {
+            let found = rest.split(';').find_map(|param| param.strip_prefix(name));
+            found.map(|value| value.trim_matches('"').to_owned())
+        };
+        check_time(&param("created=").ok_or("no time")?)?;
+        let mut base = String::new();
+        for name in &covered {
+            let value = match name.as_str() {
+                "@method" => "POST",
+                "@target-uri" => url,
+                name => single(headers, name)?,
+            };
+            base.push_str(&format!("\"{name}\": {value}\n"));
+        }
+        base.push_str(&format!("\"@signature-params\": {params}"));
+        let signature = STANDARD.decode(signature.trim_matches(':'));
+        Ok(MessageSignature {
+            key_id: param("keyid=").ok_or("no keyid")?,
+            algorithm: param("alg=").ok_or("no alg")?,
+            covered,
+            base,
+            signature: signature.map_err(|error| error.to_string())?,
+        })
+    };
+    inputs.zip(signatures).map(read).collect()
 }
 
 /// The signatures of Standard Webhooks, and the text that they are of.

@@ -55,6 +55,7 @@ impl SecretType {
 /// One secret and what was prepared from it.
 pub struct SigningKey {
     material: Material,
+    id: Box<str>,
     expires_at_s: Option<i64>,
 }
 
@@ -89,8 +90,22 @@ impl SigningKey {
         };
         Ok(Self {
             material,
+            id: Box::default(),
             expires_at_s,
         })
+    }
+
+    /// The same with an id, which is no secret: receivers find the key by it.
+    #[must_use]
+    pub fn with_id(mut self, id: &str) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Its id; empty when it has none.
+    #[must_use]
+    pub const fn id(&self) -> &str {
+        &self.id
     }
 
     /// Whether it still signs at `now_s`; on the second of its end it does not.
@@ -144,6 +159,22 @@ impl SigningKey {
         match &self.material {
             Material::Shared(_) => None,
             Material::Private(key) => Some(key),
+        }
+    }
+
+    /// Name of the algorithm of its message signatures (RFC 9421 section 6.2).
+    pub(super) const fn message_algorithm(&self) -> &'static str {
+        match self.material {
+            Material::Shared(_) => "hmac-sha256",
+            Material::Private(_) => "ed25519",
+        }
+    }
+
+    /// Base64 of its signature of a signature base.
+    pub(super) fn sign_message(&self, base: &str) -> Result<String, SignError> {
+        match &self.material {
+            Material::Shared(key) => key.standard_mac(&[base.as_bytes()]),
+            Material::Private(key) => Ok(key.sign(base.as_bytes())),
         }
     }
 

@@ -7,6 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::header::Facts;
+use super::message::Where;
 use super::{Mode, Scheme, SignError, SigningKey, convoy, standard_webhooks};
 use crate::address::TargetUrl;
 use crate::event::HeaderList;
@@ -161,8 +162,12 @@ pub fn sign(
         headers.insert(WEBHOOK_SIGNATURE, value);
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(now_s));
     }
+    let to = Where {
+        target: outgoing.target,
+        path_and_query: &path_and_query,
+    };
     if !scheme.headers().is_empty() {
-        let url = url(outgoing.target, &path_and_query);
+        let url = to.url();
         let facts = Facts {
             id: &message_id,
             time: &now_s.to_string(),
@@ -191,6 +196,10 @@ pub fn sign(
         headers.insert(name, value(name.clone(), key.to_owned())?);
     }
     headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+    if let Some(message) = scheme.message() {
+        // Last, over headers that do not change any more.
+        message.sign(&mut headers, to, outgoing.body, (keys, now_s))?;
+    }
     Ok(SignedRequest {
         target: Arc::clone(outgoing.target),
         path_and_query,
@@ -236,12 +245,6 @@ fn message_id(outgoing: &Outgoing<'_>) -> String {
 /// The text becomes the value without a copy.
 fn value(name: HeaderName, text: String) -> Result<HeaderValue, SignError> {
     HeaderValue::try_from(text).map_err(|_| SignError::BadHeader(name))
-}
-
-/// The URL that is called, with the query of the event.
-fn url(target: &TargetUrl, path_and_query: &PathAndQuery) -> String {
-    let scheme = target.scheme().as_str();
-    format!("{scheme}://{}{path_and_query}", target.authority())
 }
 
 fn path_and_query(target: &TargetUrl, query: &str) -> Result<PathAndQuery, SignError> {

@@ -2,10 +2,14 @@
 
 use http::HeaderName;
 
+use super::message::{self, MessageSignature};
 use super::{
     CONVOY_HEADER, Encoding, Format, Hash, Input, KeyForm, SecretType, SignError, SignatureHeader,
     SigningKey, Version, request,
 };
+
+/// Longest id of a key, bytes.
+const KEY_ID_BYTES_MAX: usize = 255;
 
 /// The signature settings of a project, before they are checked against each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Settings {
     pub secret_type: SecretType,
     /// Headers of the project's own making, beside the families.
     pub headers: Vec<SignatureHeader>,
+    /// How requests are signed as HTTP messages (RFC 9421), if they are.
+    pub message: Option<MessageSignature>,
 }
 
 impl Default for Settings {
@@ -37,6 +43,7 @@ impl Default for Settings {
             input: Input::AsSent,
             secret_type: SecretType::Shared,
             headers: Vec::new(),
+            message: None,
         }
     }
 }
@@ -57,17 +64,20 @@ impl TryFrom<Settings> for Scheme {
         let has_convoy = settings.format.has_convoy();
         let has_own = settings.headers.iter().any(|own| own.signed().is_some());
         if (settings.versions.is_empty() && has_convoy)
-            || (settings.format == Format::Custom && !has_own)
+            || (settings.format == Format::Custom && !has_own && settings.message.is_none())
         {
             return Err(SignError::NoScheme);
         }
-        if request::is_reserved(&settings.header) {
+        let is_reserved = |name: &HeaderName| {
+            request::is_reserved(name) || (settings.message.is_some() && is_of_messages(name))
+        };
+        if is_reserved(&settings.header) {
             return Err(SignError::ReservedHeader(settings.header));
         }
         let mut taken: Vec<&HeaderName> =
             has_convoy.then_some(&settings.header).into_iter().collect();
         for name in settings.headers.iter().map(SignatureHeader::name) {
-            if request::is_reserved(name) {
+            if is_reserved(name) {
                 return Err(SignError::ReservedHeader(name.clone()));
             }
             if taken.contains(&name) {
@@ -91,7 +101,8 @@ impl Scheme {
     pub fn check_idempotency_header(&self, name: &HeaderName) -> Result<(), SignError> {
         let is_convoys = self.format().has_convoy() && name == self.header();
         let is_own = self.headers().iter().any(|own| own.name() == name);
-        if request::is_reserved(name) || is_convoys || is_own {
+        let is_messages = self.message().is_some() && is_of_messages(name);
+        if request::is_reserved(name) || is_convoys || is_own || is_messages {
             return Err(SignError::ReservedHeader(name.clone()));
         }
         Ok(())
@@ -100,10 +111,16 @@ impl Scheme {
     /// Whether an endpoint can sign with these keys.
     ///
     /// # Errors
-    /// [`SignError::BadKey`] or [`SignError::NoSharedSecret`].
+    /// [`SignError::BadKey`], [`SignError::BadKeyId`] or [`SignError::NoSharedSecret`].
     pub fn check_keys(&self, keys: &[SigningKey]) -> Result<(), SignError> {
         if self.needs_standard_keys() {
             keys.iter().try_for_each(SigningKey::check_standard)?;
+        }
+        let has_id = |key: &SigningKey| {
+            (1..=KEY_ID_BYTES_MAX).contains(&key.id().len()) && message::is_plain(key.id())
+        };
+        if self.message().is_some() && !keys.iter().all(has_id) {
+            return Err(SignError::BadKeyId);
         }
         let is_private = |key: &SigningKey| key.secret_type() == SecretType::Ed25519;
         let lasts = |key: &SigningKey| !is_private(key) && key.expires_at_s().is_none();
@@ -119,13 +136,29 @@ impl Scheme {
     #[must_use]
     pub fn needs_standard_keys(&self) -> bool {
         let is_whsec = |own: &SignatureHeader| own.key_form() == Some(KeyForm::Whsec);
-        self.format().has_standard() || self.headers().iter().any(is_whsec)
+        self.format().has_standard()
+            || self.message().is_some()
+            || self.headers().iter().any(is_whsec)
     }
 
     /// Whether private keys alone are not enough.
     #[must_use]
     pub fn needs_shared_secret(&self) -> bool {
         self.format().has_convoy() || self.headers().iter().any(|own| own.signed().is_some())
+    }
+
+    /// Whether keys that could sign for `old` may be unable to sign for this.
+    #[must_use]
+    pub fn demands_more_than(&self, old: &Self) -> bool {
+        let demands = |scheme: &Self| {
+            [
+                scheme.needs_standard_keys(),
+                scheme.needs_shared_secret(),
+                scheme.message().is_some(),
+            ]
+        };
+        let mut both = demands(self).into_iter().zip(demands(old));
+        both.any(|(does, did)| does && !did)
     }
 
     /// Of which type secrets are that are made up.
@@ -158,9 +191,25 @@ impl Scheme {
         self.0.input
     }
 
+    /// How requests are signed as HTTP messages, if they are.
+    #[must_use]
+    pub const fn message(&self) -> Option<&MessageSignature> {
+        self.0.message.as_ref()
+    }
+
     /// Headers of the project's own making.
     #[must_use]
     pub fn headers(&self) -> &[SignatureHeader] {
         &self.0.headers
     }
+}
+
+/// Whether message signatures write this header.
+fn is_of_messages(name: &HeaderName) -> bool {
+    [
+        message::CONTENT_DIGEST,
+        message::SIGNATURE,
+        message::SIGNATURE_INPUT,
+    ]
+    .contains(name)
 }

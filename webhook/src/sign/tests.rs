@@ -2,6 +2,7 @@
 
 mod headers;
 mod keys;
+mod message;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::error::ApiError;
 use super::super::time::{at, rfc3339};
 use super::secrets;
-use crate::{Stored, View, random};
+use crate::{Stored, View};
 
 /// Seconds of an attempt when nothing is set.
 const TIMEOUT_DEFAULT_S: u64 = 10;
@@ -21,7 +21,7 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         .into_iter()
         .enumerate()
         .filter(|(_, secret)| secrets::is_live(secret, now_ms))
-        .map(|(index, secret)| secret_reply(one, random::part_of(one.uid(), index), secret))
+        .map(|(index, secret)| secret_reply(one, one.uid().part(index), secret))
         .collect();
     let status = status(&spec);
     Ok(json!({

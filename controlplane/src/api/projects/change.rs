@@ -1,7 +1,8 @@
 //! Changing a project: only what is given changes, down to the single setting (contract 3.1).
 
 use outrider_config::resource::{
-    ConfigSpec, ProjectSpec, RateLimitSpec, SignatureSpec, SslSpec, StrategySpec,
+    ConfigSpec, MessageSignatureSpec, ProjectSpec, RateLimitSpec, SignatureSpec, SslSpec,
+    StrategySpec,
 };
 
 use super::super::endpoints::keep;
@@ -85,6 +86,22 @@ fn signature(old: SignatureSpec, mut given: SignatureSpec) -> SignatureSpec {
     keep(&mut given.input, old.input);
     keep(&mut given.secret_type, old.secret_type);
     keep(&mut given.headers, old.headers);
+    given.message_signature = both(
+        old.message_signature,
+        given.message_signature,
+        message_signature,
+    );
+    given
+}
+
+fn message_signature(
+    old: MessageSignatureSpec,
+    mut given: MessageSignatureSpec,
+) -> MessageSignatureSpec {
+    keep(&mut given.is_enabled, old.is_enabled);
+    keep(&mut given.components, old.components);
+    keep(&mut given.expires_in_s, old.expires_in_s);
+    keep(&mut given.tag, old.tag);
     given
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::Api;
 use super::super::error::ApiError;
 use super::super::time::{at, rfc3339};
-use crate::{Stored, View, random};
+use crate::{Stored, View};
 
 /// The whole reply shape. What is not set shows its default.
 pub(super) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, ApiError> {
@@ -115,7 +115,7 @@ fn signature(spec: SignatureSpec, one: &Stored) -> Value {
     }
     let version = |(index, version): (usize, SignatureVersionSpec)| {
         json!({
-            "uid": given(version.uid).unwrap_or_else(|| random::part_of(one.uid(), index).to_string()),
+            "uid": given(version.uid).unwrap_or_else(|| one.uid().part(index).to_string()),
             "hash": version.hash.unwrap_or_default(),
             "encoding": version.encoding.unwrap_or_default(),
             "created_at": given(version.created_at).unwrap_or_else(|| rfc3339(one.created_ms)),
@@ -138,6 +138,9 @@ fn signature(spec: SignatureSpec, one: &Stored) -> Value {
         }
         if let Some(headers) = spec.headers.filter(|headers| !headers.is_empty()) {
             fields.insert("headers".to_owned(), json!(headers));
+        }
+        if let Some(message) = spec.message_signature {
+            fields.insert("message_signature".to_owned(), json!(message));
         }
     }
     signature

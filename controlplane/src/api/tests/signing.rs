@@ -183,3 +183,39 @@ async fn headers_of_other_systems_are_checked_shown_and_kept() {
         ])
         .await;
 }
+
+#[tokio::test]
+async fn message_signatures_are_checked_shown_kept_and_switched_off() {
+    let mut fixture = Fixture::with_projects().await;
+    let message = |given: Value| settings(json!({"message_signature": given}));
+    let refused = |given: Value, says: &'static str| {
+        row("PUT", PROJECT, message(given), 400)
+            .code("invalid_fields")
+            .says(says)
+    };
+    let given =
+        json!({"components": ["@method", "content-digest"], "expires_in_s": 60, "tag": "shop"});
+    fixture
+        .run(vec![
+            refused(json!({"components": ["@method"]}), "`config.signature.message_signature.components`: must have `content-digest`.."),
+            refused(json!({"components": ["x-mine", "content-digest"]}), "`config.signature.message_signature.components`: `x-mine` is no component.."),
+            refused(json!({"components": ["content-digest", "content-digest"]}), "..`content-digest` is listed twice"),
+            refused(json!({"expires_in_s": 86401}), "`config.signature.message_signature.expires_in_s`: must be from 1 to 86400 seconds"),
+            refused(json!({"tag": "a\"b"}), "`config.signature.message_signature.tag`: must be from 1 to 64.."),
+            row("PUT", PROJECT, settings(json!({"header": "Signature", "message_signature": {}})), 400)
+                .says("`config.signature`: header `signature` has a meaning of its own.."),
+            // Its keys are those of Standard Webhooks, and an endpoint that has none is in the way.
+            row("POST", ENDPOINTS, endpoint("any text"), 201).saves("e", "/uid"),
+            row("PUT", PROJECT, message(json!({})), 400).code("refused").says("..a shared Standard Webhooks secret is.."),
+            row("DELETE", ONE, Value::Null, 200),
+            row("PUT", PROJECT, message(given.clone()), 202).shows(json!({"config": {"signature": {"message_signature": given}}})),
+            row("PUT", PROJECT, message(json!({"tag": "other"})), 202)
+                .shows(json!({"config": {"signature": {"message_signature": {"components": ["@method", "content-digest"], "expires_in_s": 60, "tag": "other"}}}})),
+            row("POST", ENDPOINTS, endpoint("any text"), 400).says("`secret`: a shared Standard Webhooks secret is.."),
+            row("POST", ENDPOINTS, json!({"name": "e", "url": "https://a.example"}), 201),
+            row("PUT", PROJECT, message(json!({"is_enabled": false})), 202)
+                .shows(json!({"config": {"signature": {"message_signature": {"is_enabled": false, "tag": "other"}}}})),
+            row("POST", ENDPOINTS, json!({"name": "f", "url": "https://a.example", "secret": "any text"}), 201),
+        ])
+        .await;
+}
