@@ -16,8 +16,11 @@ use outrider_webhook::verify::{ParamSpec, PresetSpec, Verifier, builtin, builtin
 use outrider_webhook::{cloudevents, decode, view};
 use serde_json::Value;
 
+/// Takes any bytes, and returns.
+pub type Target = fn(&[u8]);
+
 /// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("http1", http1),
     ("preset", preset),
     ("headers", headers),
@@ -83,7 +86,7 @@ pub fn headers(data: &[u8]) {
     static BUILTIN: LazyLock<Vec<Verifier>> = LazyLock::new(|| {
         builtin_names()
             .filter_map(builtin)
-            .filter_map(|spec| compile(&spec).ok())
+            .filter_map(|spec| compile(spec).ok())
             .collect()
     });
     let request = request(data);
@@ -199,7 +202,7 @@ pub fn url_template(data: &[u8]) {
     };
     if template.matches(&named) {
         assert!(named.to_string().starts_with(&template.site().to_string()));
-        let resolved = EndpointUrl::Template(template.into()).resolve(Some(&named.to_string()));
+        let resolved = EndpointUrl::Template(template).resolve(Some(&named.to_string()));
         assert_eq!(resolved.as_deref(), Some(&named));
     }
 }

@@ -24,6 +24,7 @@ mod signature_spec;
 mod source;
 mod source_spec;
 mod spec;
+mod strategy;
 mod subscription;
 mod type_policy;
 mod verification;
@@ -41,7 +42,7 @@ pub use preset_choice::{PRESET_BYTES_MAX, PresetChoice};
 pub use project::{
     BODY_BYTES_CEILING, BODY_BYTES_DEFAULT, Project, ProjectKind, RETENTION_DEFAULT,
 };
-pub use project_spec::{ConfigSpec, ProjectSpec, RateLimitSpec, SslSpec, StrategySpec};
+pub use project_spec::{ConfigSpec, ProjectSpec, RateLimitSpec, SslSpec};
 pub use protection::{Protection, RateSpec};
 pub use signature_spec::{
     MessageSignatureSpec, SignatureHeaderSpec, SignatureSpec, SignatureVersionSpec,
@@ -54,5 +55,6 @@ pub use source_spec::{
 pub use spec::{
     MISFITS_MAX, Reading, SpecError, Unsupported, from_document, from_json, to_document,
 };
+pub use strategy::{RetryStrategy, StrategySpec};
 pub use subscription::{FilterConfigSpec, Subscription, SubscriptionSpec};
 pub use type_policy::{Enforcement, TypePolicy};

@@ -30,7 +30,7 @@ use outrider_webhook::verify::ApiKeyDigest;
 pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
 pub use crate::resource::{
     ApiKey, Deduplication, Endpoint, EndpointStatus, Enforcement, EventType, Project, ProjectKind,
-    Source, Subscription, Thresholds, TypePolicy,
+    RetryStrategy, Source, Subscription, Thresholds, TypePolicy,
 };
 pub use project_table::ProjectTable;
 pub use type_index::{FilterIndex, TypeIndex, Wanting};

@@ -159,6 +159,7 @@ impl Executor {
             project,
             target: delivery.target,
             attempts: delivery.attempts,
+            attempts_free: 0, // one attempt more than there were, and no other
             due_ms: now_ms,
             revision: delivery.event.revision,
             bytes: u32::try_from(delivery.event.facts.body.len()).unwrap_or(u32::MAX),

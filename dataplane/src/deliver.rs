@@ -7,14 +7,15 @@
 mod record;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use http::HeaderValue;
 use outrider_config::snapshot::{Endpoint, EndpointStatus, Kind, ProjectTable, Snapshot};
 use outrider_store::{Clock, DeliveryStatus, LocalLog, LogClosed, StoredEvent};
 use outrider_webhook::address::{ProjectRef, TargetUrl};
 use outrider_webhook::cloudevents;
 use outrider_webhook::event::Origin;
-use outrider_webhook::retry::{self, Failure, Outcome, Step};
+use outrider_webhook::retry::{self, Failure, Made, Outcome, Step};
 use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -173,21 +174,40 @@ impl Deliverer {
                 self.excerpt_bytes_max,
             )
             .await;
+        let strategy = endpoint.strategy(table.project());
         let free = entry.attempts_free + u32::from(retry::is_free(&exchange.outcome));
-        let counted = (entry.attempts + 1).saturating_sub(free);
-        let step = retry::next_step(
-            table.project().retry(),
-            counted,
-            &exchange.outcome,
-            self.chance.next(),
-        );
+        let now_ms = self.clock.now_ms();
+        let age_ms = u64::try_from(now_ms.saturating_sub(entry.accepted_ms)).unwrap_or(0);
+        let made = Made {
+            counted: (entry.attempts + 1).saturating_sub(free),
+            age: Duration::from_millis(age_ms),
+            retry_after: self.retry_after(&exchange, now_ms),
+            random: self.chance.next(),
+        };
+        let hold = retry::hold(&exchange.outcome, made.retry_after);
+        let (policy, answers) = (&strategy.policy, &strategy.answers);
+        let step = retry::next_step(policy, answers, &exchange.outcome, &made);
         Ok(Attempted {
             exchange,
             step,
+            hold,
             started_ms,
             revision,
             request_headers,
         })
+    }
+
+    /// How long the receiver asks to wait. What cannot be read is ignored and counted.
+    fn retry_after(&self, exchange: &Exchange, now_ms: i64) -> Option<Duration> {
+        let headers = &exchange.response_headers;
+        let value = headers.get(http::header::RETRY_AFTER)?;
+        let date = headers.get(http::header::DATE).map(HeaderValue::as_bytes);
+        let now_ms = u64::try_from(now_ms).unwrap_or(0);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms);
+        let asked = retry::retry_after(value.as_bytes(), date, now);
+        let label = if asked.is_ok() { "read" } else { "ignored" };
+        self.metrics.retry_after.with_label_values(&[label]).inc();
+        asked.ok()
     }
 
     /// Whether the delivery was decided by a newer configuration than this one, as after a start
@@ -279,6 +299,10 @@ impl Deliverer {
     async fn decide(&self, mut lease: Lease, attempted: Attempted) -> Result<(), LogClosed> {
         self.queue.answered(&lease);
         let now_ms = self.clock.now_ms();
+        if let Some(hold) = attempted.hold {
+            let hold_ms = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
+            self.queue.hold(&lease, now_ms.saturating_add(hold_ms));
+        }
         let next = Next::of(&attempted.step, now_ms);
         self.count(&lease.entry, &attempted, &next, now_ms);
         self.trace(&lease.entry, &attempted, &next);
@@ -384,6 +408,8 @@ impl Deliverer {
 struct Attempted {
     exchange: Exchange,
     step: Step,
+    /// How long the endpoint is left alone.
+    hold: Option<Duration>,
     started_ms: i64,
     revision: u64,
     request_headers: http::HeaderMap,

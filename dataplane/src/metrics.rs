@@ -40,6 +40,8 @@ pub struct Metrics {
     pub filter_faults: IntCounterVec,
     /// Attempts by outcome.
     pub attempts: IntCounterVec,
+    /// Answers that asked to be called later, by whether that could be read: read, ignored.
+    pub retry_after: IntCounterVec,
     /// One attempt, seconds.
     pub attempt_duration: Histogram,
     /// Accept to success, seconds.
@@ -156,6 +158,12 @@ impl Metrics {
                 "delivery_attempts_total",
                 "Delivery attempts",
                 &["outcome", "attempt"],
+            )?,
+            retry_after: counters(
+                r,
+                "endpoint_retry_after_total",
+                "Answers with Retry-After",
+                &["result"],
             )?,
             attempt_duration: histogram(
                 r,

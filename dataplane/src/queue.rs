@@ -48,7 +48,7 @@ pub struct Entry {
     pub revision: u64,
     /// Attempts made so far.
     pub attempts: u32,
-    /// Those of them that do not count against the limit. Not kept over a restart.
+    /// Those of them that do not count against the limit.
     pub attempts_free: u32,
     /// When the event was accepted, Unix milliseconds.
     pub accepted_ms: i64,
@@ -78,7 +78,7 @@ pub struct Depth {
     pub scheduled: usize,
     /// Handed to a worker.
     pub leased: usize,
-    /// In lanes that are parked until the configuration changes.
+    /// In lanes that stand still, for a time or until the configuration changes.
     pub held: usize,
     /// Leases that were taken back at their deadline, since the start.
     pub leases_expired: u64,
@@ -160,7 +160,7 @@ impl Queue {
                 target: found.target,
                 revision: found.revision,
                 attempts: found.attempts,
-                attempts_free: 0,
+                attempts_free: found.attempts_free,
                 accepted_ms: found.key.event.unix_ms(),
                 due_ms: found.due_ms,
                 event: None,
@@ -217,6 +217,16 @@ impl Queue {
                 state.lanes.push_front(entry);
             }
         });
+    }
+
+    /// The endpoint takes nothing before `until_ms` (Unix milliseconds), as the delivery of this
+    /// lease was told: its lane stands still till then. Called before the lease ends.
+    pub fn hold(&self, lease: &Lease, until_ms: i64) {
+        let endpoint = lease.entry.target.endpoint;
+        let mut state = self.state();
+        if state.lanes.hold(endpoint, until_ms) {
+            state.schedule.hold(endpoint, until_ms);
+        }
     }
 
     /// The attempt has its answer; what is left is to record it. From now on the delivery is
@@ -311,9 +321,14 @@ impl State {
                 by_ms = self.seen_ms.saturating_sub(now_ms),
                 "the clock was set back"
             );
-            self.schedule.shift(now_ms.saturating_sub(self.seen_ms));
+            let by_ms = now_ms.saturating_sub(self.seen_ms);
+            self.schedule.shift(by_ms);
+            self.lanes.shift(by_ms);
         }
         self.seen_ms = now_ms;
+        while let Some(endpoint) = self.schedule.pop_hold(now_ms) {
+            self.lanes.release(endpoint, now_ms);
+        }
         while let Some(entry) = self.schedule.pop_due(now_ms) {
             self.lanes.push(entry);
         }

@@ -122,6 +122,8 @@ impl AttemptRecord {
     pub const EXCERPT_BYTES_MAX: usize = 50 << 10;
     /// Bytes of names and values kept of each header list: 64 KiB.
     pub const HEADER_BYTES_MAX: usize = 64 << 10;
+    /// Flag: the attempt does not count against the limit of attempts.
+    pub const FREE: u32 = 1;
     /// Flag set by the log: the excerpt was longer than is kept.
     pub const EXCERPT_CUT: u32 = 1 << 31;
     /// Flag set by the log: headers beyond the bound were left out.

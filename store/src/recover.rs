@@ -38,6 +38,8 @@ pub struct Pending {
     pub target: Target,
     /// Attempts made so far.
     pub attempts: u32,
+    /// Those of them that do not count against the limit.
+    pub attempts_free: u32,
     /// When it is due, Unix milliseconds.
     pub due_ms: i64,
     /// Configuration revision it was routed under.

@@ -96,6 +96,11 @@ impl Checks {
         });
     }
 
+    /// How many reports there are.
+    pub(crate) fn len(&self) -> usize {
+        self.errors.len()
+    }
+
     /// The value, or the report of its error.
     pub(crate) fn take<T>(&mut self, field: &str, result: Result<T, Reason>) -> Option<T> {
         match result {

@@ -13,6 +13,7 @@ use super::check::{Checks, FieldError, Range, Reason};
 use super::endpoint_spec::EndpointSpec;
 use super::field::{self, given};
 use super::project::{Project, ProjectKind};
+use super::strategy::RetryStrategy;
 
 /// Seconds an attempt may take, from connecting to the last byte (RULINGS section E).
 const TIMEOUT_S: Range = Range {
@@ -61,6 +62,8 @@ pub struct Endpoint {
     owner_id: Option<Arc<str>>,
     status: EndpointStatus,
     content_type: HeaderValue,
+    /// Few endpoints have their own.
+    strategy: Option<Box<RetryStrategy>>,
 }
 
 impl Endpoint {
@@ -87,6 +90,8 @@ impl Endpoint {
         let owner_id = spec.owner_id(&mut checks);
         let status = spec.status(&mut checks);
         let content_type = spec.content_type(&mut checks);
+        let own = spec.strategy.as_ref();
+        let strategy = own.map(|own| own.compile("strategy", &mut checks).map(Box::new));
         let timeout = checks.number(
             "http_timeout",
             spec.http_timeout,
@@ -112,6 +117,7 @@ impl Endpoint {
                 owner_id,
                 status: status?,
                 content_type: content_type?,
+                strategy: strategy.map_or(Some(None), |own| own.map(Some))?,
             })
         })();
         let endpoint = checks.finish(endpoint)?;
@@ -202,6 +208,12 @@ impl Endpoint {
         self.status
     }
 
+    /// How its deliveries are retried: its own way, or that of its project.
+    #[must_use]
+    pub fn strategy<'s>(&'s self, project: &'s Project) -> &'s RetryStrategy {
+        self.strategy.as_deref().unwrap_or(project.strategy())
+    }
+
     /// Content type of deliveries that do not bring their own.
     #[must_use]
     pub fn content_type(&self) -> &HeaderValue {
@@ -220,6 +232,7 @@ impl Endpoint {
             "owner_id": self.owner_id.as_deref(),
             "status": self.status.as_str(),
             "content_type": self.content_type.to_str().unwrap_or_default(),
+            "strategy": self.strategy.as_deref().map(RetryStrategy::dump),
         })
     }
 }

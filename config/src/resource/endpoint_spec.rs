@@ -14,6 +14,7 @@ use super::check::{Checks, Reason};
 use super::endpoint::EndpointStatus;
 use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given, refuse_unsupported};
 use super::spec::{Unsupported, expose};
+use super::strategy::StrategySpec;
 
 /// Every live secret signs every attempt; a rotation needs two.
 const SECRETS_MAX: usize = 16;
@@ -55,6 +56,8 @@ pub struct EndpointSpec {
     pub content_type: Option<String>,
     /// Shown to people only; at most 320 bytes.
     pub support_email: Option<String>,
+    /// Native: how its deliveries are retried, instead of its project's way.
+    pub strategy: Option<StrategySpec>,
     slack_webhook_url: Unsupported,
     teams_webhook_url: Unsupported,
     rate_limit: Unsupported,

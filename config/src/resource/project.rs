@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use outrider_webhook::id::ProjectId;
-use outrider_webhook::{filter, retry, sign};
+use outrider_webhook::{filter, sign};
 use serde_json::{Value, json};
 
 use super::check::{Checks, FieldError, Reason};
@@ -13,6 +13,7 @@ use super::field::{self, given};
 use super::filter_spec::filter_mode;
 use super::project_spec::{ConfigSpec, ProjectSpec};
 use super::protection::Protection;
+use super::strategy::RetryStrategy;
 use super::type_policy::TypePolicy;
 
 /// Largest body taken unless the project or the source's preset says otherwise: 50 KiB, as
@@ -62,7 +63,7 @@ pub struct Project {
     name: Box<str>,
     kind: ProjectKind,
     body_bytes_max: Option<usize>,
-    retry: retry::Policy,
+    strategy: RetryStrategy,
     signature: sign::Scheme,
     idempotency_header: HeaderName,
     is_https_enforced: bool,
@@ -93,11 +94,8 @@ impl Project {
         let default = ConfigSpec::default();
         let config = spec.config.as_ref().unwrap_or(&default);
         config.refuse_unsupported(&mut checks);
-        let retry = config
-            .strategy
-            .clone()
-            .unwrap_or_default()
-            .compile(&mut checks);
+        let strategy = config.strategy.clone().unwrap_or_default();
+        let strategy = strategy.compile("config.strategy", &mut checks);
         let signature = config
             .signature
             .clone()
@@ -127,7 +125,7 @@ impl Project {
                 name: name?,
                 kind: kind?,
                 body_bytes_max,
-                retry: retry?,
+                strategy: strategy?,
                 signature: signature?,
                 idempotency_header: idempotency_header?,
                 is_https_enforced,
@@ -181,8 +179,8 @@ impl Project {
 
     /// How deliveries are retried.
     #[must_use]
-    pub fn retry(&self) -> &retry::Policy {
-        &self.retry
+    pub fn strategy(&self) -> &RetryStrategy {
+        &self.strategy
     }
 
     /// How deliveries are signed.
@@ -268,7 +266,7 @@ impl Project {
             "name": self.name,
             "type": self.kind.as_str(),
             "max_payload_read_size": self.body_bytes_max(),
-            "strategy": strategy(&self.retry),
+            "strategy": self.strategy.dump(),
             "signature": signature(&self.signature),
             "request_id_header": self.idempotency_header.as_str(),
             "enforce_secure_endpoints": self.is_https_enforced,
@@ -281,20 +279,6 @@ impl Project {
             "idempotency_window_s": self.idempotency_window_s,
         })
     }
-}
-
-fn strategy(policy: &retry::Policy) -> Value {
-    let (kind, wait, longest) = match policy.backoff() {
-        retry::Backoff::Linear { interval } => ("linear", interval, interval),
-        retry::Backoff::Exponential { base, max } => ("exponential", base, max),
-    };
-    json!({
-        "type": kind,
-        "duration": wait.as_secs(),
-        "max_retry_seconds": longest.as_secs(),
-        "jitter": policy.jitter().as_str(),
-        "retry_count": policy.attempts_max(),
-    })
 }
 
 fn signature(scheme: &sign::Scheme) -> Value {

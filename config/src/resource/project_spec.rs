@@ -1,9 +1,7 @@
 //! What people write of a project, and how its settings are checked.
 
-use std::time::Duration;
-
 use http::HeaderName;
-use outrider_webhook::{retry, sign};
+use outrider_webhook::sign;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -13,28 +11,10 @@ use super::project::BODY_BYTES_CEILING;
 use super::protection::{ProtectionSpec, RateSpec};
 use super::signature_spec::SignatureSpec;
 use super::spec::Unsupported;
+use super::strategy::StrategySpec;
 
 const IDEMPOTENCY_HEADER_DEFAULT: &str = "x-convoy-idempotency-key";
-/// Waiting time of the contract's default strategy, seconds.
-const STRATEGY_DURATION_DEFAULT_S: u64 = 100;
-/// Attempts of the contract's default strategy.
-const STRATEGY_ATTEMPTS_DEFAULT: u64 = 10;
-const LINEAR_DURATION_S: Range = Range {
-    min: 1,
-    max: 7 * 24 * 3600,
-    unit: "seconds",
-};
-/// Beyond the longest wait an exponential one could not grow (contract 5.3).
-const EXPONENTIAL_DURATION_S: Range = Range {
-    min: 1,
-    max: retry::WAIT_MAX.as_secs(),
-    unit: "seconds",
-};
-const STRATEGY_ATTEMPTS: Range = Range {
-    min: 1,
-    max: 1000,
-    unit: "attempts",
-};
+
 /// What people write of a project.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -115,23 +95,6 @@ pub struct RateLimitSpec {
 pub struct SslSpec {
     /// Whether endpoints must be https.
     pub enforce_secure_endpoints: Option<bool>,
-}
-
-/// How deliveries are retried.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StrategySpec {
-    /// `linear` (default) or `exponential`.
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    /// Waiting time, or its first value, in seconds; default 100; linear 1 to 604800,
-    /// exponential 1 to 7200.
-    pub duration: Option<u64>,
-    /// Attempts in total; 1 to 1000, default 10.
-    pub retry_count: Option<u64>,
-    /// `none`, `convoy` (default: 0 to 5 s on top of an exponential wait) or `full` (anything
-    /// from nothing to the whole wait).
-    pub jitter: Option<String>,
 }
 
 impl ProjectSpec {
@@ -215,63 +178,4 @@ pub(super) fn own_header(text: &str) -> Result<HeaderName, Reason> {
         return Err(Reason::Shape("a header that does not frame the message"));
     }
     Ok(name)
-}
-
-impl StrategySpec {
-    pub(super) fn compile(&self, checks: &mut Checks) -> Option<retry::Policy> {
-        let backoff = self.backoff(checks);
-        let jitter = match given(self.jitter.as_deref()) {
-            None => Some(retry::Jitter::default()),
-            Some("none") => Some(retry::Jitter::None),
-            Some("convoy") => Some(retry::Jitter::Convoy),
-            Some("full") => Some(retry::Jitter::Full),
-            Some(_) => {
-                checks.fail(
-                    "config.strategy.jitter",
-                    Reason::NotOneOf(&["none", "convoy", "full"]),
-                );
-                None
-            }
-        };
-        let field = "config.strategy.retry_count";
-        let attempts = checks.number(
-            field,
-            self.retry_count,
-            STRATEGY_ATTEMPTS_DEFAULT,
-            STRATEGY_ATTEMPTS,
-        );
-        // Out of range is reported already, and then only the number of reports would change.
-        let attempts =
-            u32::try_from(attempts.clamp(STRATEGY_ATTEMPTS.min, STRATEGY_ATTEMPTS.max)).ok()?;
-        let policy = retry::Policy::new(backoff?, jitter?, attempts).map_err(Reason::refused);
-        checks.take("config.strategy", policy)
-    }
-
-    fn backoff(&self, checks: &mut Checks) -> Option<retry::Backoff> {
-        let mut wait = |range: Range| {
-            let s = checks.number(
-                "config.strategy.duration",
-                self.duration,
-                STRATEGY_DURATION_DEFAULT_S,
-                range,
-            );
-            Duration::from_secs(s.clamp(range.min, range.max))
-        };
-        match given(self.kind.as_deref()).unwrap_or("linear") {
-            "linear" => Some(retry::Backoff::Linear {
-                interval: wait(LINEAR_DURATION_S),
-            }),
-            "exponential" => Some(retry::Backoff::Exponential {
-                base: wait(EXPONENTIAL_DURATION_S),
-                max: retry::WAIT_MAX,
-            }),
-            _ => {
-                checks.fail(
-                    "config.strategy.type",
-                    Reason::NotOneOf(&["linear", "exponential"]),
-                );
-                None
-            }
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Projects (contract 3.1).
 
 mod change;
-mod shape;
+pub(super) mod shape;
 
 use axum::Router;
 use axum::routing::get;

@@ -1,7 +1,7 @@
 //! The records of an attempt and of an end without attempt, as the log keeps them.
 
 use outrider_store::{AttemptRecord, DeliveryStatus, Record, StateRecord};
-use outrider_webhook::retry::Outcome;
+use outrider_webhook::retry::{self, Outcome};
 
 use super::{Attempted, Next};
 use crate::queue::Entry;
@@ -27,7 +27,11 @@ pub(super) fn attempt(entry: &Entry, attempted: Attempted, next: &Next) -> Recor
         connect_us: exchange.timing.connect_us,
         tls_us: exchange.timing.tls_us,
         first_byte_us: exchange.timing.first_byte_us,
-        flags: 0,
+        flags: if retry::is_free(&exchange.outcome) {
+            AttemptRecord::FREE
+        } else {
+            0
+        },
         revision: attempted.revision,
         request_headers: pairs(&attempted.request_headers),
         response_headers: pairs(&exchange.response_headers),

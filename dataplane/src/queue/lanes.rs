@@ -29,7 +29,20 @@ struct Lane {
     waiting: VecDeque<Entry>,
     in_flight: u32,
     is_in_ring: bool,
+    /// Until the configuration changes.
     is_parked: bool,
+    /// Until this time, Unix milliseconds.
+    held_until_ms: Option<i64>,
+}
+
+impl Lane {
+    fn is_stopped(&self) -> bool {
+        self.is_parked || self.held_until_ms.is_some()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.waiting.is_empty() && !self.is_in_ring && !self.is_stopped()
+    }
 }
 
 impl Lanes {
@@ -61,7 +74,7 @@ impl Lanes {
         let endpoint = entry.target.endpoint;
         let lane = self.lane(entry.project, endpoint);
         at(&mut lane.waiting, entry);
-        if lane.is_parked {
+        if lane.is_stopped() {
             self.held += 1;
         } else {
             self.ready += 1;
@@ -116,7 +129,7 @@ impl Lanes {
         };
         lane.in_flight = lane.in_flight.saturating_sub(1);
         let project = lane.project;
-        if lane.in_flight == 0 && lane.waiting.is_empty() && !lane.is_in_ring && !lane.is_parked {
+        if lane.is_idle() {
             self.lanes.remove(&endpoint); // an idle endpoint costs nothing
         } else {
             self.enter_ring(endpoint);
@@ -132,15 +145,11 @@ impl Lanes {
     /// Puts a delivery back in front and stops its lane.
     pub(super) fn park(&mut self, entry: Entry) {
         let endpoint = entry.target.endpoint;
-        let lane = self.lane(entry.project, endpoint);
-        lane.waiting.push_front(entry);
-        if lane.is_parked {
-            self.held += 1;
-        } else {
-            lane.is_parked = true;
-            let waiting = lane.waiting.len();
-            self.ready = self.ready.saturating_sub(waiting - 1);
-            self.held += waiting;
+        self.push_front(entry);
+        let is_new = self.change(endpoint, |lane| {
+            !std::mem::replace(&mut lane.is_parked, true)
+        });
+        if is_new == Some(true) {
             self.parked.push(endpoint);
         }
     }
@@ -148,16 +157,67 @@ impl Lanes {
     /// Lets all parked lanes go on.
     pub(super) fn unpark(&mut self) {
         for endpoint in std::mem::take(&mut self.parked) {
-            if let Some(lane) = self.lanes.get_mut(&endpoint) {
-                lane.is_parked = false;
-                self.held -= lane.waiting.len();
-                self.ready += lane.waiting.len();
-                self.enter_ring(endpoint);
-            }
+            self.change(endpoint, |lane| lane.is_parked = false);
         }
     }
 
-    /// Deliveries in lanes that may go on, and in parked ones.
+    /// Stops a lane until a time. True when that is later than it was stopped for before; a lane
+    /// that has nothing waiting and nothing in flight is not there to be stopped.
+    pub(super) fn hold(&mut self, endpoint: EndpointId, until_ms: i64) -> bool {
+        let hold = |lane: &mut Lane| {
+            let is_later = lane.held_until_ms.is_none_or(|held_ms| held_ms < until_ms);
+            if is_later {
+                lane.held_until_ms = Some(until_ms);
+            }
+            is_later
+        };
+        self.change(endpoint, hold) == Some(true)
+    }
+
+    /// The wall clock was set: everything waits as long as was meant.
+    pub(super) fn shift(&mut self, by_ms: i64) {
+        for lane in self.lanes.values_mut() {
+            let until_ms = lane.held_until_ms;
+            lane.held_until_ms = until_ms.map(|until_ms| until_ms.saturating_add(by_ms));
+        }
+    }
+
+    /// A hold may be over.
+    pub(super) fn release(&mut self, endpoint: EndpointId, now_ms: i64) {
+        self.change(endpoint, |lane| {
+            lane.held_until_ms = lane.held_until_ms.filter(|until_ms| *until_ms > now_ms);
+        });
+    }
+
+    /// Changes what stops a lane, and all that follows from it.
+    fn change<T>(
+        &mut self,
+        endpoint: EndpointId,
+        change: impl FnOnce(&mut Lane) -> T,
+    ) -> Option<T> {
+        let lane = self.lanes.get_mut(&endpoint)?;
+        let (was_stopped, waiting) = (lane.is_stopped(), lane.waiting.len());
+        let result = change(lane);
+        match (was_stopped, lane.is_stopped()) {
+            (false, true) => {
+                self.ready -= waiting;
+                self.held += waiting;
+            }
+            (true, false) => {
+                self.held -= waiting;
+                self.ready += waiting;
+            }
+            (false, false) | (true, true) => {}
+        }
+        if lane.is_idle() {
+            self.lanes.remove(&endpoint);
+        } else {
+            self.enter_ring(endpoint);
+        }
+        Some(result)
+    }
+
+    /// Deliveries in lanes that may go on, and in those that are stopped.
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.ready, self.held)
     }
@@ -166,7 +226,7 @@ impl Lanes {
     pub(super) fn oldest_due_ms(&self) -> Option<i64> {
         self.lanes
             .values()
-            .filter(|lane| !lane.is_parked)
+            .filter(|lane| !lane.is_stopped())
             .filter_map(|lane| lane.waiting.front())
             .map(|e| e.due_ms)
             .min()
@@ -179,6 +239,7 @@ impl Lanes {
             in_flight: 0,
             is_in_ring: false,
             is_parked: false,
+            held_until_ms: None,
         })
     }
 
@@ -186,8 +247,8 @@ impl Lanes {
     fn take(&mut self, endpoint: EndpointId) -> Option<Entry> {
         let lane = self.lanes.get_mut(&endpoint)?;
         lane.is_in_ring = false;
-        if lane.is_parked || lane.in_flight >= self.concurrency {
-            return None; // it lines up again when it is unparked or freed
+        if lane.is_stopped() || lane.in_flight >= self.concurrency {
+            return None; // it lines up again when it may go on, or is freed
         }
         let entry = lane.waiting.pop_front()?;
         lane.in_flight += 1;
@@ -201,7 +262,7 @@ impl Lanes {
             return;
         };
         let can_go_on =
-            !lane.is_parked && lane.in_flight < self.concurrency && !lane.waiting.is_empty();
+            !lane.is_stopped() && lane.in_flight < self.concurrency && !lane.waiting.is_empty();
         if lane.is_in_ring || !can_go_on {
             return;
         }

@@ -1,8 +1,9 @@
 //! What waits for a time: deliveries due later, and leases that may be lost.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use outrider_webhook::id::EndpointId;
 use tokio::time::Instant;
 
 use super::Entry;
@@ -20,6 +21,8 @@ pub(super) struct LeaseId(u64);
 pub(super) struct Schedule {
     /// Keyed by due time and a counter, so that equal times stay in order of arrival.
     due: BTreeMap<(i64, u64), Entry>,
+    /// When held lanes may go on.
+    holds: BTreeSet<(i64, EndpointId)>,
     leases: HashMap<LeaseId, (Instant, Entry)>,
     deadlines: BTreeMap<(Instant, LeaseId), ()>,
     counter: u64,
@@ -41,12 +44,29 @@ impl Schedule {
                 ((entry.due_ms, counter), entry)
             })
             .collect();
+        let holds = std::mem::take(&mut self.holds).into_iter();
+        let moved = holds.map(|(until_ms, of)| (until_ms.saturating_add(by_ms), of));
+        self.holds = moved.collect();
     }
 
     /// The next delivery whose time has come.
     pub(super) fn pop_due(&mut self, now_ms: i64) -> Option<Entry> {
         let first = self.due.first_entry()?;
         (first.key().0 <= now_ms).then(|| first.remove())
+    }
+
+    /// Remembers that a lane may go on at a time.
+    pub(super) fn hold(&mut self, endpoint: EndpointId, until_ms: i64) {
+        self.holds.insert((until_ms, endpoint));
+    }
+
+    /// The next lane whose hold may be over: it may have been held longer since.
+    pub(super) fn pop_hold(&mut self, now_ms: i64) -> Option<EndpointId> {
+        let first = *self.holds.first()?;
+        (first.0 <= now_ms).then(|| {
+            self.holds.remove(&first);
+            first.1
+        })
     }
 
     /// Remembers that a worker has the delivery. The copy holds no payload.
@@ -90,7 +110,9 @@ impl Schedule {
 
     /// How long nothing can happen by time alone; `None` when nothing waits.
     pub(super) fn sleep(&self, now_ms: i64, now: Instant) -> Option<Duration> {
-        let due = self.due.first_key_value().map(|((due_ms, _), _)| {
+        let due = self.due.first_key_value().map(|((due_ms, _), _)| *due_ms);
+        let hold = self.holds.first().map(|(until_ms, _)| *until_ms);
+        let due = due.into_iter().chain(hold).min().map(|due_ms| {
             Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0))
                 .min(SLEEP_MAX)
         });

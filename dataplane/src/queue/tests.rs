@@ -53,6 +53,7 @@ fn pending(project: u128, endpoint: u128, number: u16, due_ms: i64) -> Pending {
             order_key: None,
         },
         attempts: 0,
+        attempts_free: 0,
         due_ms,
         revision: 1,
         bytes: 0,
@@ -257,12 +258,53 @@ async fn an_answered_delivery_is_not_taken_for_lost() {
     assert_eq!(queue.depth(), Depth::default());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_held_lane_stands_still_for_its_time_and_no_other_does() {
+    let (queue, clock) = queue(2);
+    let mut found: Vec<_> = (0..4).map(|n| pending(1, 1, n, NOW_MS)).collect();
+    found.push(pending(1, 2, 9, NOW_MS));
+    queue.restore(found);
+    let taken = leases(&queue, 3).await;
+    let mut busy = taken.iter().filter(|lease| endpoint_of(lease) == 1);
+    let (first, second) = (busy.next().unwrap(), busy.next().unwrap());
+    queue.hold(first, NOW_MS + 5_000);
+    queue.hold(second, NOW_MS + 1_000); // less than it is held for already
+    taken.iter().for_each(|lease| queue.complete(lease));
+    assert!(is_quiet(&queue).await);
+    assert_eq!(queue.depth().held, 2);
+    queue.unpark(); // is of configuration, which has nothing to do with it
+    queue.restore(vec![pending(1, 2, 10, NOW_MS)]);
+    assert_eq!(endpoint_of(&queue.lease().await), 2);
+    clock.0.store(NOW_MS + 4_999, Ordering::Relaxed);
+    assert!(is_quiet(&queue).await);
+    clock.0.store(NOW_MS + 5_000, Ordering::Relaxed);
+    let again = tokio::time::timeout(Duration::from_secs(6), queue.lease()).await;
+    assert_eq!(endpoint_of(&again.unwrap()), 1);
+    assert_eq!(queue.depth().held, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_does_not_hold_a_lane_longer() {
+    let (queue, clock) = queue(1);
+    queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    let lease = queue.lease().await;
+    queue.hold(&lease, NOW_MS + 5_000);
+    queue.complete(&lease);
+    let back_ms = NOW_MS - 24 * 3_600_000;
+    clock.0.store(back_ms, Ordering::Relaxed);
+    assert!(is_quiet(&queue).await);
+    clock.0.store(back_ms + 5_000, Ordering::Relaxed);
+    let again = tokio::time::timeout(Duration::from_secs(6), queue.lease()).await;
+    assert_eq!(endpoint_of(&again.unwrap()), 1);
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Lease,
     Complete,
     Retry(i64),
     Park,
+    Hold(i64),
     Unpark,
     Pass(i64),
 }
@@ -273,6 +315,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Complete),
         2 => (0_i64..2_000).prop_map(Step::Retry),
         1 => Just(Step::Park),
+        1 => (0_i64..2_000).prop_map(Step::Hold),
         1 => Just(Step::Unpark),
         2 => (0_i64..2_000).prop_map(Step::Pass),
     ];
@@ -306,6 +349,9 @@ proptest! {
                     },
                     Step::Park => if let Some(lease) = out.pop() {
                         queue.park(lease);
+                    },
+                    Step::Hold(ms) => if let Some(lease) = out.last() {
+                        queue.hold(lease, clock.now_ms() + ms);
                     },
                     Step::Unpark => queue.unpark(),
                     Step::Pass(ms) => { clock.0.fetch_add(ms, Ordering::Relaxed); }

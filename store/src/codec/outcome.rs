@@ -1,5 +1,7 @@
 //! ATTEMPT and STATE: what became of a delivery. Both begin alike, so recovery reads one thing.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use outrider_webhook::id::DeliveryKey;
@@ -77,11 +79,18 @@ pub(crate) struct OutcomeHead {
     pub(crate) at_ms: i64,
     /// Whether it is an ATTEMPT.
     pub(crate) is_attempt: bool,
+    /// Whether it is an ATTEMPT that does not count against the limit.
+    pub(crate) is_free: bool,
 }
 
 impl OutcomeHead {
     pub(crate) fn decode(record: &RawRecord<'_>) -> Result<Self, Malformed> {
-        Self::take(record).map(|(head, _)| head)
+        let (mut head, mut at) = Self::take(record)?;
+        // Of an ended delivery nobody asks.
+        if head.is_attempt && !head.status.is_final() {
+            head.is_free = take_measures(&mut at)?.flags & AttemptRecord::FREE != 0;
+        }
+        Ok(head)
     }
 
     fn take<'a>(record: &RawRecord<'a>) -> Result<(Self, Cursor<'a>), Malformed> {
@@ -106,6 +115,7 @@ impl OutcomeHead {
             attempts,
             at_ms,
             is_attempt,
+            is_free: false,
         };
         Ok((head, at))
     }
@@ -128,21 +138,22 @@ pub(super) fn decode_attempt(
             )
         }
     };
+    let measures = take_measures(&mut at)?;
     let attempt = AttemptRecord {
         key: head.key,
         position: head.position,
         number: head.attempts,
         started_ms: head.at_ms,
-        duration_us: at.varint()?,
-        status: at.option(Cursor::u16)?,
-        error: at.option(Cursor::text)?.map(Into::into),
-        source: at.option(Cursor::address)?,
-        destination: at.option(Cursor::address)?,
-        dns_us: at.varint()?,
-        connect_us: at.varint()?,
-        tls_us: at.varint()?,
-        first_byte_us: at.varint()?,
-        flags: at.u32()?,
+        duration_us: measures.duration_us,
+        status: measures.status,
+        error: measures.error.map(Into::into),
+        source: measures.source,
+        destination: measures.destination,
+        dns_us: measures.dns_us,
+        connect_us: measures.connect_us,
+        tls_us: measures.tls_us,
+        first_byte_us: measures.first_byte_us,
+        flags: measures.flags,
         revision: at.u64()?,
         request_headers,
         response_headers,
@@ -153,6 +164,35 @@ pub(super) fn decode_attempt(
     };
     at.finish()?;
     Ok(attempt)
+}
+
+/// What an ATTEMPT says of its request, behind what all outcomes have in common.
+struct Measures<'a> {
+    duration_us: u64,
+    status: Option<u16>,
+    error: Option<&'a str>,
+    source: Option<SocketAddr>,
+    destination: Option<SocketAddr>,
+    dns_us: u64,
+    connect_us: u64,
+    tls_us: u64,
+    first_byte_us: u64,
+    flags: u32,
+}
+
+fn take_measures<'a>(at: &mut Cursor<'a>) -> Result<Measures<'a>, Malformed> {
+    Ok(Measures {
+        duration_us: at.varint()?,
+        status: at.option(Cursor::u16)?,
+        error: at.option(Cursor::text)?,
+        source: at.option(Cursor::address)?,
+        destination: at.option(Cursor::address)?,
+        dns_us: at.varint()?,
+        connect_us: at.varint()?,
+        tls_us: at.varint()?,
+        first_byte_us: at.varint()?,
+        flags: at.u32()?,
+    })
 }
 
 pub(super) fn decode_state(record: &RawRecord<'_>) -> Result<StateRecord, Malformed> {

@@ -50,6 +50,7 @@ struct Reopened {
     position: Position,
     due_ms: i64,
     attempts: u32,
+    attempts_free: u32,
 }
 
 /// An event whose last TARGETS record has not come yet.
@@ -159,6 +160,7 @@ impl State {
             project: head.project,
             target,
             attempts: 0,
+            attempts_free: 0,
             due_ms,
             revision: head.decision.revision,
             bytes: u32::try_from(record.payload().len()).unwrap_or(u32::MAX),
@@ -236,12 +238,15 @@ impl State {
             self.reopened.remove(&outcome.key);
             return;
         }
+        let free = u32::from(outcome.is_free);
         let next_due_ms = outcome.next_due_ms.map(|due_ms| self.by_our_clock(due_ms));
         if let Some(pending) = self.pending.get_mut(&outcome.key) {
             pending.attempts = outcome.attempts;
+            pending.attempts_free = pending.attempts_free.saturating_add(free);
             pending.due_ms = next_due_ms.unwrap_or(pending.due_ms);
         } else if let Some(reopened) = self.reopened.get_mut(&outcome.key) {
             reopened.attempts = outcome.attempts;
+            reopened.attempts_free = reopened.attempts_free.saturating_add(free);
             reopened.due_ms = next_due_ms.unwrap_or(reopened.due_ms);
         } else if !outcome.is_attempt && outcome.status != DeliveryStatus::Processing {
             let due_ms = next_due_ms.unwrap_or(self.now_ms);
@@ -251,6 +256,7 @@ impl State {
                     position: outcome.position,
                     due_ms,
                     attempts: outcome.attempts,
+                    attempts_free: 0,
                 },
             );
         }
@@ -335,6 +341,7 @@ impl State {
             project: event.facts.project,
             target: target.clone(),
             attempts: reopened.attempts,
+            attempts_free: reopened.attempts_free,
             due_ms: reopened.due_ms,
             revision: event.revision,
             bytes: u32::try_from(event.facts.body.len()).unwrap_or(u32::MAX),

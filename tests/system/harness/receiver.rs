@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     None,
     /// This status.
     Status(u16),
+    /// This status, with this `Retry-After`.
+    Later(u16, &'static str),
     /// 302 to this address.
     Redirect(String),
     /// The connection is reset (RST) instead of an answer.
@@ -287,6 +289,12 @@ async fn answer(
     Ok(match fault {
         Fault::None => reply(200, b"ok".as_slice().into()),
         Fault::Status(status) => reply(status, b"no".as_slice().into()),
+        Fault::Later(status, retry_after) => {
+            let mut reply = reply(status, b"later".as_slice().into());
+            let value = retry_after.parse().unwrap();
+            reply.headers_mut().insert(http::header::RETRY_AFTER, value);
+            reply
+        }
         Fault::Redirect(to) => {
             let mut reply = reply(302, Bytes::new());
             reply

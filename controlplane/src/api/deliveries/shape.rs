@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use outrider_config::Kind;
 use outrider_config::resource::EndpointSpec;
+use outrider_config::snapshot::ProjectTable;
 use outrider_store::{DeliveryItem, DeliveryStatus};
 use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::id::{EndpointId, ProjectId, Uid};
-use outrider_webhook::retry::Backoff;
+use outrider_webhook::retry::{Backoff, Policy};
 use outrider_webhook::url_template::is_template;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -153,25 +155,35 @@ pub(super) fn target_url(view: &View<'_>, item: &DeliveryItem) -> Result<String,
 fn metadata<'d>(shapes: &Shapes<'_>, item: &'d DeliveryItem) -> Metadata<'d> {
     let body = &item.event.facts.body;
     let table = shapes.view().snapshot().project(item.event.facts.project);
-    let policy = table.map(|table| table.project().retry());
-    let (strategy, wait, longest) = match policy.map(|policy| policy.backoff()) {
-        Some(Backoff::Exponential { base, max }) => ("exponential", base, max),
-        Some(Backoff::Linear { interval }) => ("linear", interval, interval),
-        None => (
-            "linear",
-            std::time::Duration::ZERO,
-            std::time::Duration::ZERO,
-        ),
-    };
+    let policy = table.map(|table| policy_of(table, item.target.endpoint));
+    let (strategy, wait, longest) = policy.map_or(("linear", 0, 0), schedule);
     Metadata {
         data: data_of(body),
         raw: raw_of(body),
         strategy,
         next_send_time: rfc3339(item.due_ms.unwrap_or(item.updated_ms)),
         num_trials: item.attempts,
-        interval_seconds: wait.as_secs(),
+        interval_seconds: wait,
         retry_limit: policy.map_or(0, |policy| policy.attempts_max()),
-        max_retry_seconds: longest.as_secs(),
+        max_retry_seconds: longest,
+    }
+}
+
+fn policy_of(table: &ProjectTable, endpoint: EndpointId) -> &Policy {
+    let (project, endpoint) = (table.project(), table.endpoint(endpoint));
+    let strategy = endpoint.map_or(project.strategy(), |endpoint| endpoint.strategy(project));
+    &strategy.policy
+}
+
+/// Convoy's words for a policy, with its first and its longest wait in seconds.
+fn schedule(policy: &Policy) -> (&'static str, u64, u64) {
+    match policy.backoff() {
+        Backoff::Exponential { base, max } => ("exponential", base.as_secs(), max.as_secs()),
+        Backoff::Linear { interval } => ("linear", interval.as_secs(), interval.as_secs()),
+        Backoff::List(waits) => {
+            let seconds = |wait: Option<&Duration>| wait.map_or(0, Duration::as_secs);
+            ("list", seconds(waits.first()), seconds(waits.iter().max()))
+        }
     }
 }
 

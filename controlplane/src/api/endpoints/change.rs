@@ -63,6 +63,7 @@ pub(super) fn merged(
     if given.http_timeout.is_none_or(|timeout| timeout == 0) {
         given.http_timeout = old.http_timeout;
     }
+    keep(&mut given.strategy, old.strategy);
     keep(&mut given.advanced_signatures, old.advanced_signatures);
     if project.kind() == ProjectKind::Incoming {
         given.advanced_signatures = Some(true);

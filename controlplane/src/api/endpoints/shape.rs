@@ -7,6 +7,7 @@ use outrider_webhook::sign::{SecretType, is_private_key, public_key_of};
 use serde_json::{Value, json};
 
 use super::super::error::ApiError;
+use super::super::projects::shape as projects;
 use super::super::time::{at, rfc3339};
 use super::secrets;
 use crate::{Stored, View};
@@ -24,7 +25,8 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         .map(|(index, secret)| secret_reply(one, one.uid().part(index), secret))
         .collect();
     let status = status(&spec);
-    Ok(json!({
+    let strategy = spec.strategy.take();
+    let mut shown = json!({
         "uid": one.uid(),
         "project_id": one.document.project,
         "owner_id": spec.owner_id.unwrap_or_default(),
@@ -53,7 +55,12 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         "created_at": at(one.created_ms),
         "updated_at": at(one.updated_ms),
         "deleted_at": null,
-    }))
+    });
+    // Ours, and only where it was set: clients of Convoy do not know it.
+    if let (Some(strategy), Value::Object(fields)) = (strategy, &mut shown) {
+        fields.insert("strategy".to_owned(), projects::strategy(strategy));
+    }
+    Ok(shown)
 }
 
 /// An endpoint inside of another reply: without its secrets.

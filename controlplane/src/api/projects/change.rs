@@ -76,6 +76,12 @@ fn strategy(old: StrategySpec, mut given: StrategySpec) -> StrategySpec {
     keep(&mut given.duration, old.duration);
     keep(&mut given.retry_count, old.retry_count);
     keep(&mut given.jitter, old.jitter);
+    if given.kind.as_deref() == Some("list") {
+        keep(&mut given.intervals, old.intervals); // another kind would be refused with them
+    }
+    keep(&mut given.max_age_s, old.max_age_s);
+    keep(&mut given.success_statuses, old.success_statuses);
+    keep(&mut given.permanent_statuses, old.permanent_statuses);
     given
 }
 

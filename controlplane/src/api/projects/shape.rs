@@ -91,17 +91,42 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
     shown
 }
 
-fn strategy(spec: StrategySpec) -> Value {
-    let mut strategy = json!({
-        "type": given(spec.kind).unwrap_or_else(|| "linear".to_owned()),
+/// What is Convoy's always, and what is ours only where it was set: clients of Convoy do not know
+/// that.
+pub(in crate::api) fn strategy(spec: StrategySpec) -> Value {
+    let kind = given(spec.kind).unwrap_or_else(|| "linear".to_owned());
+    let mut shown = json!({
         "duration": number(spec.duration, 100),
-        "retry_count": number(spec.retry_count, 10),
+        "retry_count": number(spec.retry_count, retry_count(&kind, spec.intervals.as_deref())),
+        "type": kind,
     });
-    // Ours, and only where it was set: clients of Convoy do not know it.
-    if let (Some(jitter), Value::Object(fields)) = (given(spec.jitter), &mut strategy) {
-        fields.insert("jitter".to_owned(), jitter.into());
+    for (name, value) in [
+        ("jitter", given(spec.jitter).map(Value::from)),
+        ("intervals", list(spec.intervals)),
+        ("max_age_s", spec.max_age_s.map(Value::from)),
+        ("success_statuses", list(spec.success_statuses)),
+        ("permanent_statuses", list(spec.permanent_statuses)),
+    ] {
+        if let (Some(value), Value::Object(fields)) = (value, &mut shown) {
+            fields.insert(name.to_owned(), value);
+        }
     }
-    strategy
+    shown
+}
+
+/// Attempts of a strategy that does not say how many.
+fn retry_count(kind: &str, intervals: Option<&[u64]>) -> u64 {
+    match (kind, intervals) {
+        ("list", Some(waits)) => waits.len() as u64 + 1,
+        _ => 10,
+    }
+}
+
+fn list<T>(entries: Option<Vec<T>>) -> Option<Value>
+where
+    Value: From<Vec<T>>,
+{
+    entries.filter(|list| !list.is_empty()).map(Value::from)
 }
 
 fn signature(spec: SignatureSpec, one: &Stored) -> Value {
