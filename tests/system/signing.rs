@@ -158,3 +158,64 @@ async fn message_signatures_cover_what_arrives_and_name_the_keys_that_the_api_sh
             .all(|signature| !signature.is_by(&public) && !signature.is_by(&key(SHARED)))
     );
 }
+
+/// The secrets out of these whose MAC stands in an advanced signature, in order.
+fn signers<'a>(got: &Received, secrets: &[&'a str]) -> Vec<&'a str> {
+    let header = got.header("x-convoy-signature");
+    let mut parts = header.split(',');
+    let time = parts.next().unwrap().strip_prefix("t=").unwrap();
+    let signed = [time.as_bytes(), b",", &got.body[..]].concat();
+    let mac = |secret: &str| github(secret, &signed).replace("sha256=", "v1=");
+    parts
+        .map(|part| *secrets.iter().find(|secret| mac(secret) == part).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_rotated_secret_signs_until_its_second_by_the_clock_of_the_data_plane() {
+    const NOW: u64 = 1_760_000_000;
+    let receiver = Receiver::start().await;
+    let mut outrider = Setup::through_api().not_started();
+    outrider.hold_clock_at(NOW);
+    outrider.start().await;
+    let config = json!({"signature": {"format": "both"}});
+    let mut project = outrider
+        .admin_api()
+        .make_project("shop", "outgoing", &config)
+        .await;
+    let new = "whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldY";
+    let endpoint = project
+        .make_endpoint("customer", &receiver.url("/"), &json!({"secret": SHARED}))
+        .await;
+    project.subscribe(&endpoint, &["*"]).await;
+    let path = format!("/endpoints/{endpoint}/expire_secret");
+    let rotated = project
+        .put(&path, &json!({"secret": new, "expiration": 1}))
+        .await;
+    // 2025-10-09T08:53:20Z and an hour.
+    assert_eq!(
+        rotated.data(200)["secrets"][0]["expires_at"],
+        "2025-10-09T09:53:20Z"
+    );
+    for (now, expected) in [
+        (NOW, &[SHARED, new][..]),
+        (NOW + 3599, &[SHARED, new]),
+        (NOW + 3600, &[new]),
+    ] {
+        if now > NOW {
+            outrider.kill();
+            outrider.hold_clock_at(now);
+            outrider.start().await;
+        }
+        let event = project.publish(&endpoint, "invoice.paid", &json!({})).await;
+        // Not just the next one: what a kill found unrecorded is made again.
+        let is_it = |got: &Received| got.webhook_id() == event;
+        let received = receiver
+            .wait_until("the event", DEADLINE, |received| received.iter().any(is_it))
+            .await;
+        let got = received.into_iter().find(is_it).unwrap();
+        assert_eq!(signers(&got, &[SHARED, new]), expected, "at {now}");
+        let entries = got.header("webhook-signature").split(' ');
+        assert_eq!(entries.count(), expected.len(), "at {now}");
+    }
+}

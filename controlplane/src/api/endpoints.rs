@@ -104,8 +104,10 @@ async fn expire_secret(call: ProjectCall, body: JsonBody) -> Answer {
         move |old, writing: &Writing<'_>| secrets::expire(old, given, writing.rules()?, writing.by);
     let (stored, in_force) = edited(&call, expire).await?;
     let shown = shown(&call, &stored)?;
+    let warning = secrets::warning(&call.api.control().journal().snapshot(), &stored)?;
     Ok(Reply::ok("endpoint secret expired successfully", shown)
         .in_force(in_force)
+        .warning(warning)
         .ignoring(ignored))
 }
 

@@ -15,6 +15,7 @@ const REVISION_HEADER: &str = "x-outrider-config-revision";
 const PENDING_HEADER: &str = "x-outrider-config-pending";
 const LAG_HEADER: &str = "x-outrider-index-lag-ms";
 const IGNORED_HEADER: &str = "x-outrider-ignored-fields";
+const WARNING_HEADER: &str = "x-outrider-warning";
 
 /// A success. There is no `Debug`: it may show a secret.
 pub(super) struct Reply {
@@ -24,6 +25,7 @@ pub(super) struct Reply {
     lag_ms: Option<u64>,
     in_force: Option<InForce>,
     ignored: Ignored,
+    warning: Option<&'static str>,
 }
 
 impl Reply {
@@ -36,6 +38,7 @@ impl Reply {
             lag_ms: None,
             in_force: None,
             ignored: Ignored::default(),
+            warning: None,
         }
     }
 
@@ -96,6 +99,11 @@ impl Reply {
     pub(super) fn ignoring(self, ignored: Ignored) -> Self {
         Self { ignored, ..self }
     }
+
+    /// Says what the person who asked may not have thought of.
+    pub(super) fn warning(self, warning: Option<&'static str>) -> Self {
+        Self { warning, ..self }
+    }
 }
 
 impl IntoResponse for Reply {
@@ -114,6 +122,9 @@ impl IntoResponse for Reply {
             if pending > 0 {
                 headers.insert(PENDING_HEADER, HeaderValue::from(pending));
             }
+        }
+        if let Some(warning) = self.warning {
+            headers.insert(WARNING_HEADER, HeaderValue::from_static(warning));
         }
         if let Some(names) = self.ignored.header() {
             headers.insert(IGNORED_HEADER, names);

@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     env: Vec<(String, String)>,
     has_resources: bool,
     clock_offset_s: i64,
+    clock_held_at: Option<u64>,
 }
 
 impl Setup {
@@ -64,6 +65,7 @@ impl Setup {
             env: Vec::new(),
             has_resources: false,
             clock_offset_s: 0,
+            clock_held_at: None,
         }
     }
 
@@ -160,6 +162,10 @@ impl Setup {
         if self.clock_offset_s != 0 {
             let now = unix_s().strict_add_signed(self.clock_offset_s);
             command.arg("--unsafe-now").arg(now.to_string());
+        }
+        if let Some(now) = self.clock_held_at {
+            let now = now.to_string();
+            command.args(["--unsafe-now", &now, "--unsafe-hold-clock"]);
         }
         command
             .arg("--data-dir")
@@ -262,6 +268,11 @@ impl Outrider {
     /// From the next start on its clock is this many seconds off.
     pub(crate) fn set_clock(&mut self, offset_s: i64) {
         self.setup.clock_offset_s = offset_s;
+    }
+
+    /// From the next start on its clock stands still at this Unix second.
+    pub(crate) fn hold_clock_at(&mut self, unix_s: u64) {
+        self.setup.clock_held_at = Some(unix_s);
     }
 
     /// Starts it, again, with what its journal holds and no resource file.

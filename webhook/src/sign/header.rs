@@ -175,6 +175,11 @@ impl SignatureHeader {
         self.mac.as_ref().map(|mac| mac.signed.as_str())
     }
 
+    /// Whether it is signed with the newest secret alone.
+    pub(super) fn is_by_newest_only(&self) -> bool {
+        self.mac.as_ref().is_some_and(|mac| mac.list.is_none())
+    }
+
     /// How a secret becomes its key; `None` when it carries no signature.
     pub(super) fn key_form(&self) -> Option<KeyForm> {
         self.mac.as_ref().map(|mac| mac.key)

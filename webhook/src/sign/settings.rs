@@ -4,8 +4,8 @@ use http::HeaderName;
 
 use super::message::{self, MessageSignature};
 use super::{
-    CONVOY_HEADER, Encoding, Format, Hash, Input, KeyForm, SecretType, SignError, SignatureHeader,
-    SigningKey, Version, request,
+    CONVOY_HEADER, Encoding, Format, Hash, Input, KeyForm, Mode, SecretType, SignError,
+    SignatureHeader, SigningKey, Version, request,
 };
 
 /// Longest id of a key, bytes.
@@ -145,6 +145,17 @@ impl Scheme {
     #[must_use]
     pub fn needs_shared_secret(&self) -> bool {
         self.format().has_convoy() || self.headers().iter().any(|own| own.signed().is_some())
+    }
+
+    /// Whether something is signed with the newest secret alone, so that a receiver which only
+    /// has an older one refuses it whatever time that one has left.
+    #[must_use]
+    pub fn is_by_newest_only(&self, mode: Mode) -> bool {
+        (self.format().has_convoy() && mode == Mode::Simple)
+            || self
+                .headers()
+                .iter()
+                .any(SignatureHeader::is_by_newest_only)
     }
 
     /// Whether keys that could sign for `old` may be unable to sign for this.

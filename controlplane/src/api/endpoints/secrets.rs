@@ -1,17 +1,19 @@
 //! The secrets of an endpoint over time: new ones come, old ones go on for a while (RULINGS 30).
 
 use outrider_config::resource::{EndpointSecretSpec, EndpointSpec, FieldError, Reason};
-use outrider_config::snapshot::Project;
+use outrider_config::snapshot::{Project, Snapshot};
+use outrider_webhook::id::EndpointId;
 use outrider_webhook::secret::Secret;
 use outrider_webhook::sign::{SecretType, is_private_key};
 use serde::Deserialize;
 
 use super::super::error::ApiError;
 use super::super::time::{rfc3339, unix_ms};
-use crate::{Author, random};
+use crate::{Author, Stored, random};
 
 /// Longest overlap of two secrets, hours: ten years.
 const EXPIRATION_HOURS_MAX: u64 = 10 * 365 * 24;
+const HOUR_MS: u64 = 3_600_000;
 
 /// What a client says of a rotation.
 #[derive(Debug, Default, Deserialize)]
@@ -21,11 +23,41 @@ pub(super) struct ExpireSpec {
     secret: Option<Secret>,
     /// Hours for which the old one goes on; 0 when absent.
     expiration: Option<u64>,
+    /// Native: when the old one ends, RFC 3339; instead of `expiration`.
+    expires_at: Option<String>,
     /// Native: of which type one is made up, `shared` or `ed25519`; as the project says when absent.
     secret_type: Option<String>,
 }
 
 impl ExpireSpec {
+    /// When the present secrets end, Unix milliseconds.
+    fn end_ms(&self, now_ms: i64) -> Result<i64, ApiError> {
+        let latest_ms = now_ms.saturating_add_unsigned(EXPIRATION_HOURS_MAX * HOUR_MS);
+        match (self.expiration, self.expires_at.as_deref()) {
+            (None, Some(text)) if !text.is_empty() => {
+                let end_ms = unix_ms(text).filter(|end_ms| (now_ms..=latest_ms).contains(end_ms));
+                let shape = "a time to come within ten years, like 2027-01-31T12:00:00Z";
+                end_ms.ok_or_else(|| refused("expires_at", Reason::Shape(shape)))
+            }
+            (Some(_), Some(text)) if !text.is_empty() => {
+                Err(refused("expires_at", Reason::Conflict("expiration")))
+            }
+            (hours, _) => match hours.unwrap_or(0) {
+                hours @ 0..=EXPIRATION_HOURS_MAX => {
+                    Ok(now_ms.saturating_add_unsigned(hours * HOUR_MS))
+                }
+                _ => {
+                    let reason = Reason::OutOfRange {
+                        min: 0,
+                        max: EXPIRATION_HOURS_MAX,
+                        unit: "hours",
+                    };
+                    Err(refused("expiration", reason))
+                }
+            },
+        }
+    }
+
     /// The new secret.
     fn new_secret(&mut self, project: &Project) -> Result<Secret, ApiError> {
         let secret = self.secret.take().filter(is_given);
@@ -58,24 +90,12 @@ pub(super) fn expire(
     project: &Project,
     by: &Author<'_>,
 ) -> Result<EndpointSpec, ApiError> {
-    let hours = given.expiration.unwrap_or(0);
-    if hours > EXPIRATION_HOURS_MAX {
-        let reason = Reason::OutOfRange {
-            min: 0,
-            max: EXPIRATION_HOURS_MAX,
-            unit: "hours",
-        };
-        return Err(refused("expiration", reason));
-    }
+    let end_ms = given.end_ms(by.now_ms)?;
     let value = given.new_secret(project)?;
     let is_replaced = |old: &EndpointSecretSpec| {
         !project.signature().needs_shared_secret()
             || is_private(old) == is_private_key(value.expose())
     };
-    let hours_ms = i64::try_from(hours)
-        .unwrap_or(i64::MAX)
-        .saturating_mul(3_600_000);
-    let end_ms = by.now_ms.saturating_add(hours_ms);
     let mut secrets = all(&mut spec);
     for secret in &mut secrets {
         name(secret, by);
@@ -92,6 +112,25 @@ pub(super) fn expire(
     secrets.push(new);
     spec.secrets = Some(secrets);
     Ok(spec)
+}
+
+/// What a rotation does not do for receivers: where one secret signs it is the new one, and the
+/// time that the old one has left is of no use to them (RULINGS 30).
+pub(super) fn warning(
+    snapshot: &Snapshot,
+    stored: &Stored,
+) -> Result<Option<&'static str>, ApiError> {
+    let spec: EndpointSpec = stored.spec()?;
+    let has_several = spec.secrets.is_some_and(|secrets| secrets.len() > 1);
+    let endpoint = || {
+        let table = snapshot.project(stored.document.project)?;
+        let endpoint = table.endpoint(EndpointId::new(stored.uid()))?;
+        Some((table.project().signature(), endpoint.mode()))
+    };
+    let is_single = endpoint().is_some_and(|(scheme, mode)| scheme.is_by_newest_only(mode));
+    Ok((has_several && is_single).then_some(
+        "a signature of this endpoint is made with the newest secret only: give it to the receiver now",
+    ))
 }
 
 /// A new secret of this type, in the form that the project's signatures need.

@@ -219,3 +219,36 @@ async fn message_signatures_are_checked_shown_kept_and_switched_off() {
         ])
         .await;
 }
+
+#[tokio::test]
+async fn a_rotation_ends_at_a_time_and_says_where_the_old_secret_signs_no_more() {
+    let mut fixture = Fixture::with_projects().await;
+    let warned = || {
+        Some(
+            "a signature of this endpoint is made with the newest secret only: give it to the receiver now",
+        )
+    };
+    let at = |text: &str| json!({"expires_at": text});
+    let mut simple = endpoint("first");
+    simple["advanced_signatures"] = false.into();
+    let past = "`expires_at`: must be a time to come within ten years..";
+    fixture
+        .run(vec![
+            row("POST", ENDPOINTS, endpoint("first"), 201).saves("e", "/uid"),
+            row("PUT", EXPIRE, at("soon"), 400).says(past),
+            row("PUT", EXPIRE, at("2025-12-31T23:59:59Z"), 400).says(past),
+            row("PUT", EXPIRE, at("2036-01-02T00:00:00Z"), 400).says(past),
+            row("PUT", EXPIRE, json!({"expires_at": "2026-01-02T00:00:00Z", "expiration": 1}), 400)
+                .says("`expires_at`: cannot be given together with `expiration`"),
+            row("PUT", EXPIRE, at("2026-01-01T01:30:00+01:00"), 200)
+                .shows(json!({"secrets": [{"value": "first", "expires_at": "2026-01-01T00:30:00Z"}, {"expires_at": null}]}))
+                .answers("x-outrider-warning", None),
+            row("DELETE", ONE, Value::Null, 200),
+            row("POST", ENDPOINTS, simple, 201).saves("e", "/uid"),
+            row("PUT", EXPIRE, json!({"expiration": 1}), 200).answers("x-outrider-warning", warned()),
+            row("PUT", EXPIRE, json!({"expiration": 0}), 200).answers("x-outrider-warning", None),
+            row("PUT", PROJECT, settings(json!({"format": "custom", "headers": [{"name": "x-a", "value": "{signature}"}]})), 202),
+            row("PUT", EXPIRE, json!({"expiration": 1}), 200).answers("x-outrider-warning", warned()),
+        ])
+        .await;
+}

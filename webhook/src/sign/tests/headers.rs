@@ -468,6 +468,13 @@ fn several_secrets_stand_newest_first_and_the_newest_alone_where_one_is_wanted()
         NOW_S,
     );
     let signed = signed.unwrap();
+    for (value, is_single) in [("{signature}", true), ("{signatures}", false)] {
+        let scheme = custom(vec![compiled(rule("x-a", value))]).unwrap();
+        assert_eq!(scheme.is_by_newest_only(Mode::Advanced), is_single);
+    }
+    assert!(Scheme::default().is_by_newest_only(Mode::Simple));
+    assert!(!Scheme::default().is_by_newest_only(Mode::Advanced));
+    assert!(!of_format(Format::StandardWebhooks).is_by_newest_only(Mode::Simple));
     let text = |name: &str| {
         signed
             .headers()
