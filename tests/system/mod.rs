@@ -33,6 +33,7 @@ mod retry_rules;
 mod rude_receivers;
 mod schemas;
 mod sdk;
+mod sdk_receivers;
 mod secrets;
 mod signing;
 mod slow_clients;

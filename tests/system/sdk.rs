@@ -18,6 +18,8 @@ use super::harness::{Client, Outrider, Resources, Setup, reason_of_the_last, uid
 const BODY: &str = r#"{"id":"evt_1","type":"invoice.paid","data":{"amount":1250,"name":"Grüße"}}"#;
 /// Also long enough for Standard Webhooks, whose secrets are base64 behind a prefix.
 const SECRET: &str = "whsec_c2hhcmVkLXdpdGgtdGhlLXByb3ZpZGVyLTAxMjM=";
+/// Convoy's Python client, which `make clients` brings.
+const CONVOY: &str = "tests/.cache/convoy-python-1.0.0a1";
 /// What a library needs at most to start and sign.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -78,27 +80,33 @@ impl Library {
             "private": self.private,
             "library": self.preset,
         });
-        let dir = tempfile::tempdir().unwrap();
-        let (output, errors) = (dir.path().join("output"), dir.path().join("errors"));
-        let script = File::open(top().join("tests/sdk").join(self.script)).unwrap();
-        let mut child = interpreter(self.script)
-            .arg(given.to_string())
-            .current_dir(cache())
-            .stdin(script)
-            .stdout(File::create(&output).unwrap())
-            .stderr(File::create(&errors).unwrap())
-            .spawn()
-            .unwrap();
-        let status = until(&format!("{} ends", self.script), DEADLINE, async || {
-            child.try_wait().unwrap()
-        })
-        .await;
-        let said = fs::read_to_string(&output).unwrap();
-        let errors = fs::read_to_string(&errors).unwrap();
-        assert!(status.success(), "{}: {said}{errors}", self.script);
-        let line = said.trim_end().lines().next_back().unwrap_or_default();
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}", self.script))
+        let line = run(self.script, &given).await;
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{}: {error}", self.script))
     }
+}
+
+/// Runs a script on what it is given to its end; the last line that it wrote.
+pub(super) async fn run(script: &str, given: &Value) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let (output, errors) = (dir.path().join("output"), dir.path().join("errors"));
+    let file = File::open(top().join("tests/sdk").join(script)).unwrap();
+    let mut child = interpreter(script)
+        .arg(given.to_string())
+        .current_dir(cache())
+        .stdin(file)
+        .stdout(File::create(&output).unwrap())
+        .stderr(File::create(&errors).unwrap())
+        .spawn()
+        .unwrap();
+    let status = until(&format!("{script} ends"), DEADLINE, async || {
+        child.try_wait().unwrap()
+    })
+    .await;
+    let said = fs::read_to_string(&output).unwrap();
+    let errors = fs::read_to_string(&errors).unwrap();
+    assert!(status.success(), "{script}: {said}{errors}");
+    let line = said.trim_end().lines().next_back();
+    line.unwrap_or_default().to_owned()
 }
 
 /// A request of a library.
@@ -185,7 +193,9 @@ fn interpreter(script: &str) -> Command {
     if is_python {
         let path = fs::read_to_string(top().join("tests/.cache/convoy-clients-python")).unwrap();
         let mut command = Command::new(path.trim_end());
-        command.arg("-").env("PYTHONPATH", cache().join("python"));
+        let found = [cache().join("python"), top().join(CONVOY)];
+        let found = std::env::join_paths(found).unwrap();
+        command.arg("-").env("PYTHONPATH", found);
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         return command;
     }

@@ -3,6 +3,7 @@
 mod headers;
 mod keys;
 mod message;
+mod published;
 
 use std::sync::Arc;
 
