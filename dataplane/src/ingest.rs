@@ -5,6 +5,7 @@
 //! means is decided in `source` and `events_api`; what is not ours goes through `proxy` to the
 //! control plane.
 
+mod alarm;
 mod certificate;
 mod destination;
 mod events_api;
@@ -22,6 +23,7 @@ mod request_id;
 mod schema;
 mod slots;
 mod source;
+mod stopping;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -38,8 +40,6 @@ use outrider_webhook::id::ProjectId;
 use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::server::ShutdownWatch;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::certificate::Certificates;
@@ -57,6 +57,7 @@ use self::request::{Budget, Head, Reserved};
 use self::request_id::{REQUEST_ID, RequestIds};
 use self::schema::{NotTaken, Verdict};
 use self::slots::Slots;
+use self::stopping::Stopping;
 pub use self::tls::{PublicCertificates, TlsError};
 use crate::alerts::Alerts;
 use crate::egress::Egress;
@@ -114,7 +115,7 @@ pub struct Intake {
     guard: Guard,
     /// Requests whose head was read and whose reply is not written yet.
     under_way: TaskTracker,
-    stopping: CancellationToken,
+    stopping: Stopping,
 }
 
 /// One request of a connection.
@@ -159,7 +160,7 @@ impl Intake {
             budget: Budget::new(settings.limits.in_flight_bytes_max),
             limits: settings.limits,
             under_way: TaskTracker::new(),
-            stopping: CancellationToken::new(),
+            stopping: Stopping::default(),
         }
     }
 
@@ -173,12 +174,8 @@ impl Intake {
     }
 
     /// What the listener needs to stop: a sign for us, and the requests to wait for.
-    fn stop_handles(&self) -> (CancellationToken, TaskTracker) {
+    fn stop_handles(&self) -> (Stopping, TaskTracker) {
         (self.stopping.clone(), self.under_way.clone())
-    }
-
-    fn is_stopping(&self, shutdown: &ShutdownWatch) -> bool {
-        self.stopping.is_cancelled() || *shutdown.borrow()
     }
 
     /// Answers one request whose head has been read.

@@ -104,12 +104,13 @@ impl Front {
     }
 
     /// Answers requests until the connection ends.
-    async fn serve(&self, stream: Stream, peer: &Peer, shutdown: &ShutdownWatch) {
+    async fn serve(&self, stream: Stream, peer: &Peer) {
+        let mut stopping = self.intake.stopping.lookout();
         let mut wire = Box::new(Wire::new(stream));
         let mut kept: Option<HttpPersistentSettings> = None;
         for count in 1_u64.. {
             let is_last = count >= self.intake.limits.requests_per_connection_max;
-            match wire.start(&self.intake.limits, &self.intake.stopping).await {
+            match wire.start(&self.intake.limits, &mut stopping).await {
                 Start::Head => {}
                 Start::Gone => return,
                 Start::Refused(reply) => return self.refuse(*wire, reply).await,
@@ -122,7 +123,7 @@ impl Front {
             }
             let turn = Turn {
                 peer,
-                is_last: is_last || self.intake.is_stopping(shutdown),
+                is_last: is_last || self.intake.stopping.is_given(),
             };
             let Some(reused) = self.intake.exchange(http, &turn).await else {
                 return;
@@ -149,7 +150,7 @@ impl ServerApp for Front {
     async fn process_new(
         self: &Arc<Self>,
         stream: Stream,
-        shutdown: &ShutdownWatch,
+        _shutdown: &ShutdownWatch, // given later than our own sign, see `StopSignal`
     ) -> Option<Stream> {
         let digest = stream.get_socket_digest();
         // A connection that has no address any more is gone.
@@ -157,7 +158,7 @@ impl ServerApp for Front {
         match self.gate.enter(address) {
             Ok(_place) => {
                 let (stream, peer) = self.secured(stream, address).await?;
-                self.serve(stream, &peer, shutdown).await;
+                self.serve(stream, &peer).await;
             }
             Err(full) => self.turn_away(stream, full).await,
         }

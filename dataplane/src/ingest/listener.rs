@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Intake;
 use super::front::Front;
+use super::stopping::Stopping;
 use super::tls::{PublicCertificates, watch};
 
 /// How long the listener may take until it answers a connection.
@@ -162,7 +163,7 @@ fn serve(addresses: &Addresses, intake: Intake, threads: usize, signal: StopSign
 /// Our own stop instead of process signals: the drain decides when the listener goes.
 struct StopSignal {
     stop: CancellationToken,
-    stopping: CancellationToken,
+    stopping: Stopping,
     under_way: TaskTracker,
 }
 
@@ -172,7 +173,7 @@ impl ShutdownSignalWatch for StopSignal {
     /// stop on every reply closes its connection, and what was begun may end, within a bound.
     async fn recv(&self) -> ShutdownSignal {
         self.stop.cancelled().await;
-        self.stopping.cancel();
+        self.stopping.begin();
         self.under_way.close();
         if tokio::time::timeout(UNDER_WAY_LIMIT, self.under_way.wait())
             .await

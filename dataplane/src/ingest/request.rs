@@ -13,8 +13,9 @@ use http::{StatusCode, header};
 use outrider_webhook::http1::{HeadError, HeadLimits};
 use outrider_webhook::id::ProjectId;
 use pingora::protocols::http::ServerSession;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::alarm::within;
 use super::guard::Access;
 use super::reply::Reply;
 
@@ -64,7 +65,8 @@ pub(super) enum Head {
 
 /// Has Pingora parse a head that was checked and is here as a whole: it waits for nothing.
 pub(super) async fn parse_head(http: &mut ServerSession, limits: &Limits) -> Head {
-    match tokio::time::timeout(limits.head_timeout, http.read_request()).await {
+    let deadline = || Instant::now() + limits.head_timeout;
+    match within(deadline, http.read_request()).await {
         Ok(Ok(true)) => Head::Read,
         Ok(Ok(false)) => Head::Gone,
         Ok(Err(error)) => {
@@ -180,7 +182,7 @@ async fn read_chunks(
     let mut more = BytesMut::new();
     let mut length = 0;
     loop {
-        let next = timeout_at(pace.deadline(length), http.read_request_body());
+        let next = within(|| pace.deadline(length), http.read_request_body());
         let chunk = match next.await {
             Ok(Ok(Some(chunk))) => chunk,
             Ok(Ok(None)) => break,

@@ -5,8 +5,9 @@
 //! and not their sum, and reads more than one meaning into some heads; here a head has one time
 //! in all and one meaning.
 
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -22,11 +23,12 @@ use pingora::protocols::{
     Stream, TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout};
 
+use super::alarm::Alarm;
 use super::reply::Reply;
 use super::request::{self, Limits};
+use super::stopping::Lookout;
 
 /// Bytes asked for at once while a head is read: nearly every head, with its body, is smaller.
 const READ_BYTES: usize = 4 * 1024;
@@ -56,6 +58,15 @@ pub(super) struct Wire {
     /// Of a body in chunks.
     guard: Option<ChunkGuard>,
     had_request: bool,
+    /// For the wait between requests.
+    alarm: Alarm,
+}
+
+/// What ended the wait for a request.
+enum Waited {
+    Read(io::Result<usize>),
+    TooLong,
+    Stopping,
 }
 
 impl Wire {
@@ -66,6 +77,7 @@ impl Wire {
             head_left: 0,
             guard: None,
             had_request: false,
+            alarm: Alarm::default(),
         }
     }
 
@@ -77,7 +89,7 @@ impl Wire {
 
     /// Waits for a request, and for the whole of its head. A connection that had a request may
     /// be silent for the idle time, and until `stopping`.
-    pub(super) async fn start(&mut self, limits: &Limits, stopping: &CancellationToken) -> Start {
+    pub(super) async fn start(&mut self, limits: &Limits, stopping: &mut Lookout) -> Start {
         if let Err(start) = self.first_byte(limits, stopping).await {
             return start;
         }
@@ -102,11 +114,7 @@ impl Wire {
         }
     }
 
-    async fn first_byte(
-        &mut self,
-        limits: &Limits,
-        stopping: &CancellationToken,
-    ) -> Result<(), Start> {
+    async fn first_byte(&mut self, limits: &Limits, stopping: &mut Lookout) -> Result<(), Start> {
         if !self.ahead.is_empty() {
             return Ok(());
         }
@@ -116,18 +124,32 @@ impl Wire {
         } else {
             limits.head_timeout
         };
-        // Both arms may be dropped: a read that was not finished has taken nothing.
-        let read = tokio::select! {
-            biased;
-            read = timeout(wait, self.fill()) => read,
-            () = stopping.cancelled(), if is_reused => return Err(Start::Gone),
-        };
-        match read {
-            Ok(Ok(1..)) => Ok(()),
-            Ok(Ok(0) | Err(_)) => Err(Start::Gone),
-            Err(_) if is_reused => Err(Start::Gone),
-            Err(_) => Err(Start::Refused(request::head_too_slow(wait))),
+        match self.wait(wait, stopping).await {
+            Waited::Read(Ok(1..)) => Ok(()),
+            Waited::Read(Ok(0) | Err(_)) | Waited::Stopping => Err(Start::Gone),
+            Waited::TooLong if is_reused => Err(Start::Gone),
+            Waited::TooLong => Err(Start::Refused(request::head_too_slow(wait))),
         }
+    }
+
+    /// Waits for some bytes, at most for `limit`. Cancel-safe: a read that was not finished has
+    /// taken nothing.
+    async fn wait(&mut self, limit: Duration, stopping: &mut Lookout) -> Waited {
+        let is_reused = self.had_request;
+        let alarm = &mut self.alarm;
+        let mut read = pin!(fill(&mut self.stream, &mut self.ahead));
+        let mut deadline = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = read.as_mut().poll(cx) {
+                return Poll::Ready(Waited::Read(read));
+            }
+            if is_reused && stopping.poll(cx).is_ready() {
+                return Poll::Ready(Waited::Stopping);
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+            alarm.poll(cx, deadline).map(|()| Waited::TooLong)
+        })
+        .await
     }
 
     async fn rest(
@@ -150,8 +172,7 @@ impl Wire {
 
     /// Reads some more ahead of the parser. Cancel-safe.
     async fn fill(&mut self) -> io::Result<usize> {
-        self.ahead.reserve(READ_BYTES);
-        self.stream.read_buf(&mut self.ahead).await
+        fill(&mut self.stream, &mut self.ahead).await
     }
 
     /// Answers where there is no session to answer with, and ends the connection.
@@ -205,6 +226,11 @@ impl Wire {
             _ => Ok(()),
         }
     }
+}
+
+async fn fill(stream: &mut Stream, ahead: &mut BytesMut) -> io::Result<usize> {
+    ahead.reserve(READ_BYTES);
+    stream.read_buf(ahead).await
 }
 
 /// Why there is no head.
