@@ -28,6 +28,7 @@ mod stopping;
 mod tests;
 mod tls;
 mod wire;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -4,16 +4,18 @@
 //! Ours and not Pingora's own loop, because the caps come before the first byte is read, and
 //! because each head is checked before the parser sees it.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use http::StatusCode;
-use pingora::apps::{HttpPersistentSettings, ServerApp};
-use pingora::protocols::Stream;
+use pingora::apps::HttpPersistentSettings;
 use pingora::protocols::http::ServerSession;
-use pingora::server::ShutdownWatch;
+use pingora::protocols::l4::stream::Stream as PlainStream;
+use pingora::protocols::{GetSocketDigest, SocketDigest, Stream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::gate::{Full, Gate};
@@ -143,25 +145,35 @@ impl Front {
         self.intake.count("none", reply.code.unwrap_or("error"));
         wire.refuse(&reply, &self.intake.request_ids.fresh()).await;
     }
-}
 
-#[async_trait]
-impl ServerApp for Front {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        _shutdown: &ShutdownWatch, // given later than our own sign, see `StopSignal`
-    ) -> Option<Stream> {
-        let digest = stream.get_socket_digest();
-        // A connection that has no address any more is gone.
-        let address = digest.as_ref()?.peer_addr()?.as_inet()?.ip().to_canonical();
+    /// Serves a connection to its end.
+    pub(super) async fn connected(&self, stream: std::net::TcpStream, address: SocketAddr) {
+        let stream = match plain(stream, address) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "a connection was gone before it was served");
+                return;
+            }
+        };
+        let address = address.ip().to_canonical();
         match self.gate.enter(address) {
             Ok(_place) => {
-                let (stream, peer) = self.secured(stream, address).await?;
-                self.serve(stream, &peer).await;
+                if let Some((stream, peer)) = self.secured(stream, address).await {
+                    self.serve(stream, &peer).await;
+                }
             }
             Err(full) => self.turn_away(stream, full).await,
         }
-        None
     }
+}
+
+/// The connection as Pingora knows it, on the runtime of this thread.
+fn plain(stream: std::net::TcpStream, address: SocketAddr) -> io::Result<Stream> {
+    stream.set_nodelay(true)?; // replies are written at once
+    let mut stream = PlainStream::from(TcpStream::from_std(stream)?);
+    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    // It is new, so this is its first value; without it the system would be asked.
+    let _ = digest.peer_addr.set(Some(address.into()));
+    stream.set_socket_digest(digest);
+    Ok(Box::new(stream))
 }

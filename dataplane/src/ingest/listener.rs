@@ -1,6 +1,6 @@
 //! Starting and stopping the public listener: Pingora's server on a thread of its own.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
-use pingora::services::listening::Service;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle as JoinTask;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,7 @@ use super::Intake;
 use super::front::Front;
 use super::stopping::Stopping;
 use super::tls::{PublicCertificates, watch};
+use super::workers::{self, workers};
 
 /// How long the listener may take until it answers a connection.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -53,15 +54,15 @@ pub struct PublicListener {
     renewal: Option<JoinTask<()>>,
 }
 
-/// Where it listens, and with what.
-struct Addresses {
-    main: SocketAddr,
+/// What it listens with.
+struct Sockets {
+    main: TcpListener,
     certificates: Option<Arc<PublicCertificates>>,
-    plain: Option<SocketAddr>,
+    plain: Option<TcpListener>,
 }
 
 impl PublicListener {
-    /// Binds and serves with `threads` threads. Returns once a connection is answered.
+    /// Binds and serves with `threads` threads. Returns once connections are taken.
     ///
     /// # Errors
     /// [`ListenError`] when the address cannot be had: fatal at start, as Pingora itself would
@@ -72,40 +73,41 @@ impl PublicListener {
         threads: usize,
         certificates: Option<Arc<PublicCertificates>>,
     ) -> Result<Self, ListenError> {
-        let plain = certificates.as_ref().and_then(|tls| tls.plain_listen());
-        for address in [Some(address), plain].into_iter().flatten() {
+        let bind = |address| {
             let bind_error = |source| ListenError::Bind { address, source };
-            drop(std::net::TcpListener::bind(address).map_err(bind_error)?);
-        }
+            workers::bind(address).map_err(bind_error)
+        };
+        let plain = certificates.as_ref().and_then(|tls| tls.plain_listen());
+        let sockets = Sockets {
+            main: bind(address)?,
+            plain: plain.map(bind).transpose()?,
+            certificates,
+        };
         let stop = CancellationToken::new();
-        let renewal = certificates
+        let renewal = sockets
+            .certificates
             .as_ref()
             .map(|tls| tokio::spawn(watch(Arc::clone(tls), stop.clone())));
-        let addresses = Addresses {
-            main: address,
-            certificates,
-            plain,
-        };
         let (stopping, under_way) = intake.stop_handles();
         let signal = StopSignal {
             stop: stop.clone(),
             stopping,
             under_way,
         };
+        let (up, is_up) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("public-listener".into())
-            .spawn(move || serve(&addresses, intake, threads, signal))
+            .spawn(move || serve(sockets, intake, (threads, up), signal))
             .map_err(ListenError::Thread)?;
         let listener = Self {
             thread,
             stop,
             renewal,
         };
-        for address in [Some(address), plain].into_iter().flatten() {
-            let up = tokio::time::timeout(START_LIMIT, answers(address)).await;
-            up.map_err(|_| ListenError::NotUp { address })?;
+        match tokio::time::timeout(START_LIMIT, is_up).await {
+            Ok(Ok(())) => Ok(listener),
+            _ => Err(ListenError::NotUp { address }),
         }
-        Ok(listener)
     }
 
     /// Stops accepting, lets requests under way end, and waits for the threads.
@@ -128,15 +130,13 @@ impl PublicListener {
     }
 }
 
-async fn answers(address: SocketAddr) {
-    while tokio::net::TcpStream::connect(address).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn serve(addresses: &Addresses, intake: Intake, threads: usize, signal: StopSignal) {
+fn serve(
+    sockets: Sockets,
+    intake: Intake,
+    (threads, up): (usize, oneshot::Sender<()>),
+    signal: StopSignal,
+) {
     let conf = ServerConf {
-        threads,
         grace_period_seconds: Some(1),
         graceful_shutdown_timeout_seconds: Some(5),
         ..ServerConf::default()
@@ -145,16 +145,17 @@ fn serve(addresses: &Addresses, intake: Intake, threads: usize, signal: StopSign
     server.bootstrap();
     let gate = Arc::new(intake.gate());
     let intake = Arc::new(intake);
-    let mut listen = |name: &str, address: SocketAddr, certificates| {
-        let front = Front::new(Arc::clone(&intake), Arc::clone(&gate), certificates);
-        let mut service = Service::new(name.to_owned(), front);
-        service.add_tcp(&address.to_string());
-        server.add_service(service);
+    let front = |certificates| {
+        let (intake, gate) = (Arc::clone(&intake), Arc::clone(&gate));
+        Arc::new(Front::new(intake, gate, certificates))
     };
-    listen("public", addresses.main, addresses.certificates.clone());
-    if let Some(plain) = addresses.plain {
-        listen("public-plain", plain, None);
+    let mut listeners = vec![(sockets.main, front(sockets.certificates))];
+    listeners.extend(sockets.plain.map(|plain| (plain, front(None))));
+    let (acceptor, workers) = workers(threads, listeners, up);
+    for worker in workers {
+        server.add_service(worker);
     }
+    server.add_service(acceptor);
     server.run(RunArgs {
         shutdown_signal: Box::new(signal),
     });

@@ -22,7 +22,7 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::time::{Instant, timeout};
 
 use super::alarm::Alarm;
@@ -32,6 +32,9 @@ use super::stopping::Lookout;
 
 /// Bytes asked for at once while a head is read: nearly every head, with its body, is smaller.
 const READ_BYTES: usize = 4 * 1024;
+/// Bytes of a reply that are gathered, so that its head and its body leave together: what a packet
+/// has room for.
+const WRITE_BYTES: usize = 1_460;
 /// For a client to take a refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a refused request that are read on, so that the refusal is not lost to a reset.
@@ -50,7 +53,7 @@ pub(super) enum Start {
 /// A connection. As long as a session of Pingora has it, it is read through `AsyncRead`.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: Stream,
+    stream: BufWriter<Stream>,
     /// Read, and not taken by the parser yet.
     ahead: BytesMut,
     /// Bytes of the head that the parser has not taken.
@@ -72,7 +75,7 @@ enum Waited {
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
-            stream,
+            stream: BufWriter::with_capacity(WRITE_BYTES, stream),
             ahead: BytesMut::new(),
             head_left: 0,
             guard: None,
@@ -186,7 +189,7 @@ impl Wire {
         if let Ok(Ok(())) = timeout(REFUSAL_TIMEOUT, told).await {
             let _ = timeout(REFUSAL_TIMEOUT, self.linger()).await;
         }
-        let _ = timeout(REFUSAL_TIMEOUT, Shutdown::shutdown(&mut *self.stream)).await;
+        let _ = timeout(REFUSAL_TIMEOUT, Shutdown::shutdown(&mut self)).await;
     }
 
     async fn linger(&mut self) -> io::Result<()> {
@@ -228,7 +231,7 @@ impl Wire {
     }
 }
 
-async fn fill(stream: &mut Stream, ahead: &mut BytesMut) -> io::Result<usize> {
+async fn fill(stream: &mut BufWriter<Stream>, ahead: &mut BytesMut) -> io::Result<usize> {
     ahead.reserve(READ_BYTES);
     stream.read_buf(ahead).await
 }
@@ -293,57 +296,59 @@ impl AsyncWrite for Wire {
 #[async_trait]
 impl Shutdown for Wire {
     async fn shutdown(&mut self) {
-        Shutdown::shutdown(&mut *self.stream).await;
+        // What cannot be written any more is not missed by who went away.
+        let _ = self.stream.flush().await;
+        Shutdown::shutdown(&mut **self.stream.get_mut()).await;
     }
 }
 
 impl UniqueID for Wire {
     fn id(&self) -> UniqueIDType {
-        self.stream.id()
+        self.stream.get_ref().id()
     }
 }
 
 impl Ssl for Wire {
     fn get_ssl(&self) -> Option<&TlsRef> {
-        self.stream.get_ssl()
+        self.stream.get_ref().get_ssl()
     }
 
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream.get_ssl_digest()
+        self.stream.get_ref().get_ssl_digest()
     }
 
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.stream.selected_alpn_proto()
+        self.stream.get_ref().selected_alpn_proto()
     }
 }
 
 impl GetTimingDigest for Wire {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream.get_timing_digest()
+        self.stream.get_ref().get_timing_digest()
     }
 
     fn get_read_pending_time(&self) -> Duration {
-        self.stream.get_read_pending_time()
+        self.stream.get_ref().get_read_pending_time()
     }
 
     fn get_write_pending_time(&self) -> Duration {
-        self.stream.get_write_pending_time()
+        self.stream.get_ref().get_write_pending_time()
     }
 }
 
 impl GetProxyDigest for Wire {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream.get_proxy_digest()
+        self.stream.get_ref().get_proxy_digest()
     }
 }
 
 impl GetSocketDigest for Wire {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream.get_socket_digest()
+        self.stream.get_ref().get_socket_digest()
     }
 
     fn set_socket_digest(&mut self, digest: SocketDigest) {
-        self.stream.set_socket_digest(digest);
+        self.stream.get_mut().set_socket_digest(digest);
     }
 }
 
