@@ -30,7 +30,7 @@ use crate::recover::Recovered;
 use crate::spare::Room;
 use crate::stats::{Counter, Counters, Stats};
 use crate::tail::{Check, Tail, TailError};
-use crate::writer::{AcceptOp, Op, RECORDS_MAX, RecordOp, Recorded, TOGETHER_BYTES_MAX};
+use crate::writer::{AcceptOp, Answer, Op, RECORDS_MAX, RecordOp, Recorded, TOGETHER_BYTES_MAX};
 
 /// Bytes of a body from which on encoding is left to a blocking thread.
 const BODY_BYTES_INLINE: usize = 128 << 10;
@@ -255,13 +255,16 @@ impl LocalLog {
             looked_through,
             is_repeat_only,
             reply,
+            asker: std::thread::current().id(),
         });
         shared
             .queue
             .try_push(cost, op)
             .map_err(|error| refused(shared, error))?;
         // The writer is gone when it does not answer.
-        replied.await.unwrap_or(Err(AcceptError::Unavailable))
+        replied
+            .await
+            .map_or(Err(AcceptError::Unavailable), Answer::take)
     }
 
     /// The event that the key belongs to, when that is so old that the writer does not know; and

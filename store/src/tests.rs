@@ -7,5 +7,5 @@ mod faults;
 mod index;
 mod made;
 mod recovery;
-mod support;
+pub(crate) mod support;
 mod tail;

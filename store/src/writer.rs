@@ -7,6 +7,7 @@
 //! Order within a group: write, sync, hand events to the sink, reply. A reply therefore means
 //! durable *and* driven.
 
+mod answer;
 mod flush;
 mod group;
 mod idempotency;
@@ -21,11 +22,13 @@ use std::time::Instant;
 use outrider_webhook::id::{DeliveryKey, EventId, NodeId};
 use tokio::sync::oneshot;
 
+pub(crate) use self::answer::{Answer, Reply};
+use self::answer::{Answers, Waiting};
 use self::group::Group;
 pub(crate) use self::group::{RECORDS_MAX, TOGETHER_BYTES_MAX};
 pub(crate) use self::idempotency::Idempotency;
+use self::op::Stop;
 pub(crate) use self::op::{AcceptOp, Effect, Op, RecordOp, Recorded};
-use self::op::{Stop, Waiter};
 use self::open::Change;
 pub(crate) use self::open::{Mixed, OpenDeliveries};
 use crate::clock::Clock;
@@ -82,7 +85,11 @@ pub(crate) struct Writer {
     open: OpenDeliveries,
     batch: VecDeque<Op>,
     events: Vec<Arc<StoredEvent>>,
-    waiters: Vec<Waiter>,
+    /// Who waits for an event of the group, and who waits for something else of it.
+    answers: Answers,
+    synced: Vec<oneshot::Sender<()>>,
+    /// Events of the group that are repeats.
+    repeats: u64,
     /// Room to be given back with the group.
     cost: Cost,
     /// Changes of the open deliveries per segment, to be published with the group.
@@ -149,7 +156,9 @@ impl Writer {
             open,
             batch: VecDeque::new(),
             events: Vec::new(),
-            waiters: Vec::new(),
+            answers: Answers::default(),
+            synced: Vec::new(),
+            repeats: 0,
             cost: Cost::default(),
             changes: Vec::new(),
             needs_sync: false,
@@ -182,11 +191,12 @@ impl Writer {
         let Self {
             lock,
             spares,
-            waiters,
+            answers,
+            synced,
             batch,
             ..
         } = self;
-        drop((waiters, batch, spares, lock));
+        drop((answers, synced, batch, spares, lock));
         if let Some(reply) = reply {
             // Nobody waits any more when the close was cancelled.
             let _ = reply.send(result);
@@ -248,12 +258,12 @@ impl Writer {
         if op.key.is_some() && self.idempotency.dropped_through() > op.looked_through {
             self.shared.queue.release(op.cost);
             // A caller that has gone needs no answer.
-            let _ = op.reply.send(Err(AcceptError::KeyUnknown));
+            let _ = op.reply.send(Answer::refused(AcceptError::KeyUnknown));
             return Ok(());
         }
         if op.is_repeat_only {
             self.shared.queue.release(op.cost);
-            let _ = op.reply.send(Err(AcceptError::NoRepeat));
+            let _ = op.reply.send(Answer::refused(AcceptError::NoRepeat));
             return Ok(());
         }
         let id = self.last_id.next(self.node, self.now_ms);
@@ -280,10 +290,8 @@ impl Writer {
         if let Some(event) = Arc::get_mut(&mut op.event) {
             (event.id, event.position) = (id, position);
         }
-        self.events.push(op.event);
-        self.cost.add(op.cost);
-        self.waiters
-            .push(Waiter::Accepted(op.reply, Accepted::Stored(id)));
+        self.events.push(Arc::clone(&op.event));
+        self.wait(op, Accepted::Stored(id));
         Ok(())
     }
 
@@ -309,19 +317,27 @@ impl Writer {
             Err(fatal) => return Err(fatal),
         }
         self.last_id = id;
-        self.cost.add(op.cost);
-        self.waiters.push(Waiter::Accepted(
-            op.reply,
-            Accepted::Duplicate { id, first },
-        ));
+        self.repeats += 1;
+        self.wait(op, Accepted::Duplicate { id, first });
         Ok(())
+    }
+
+    /// Notes whom to tell when the group is durable.
+    fn wait(&mut self, op: AcceptOp, accepted: Accepted) {
+        self.cost.add(op.cost);
+        let waiting = Waiting {
+            reply: op.reply,
+            accepted,
+            spent: (op.draft, op.more, op.event),
+        };
+        self.answers.add(op.asker, waiting);
     }
 
     fn refuse_full(&mut self, op: AcceptOp) {
         self.shared.counters.disk_full.add(1);
         self.shared.queue.release(op.cost);
         // A caller that has gone needs no answer.
-        let _ = op.reply.send(Err(AcceptError::DiskFull));
+        let _ = op.reply.send(Answer::refused(AcceptError::DiskFull));
     }
 
     fn record(&mut self, op: RecordOp) -> Result<(), Stop> {
@@ -344,7 +360,7 @@ impl Writer {
         self.cost.add(op.cost);
         if let Some(synced) = op.synced {
             self.needs_sync = true;
-            self.waiters.push(Waiter::Synced(synced));
+            self.synced.push(synced);
         }
         Ok(())
     }

@@ -132,7 +132,7 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-pub(super) fn facts(body: usize) -> EventFacts {
+pub(crate) fn facts(body: usize) -> EventFacts {
     EventFacts {
         project: ProjectId::new(Uid::from_bits(1)),
         origin: Origin::Api,
@@ -168,7 +168,7 @@ pub(super) fn targets(count: usize) -> Vec<Target> {
     (0..count).map(target).collect()
 }
 
-pub(super) fn decision() -> Decision {
+pub(crate) fn decision() -> Decision {
     Decision {
         revision: 42,
         ..Decision::default()

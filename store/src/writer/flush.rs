@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::op::{Stop, Waiter};
+use super::op::Stop;
 use super::{Change, Writer};
 use crate::codec::{self, Seed};
 use crate::dir::{self, FileError};
 use crate::event::Position;
-use crate::log::Accepted;
 use crate::options::Sync;
 use crate::record::BarrierRecord;
 use crate::segment::{HEADER_BYTES, SegmentHeader, salt_print};
@@ -80,11 +79,8 @@ impl Writer {
 
     /// Figures and room come before the replies: who got his reply finds both in order.
     fn tell(&mut self) {
-        let is_repeat =
-            |waiter: &&Waiter| matches!(waiter, Waiter::Accepted(_, Accepted::Duplicate { .. }));
-        let duplicates = self.waiters.iter().filter(is_repeat).count();
         let counters = &self.shared.counters;
-        counters.duplicates.add(duplicates as u64);
+        counters.duplicates.add(std::mem::take(&mut self.repeats));
         counters.accepted.add(self.events.len() as u64);
         if !self.events.is_empty() {
             self.sink.accepted(&mut self.events);
@@ -92,12 +88,10 @@ impl Writer {
         }
         self.needs_sync = false;
         self.shared.queue.release(std::mem::take(&mut self.cost));
-        for waiter in self.waiters.drain(..) {
-            // A caller that has gone needs no answer; his event is stored all the same.
-            match waiter {
-                Waiter::Accepted(reply, accepted) => drop(reply.send(Ok(accepted))),
-                Waiter::Synced(reply) => drop(reply.send(())),
-            }
+        self.answers.tell();
+        for synced in self.synced.drain(..) {
+            // Who has gone needs no answer.
+            let _ = synced.send(());
         }
     }
 

@@ -1,16 +1,17 @@
 //! What the writer is asked to do, and whom it tells.
 
 use std::sync::Arc;
+use std::thread::ThreadId;
 
 use outrider_webhook::id::{DeliveryKey, EventId};
 use tokio::sync::oneshot;
 
 use crate::codec::{Draft, IdemKey};
 use crate::dir::FileError;
-use crate::error::{AcceptError, CloseError, FatalError};
+use crate::error::{CloseError, FatalError};
 use crate::event::StoredEvent;
-use crate::log::Accepted;
 use crate::queue::Cost;
+use crate::writer::Reply;
 
 /// What waits in the queue.
 #[derive(Debug)]
@@ -36,7 +37,9 @@ pub(crate) struct AcceptOp {
     pub(crate) looked_through: EventId,
     /// Whether it is refused when it is new.
     pub(crate) is_repeat_only: bool,
-    pub(crate) reply: oneshot::Sender<Result<Accepted, AcceptError>>,
+    pub(crate) reply: Reply,
+    /// Where the answer is waited for.
+    pub(crate) asker: ThreadId,
 }
 
 /// Something that happened.
@@ -66,12 +69,6 @@ pub(crate) enum Effect {
     Open(DeliveryKey, u32),
     /// It has its final state.
     Close(DeliveryKey),
-}
-
-/// Who is told when the group is durable.
-pub(super) enum Waiter {
-    Accepted(oneshot::Sender<Result<Accepted, AcceptError>>, Accepted),
-    Synced(oneshot::Sender<()>),
 }
 
 /// Why a record has no place.
