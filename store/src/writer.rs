@@ -95,6 +95,8 @@ pub(crate) struct Writer {
     /// Changes of the open deliveries per segment, to be published with the group.
     changes: Vec<(u32, i64)>,
     needs_sync: bool,
+    /// When the next group may begin.
+    not_before: Option<Instant>,
     /// Since when something is written and not synced.
     unsynced_since: Option<Instant>,
     lock: File,
@@ -162,6 +164,7 @@ impl Writer {
             cost: Cost::default(),
             changes: Vec::new(),
             needs_sync: false,
+            not_before: None,
             unsynced_since: None,
             lock,
         }
@@ -216,7 +219,8 @@ impl Writer {
     fn serve(&mut self) -> Result<Option<oneshot::Sender<Result<(), CloseError>>>, Stop> {
         let mut batch = VecDeque::new();
         loop {
-            let is_open = self.shared.queue.take(&mut batch, self.sync_deadline());
+            let (deadline, not_before) = (self.sync_deadline(), self.not_before);
+            let is_open = self.shared.queue.take(&mut batch, deadline, not_before);
             std::mem::swap(&mut self.batch, &mut batch);
             self.now_ms = self.clock.now_ms();
             while let Some(op) = self.batch.pop_front() {
