@@ -1,6 +1,7 @@
 //! The writer: one thread that gives every record its place, and makes groups of them durable.
 //!
-//! While one group is being synced the next one gathers in the queue; there is no other delay.
+//! While one group is being synced the next one gathers in the queue. There is no other delay but
+//! where many come at once (see [`flush`]).
 //! Everything that can be done without the place was done by the author of the record, on his
 //! own thread (see [`crate::codec::Draft`]).
 //!
