@@ -35,6 +35,14 @@ for name, request in {
 }.items():
     seed("http1", name, bytes([40]) + request)
 
+for name, lines in {
+    "stripe": ("t={timestamp},{signatures}", "{timestamp}.{body}", "v1={signature}", ","),
+    "github": ("sha256={signature}",),
+    "square": ("{signature}", "{url}{body}"),
+    "time": ("{timestamp}",),
+}.items():
+    seed("signature_header", name, "\n".join(lines).encode())
+
 for name, (template, url) in {
     "path": ("https://h.example/{a}/x{b}.json", "https://h.example/1/x2.json"),
     "query": ("https://h.example/{a}?v=1&k={k}", "https://h.example/1?k=2&v=1"),

@@ -2,15 +2,20 @@
 //! and on the kept inputs of `fuzz/corpus` by the tests.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outrider_webhook::address::TargetUrl;
 use outrider_webhook::event::RawEvent;
 use outrider_webhook::filter::{Budget, Demand, Filter, Mode, Scope, Sighting, Verdict, Views};
 use outrider_webhook::http1::{ChunkGuard, HeadLimits, HeadScanner};
+use outrider_webhook::id::Uid;
 use outrider_webhook::schema::Schema;
 use outrider_webhook::secret::Secret;
+use outrider_webhook::sign::{
+    self, HeaderRule, Outgoing, Scheme, Settings, SignatureHeader, SigningKey,
+};
 use outrider_webhook::url_template::EndpointUrl;
 use outrider_webhook::verify::{ParamSpec, PresetSpec, Verifier, builtin, builtin_names};
 use outrider_webhook::{cloudevents, decode, view};
@@ -20,7 +25,7 @@ use serde_json::Value;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("http1", http1),
     ("preset", preset),
     ("headers", headers),
@@ -29,6 +34,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("filter", filter),
     ("schema", schema),
     ("url_template", url_template),
+    ("signature_header", signature_header),
 ];
 
 const NOW_S: i64 = 1_760_000_000;
@@ -205,6 +211,49 @@ pub fn url_template(data: &[u8]) {
         let resolved = EndpointUrl::Template(template).resolve(Some(&named.to_string()));
         assert_eq!(resolved.as_deref(), Some(&named));
     }
+}
+
+/// The four templates of a signature header, a line each: what is taken can be filled in.
+pub fn signature_header(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.splitn(4, '\n');
+    let name = HeaderName::from_static("x-signature");
+    let header = SignatureHeader::compile(HeaderRule {
+        name: name.clone(),
+        value: lines.next().unwrap_or_default(),
+        signed: lines.next().filter(|line| !line.is_empty()),
+        entry: lines.next().filter(|line| !line.is_empty()),
+        separator: lines.next(),
+        hash: None,
+        encoding: None,
+        key: None,
+    });
+    let Ok(header) = header else {
+        return;
+    };
+    let settings = Settings {
+        headers: vec![header],
+        ..Settings::default()
+    };
+    let scheme = Scheme::try_from(settings).expect("the name is free");
+    let keys = ["old", "new"].map(|secret| SigningKey::new(Secret::new(secret), None));
+    let keys = keys.map(|key| key.expect("any text is a key"));
+    let target = Arc::new(TargetUrl::parse(PUBLIC_URL).expect("a URL"));
+    let outgoing = Outgoing {
+        event_uid: Uid::from_bits(1),
+        delivery_uid: Uid::from_bits(2),
+        ordinal: 0,
+        repeat: false,
+        target: &target,
+        query: "",
+        event_headers: &Vec::new(),
+        content_type: HeaderValue::from_static("application/json"),
+        body: &Bytes::from_static(b"{}"),
+        idempotency: None,
+    };
+    let signed = sign::sign(&outgoing, &scheme, sign::Mode::Advanced, &keys, NOW_S);
+    let signed = signed.expect("what was compiled can be filled in");
+    assert!(signed.headers().contains_key(name));
 }
 
 fn compile(spec: &PresetSpec) -> Result<Verifier, impl std::error::Error> {

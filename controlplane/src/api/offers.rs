@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use outrider_config::Kind;
-use outrider_config::resource::{EndpointSpec, FilterConfigSpec, Subscription, SubscriptionSpec};
+use outrider_config::resource::{
+    EndpointSecretSpec, EndpointSpec, FilterConfigSpec, Subscription, SubscriptionSpec,
+};
 use outrider_config::snapshot::ProjectKind;
 use outrider_store::Clock;
 use outrider_webhook::address::{Policy, TargetUrl};
@@ -108,7 +110,12 @@ fn edits(
     spec.name = Some(format!("endpoint-{uid}"));
     // What an event named is one place, whatever it is made of.
     spec.url = Some(without_braces(&offer.url).into_owned());
-    spec.secret = Some(offer.secret);
+    // Its id is what the data plane signs under already.
+    spec.secrets = Some(vec![EndpointSecretSpec {
+        value: Some(offer.secret),
+        uid: Some(uid.part(0).to_string()),
+        ..EndpointSecretSpec::default()
+    }]);
     let spec = endpoints::created(spec, project, true, writing.by);
     let endpoint = endpoints::check(writing, uid, &spec)?;
     endpoints::refuse_out_of_bounds(egress, writing, &endpoint)?;

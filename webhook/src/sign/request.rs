@@ -36,8 +36,10 @@ const FRAMING: [HeaderName; 13] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Headers of ours on every delivery, or about the body; no setting may put something else there.
-const OURS: [HeaderName; 8] = [
+/// Headers of ours on every delivery or replay, or about the body; no setting may put something
+/// else there.
+const OURS: [HeaderName; 9] = [
+    HeaderName::from_static("outrider-replay"),
     header::CONTENT_ENCODING,
     header::CONTENT_RANGE,
     header::CONTENT_TYPE,

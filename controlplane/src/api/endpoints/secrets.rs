@@ -4,7 +4,7 @@ use outrider_config::resource::{EndpointSecretSpec, EndpointSpec, FieldError, Re
 use outrider_config::snapshot::{Project, Snapshot};
 use outrider_webhook::id::EndpointId;
 use outrider_webhook::secret::Secret;
-use outrider_webhook::sign::{SecretType, is_private_key};
+use outrider_webhook::sign::{SecretType, is_private_key, public_key_of};
 use serde::Deserialize;
 
 use super::super::error::ApiError;
@@ -13,6 +13,8 @@ use crate::{Author, Stored, random};
 
 /// Longest overlap of two secrets, hours: ten years.
 const EXPIRATION_HOURS_MAX: u64 = 10 * 365 * 24;
+/// Overlap of two secrets when nothing is said, hours: what other senders leave.
+const EXPIRATION_HOURS_DEFAULT: u64 = 24;
 const HOUR_MS: u64 = 3_600_000;
 
 /// What a client says of a rotation.
@@ -21,7 +23,7 @@ const HOUR_MS: u64 = 3_600_000;
 pub(super) struct ExpireSpec {
     /// The new secret; made up when absent.
     secret: Option<Secret>,
-    /// Hours for which the old one goes on; 0 when absent.
+    /// Hours for which the old one goes on; 24 when absent, none with 0.
     expiration: Option<u64>,
     /// Native: when the old one ends, RFC 3339; instead of `expiration`.
     expires_at: Option<String>,
@@ -42,7 +44,7 @@ impl ExpireSpec {
             (Some(_), Some(text)) if !text.is_empty() => {
                 Err(refused("expires_at", Reason::Conflict("expiration")))
             }
-            (hours, _) => match hours.unwrap_or(0) {
+            (hours, _) => match hours.unwrap_or(EXPIRATION_HOURS_DEFAULT) {
                 hours @ 0..=EXPIRATION_HOURS_MAX => {
                     Ok(now_ms.saturating_add_unsigned(hours * HOUR_MS))
                 }
@@ -180,7 +182,11 @@ pub(super) fn is_newest(spec: &EndpointSpec, secret: Option<&Secret>) -> bool {
     let newest = last
         .and_then(|last| last.value.as_ref())
         .or(spec.secret.as_ref());
-    secret.is_some() && newest == secret
+    let Some((newest, given)) = newest.zip(secret) else {
+        return false;
+    };
+    // Of a private key clients have seen the public half, and may send that back.
+    newest == given || public_key_of(newest.expose()).is_some_and(|public| public == given.expose())
 }
 
 /// Gives a secret an id and a time, unless it has them.

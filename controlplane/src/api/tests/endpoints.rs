@@ -242,7 +242,7 @@ async fn a_made_up_secret_has_the_form_that_the_project_signs_with() {
             row(
                 "PUT",
                 "/api/v1/projects/{out}/endpoints/{e}/expire_secret",
-                json!({}),
+                json!({"expiration": 0}),
                 200,
             )
             .saves("second", "/secrets/0/value"),
@@ -300,7 +300,12 @@ async fn a_stale_reply_sent_back_undoes_nothing() {
     let now = json!({"secrets": [{"value": "new", "expires_at": null}], "status": "paused"});
     fixture
         .run(vec![
-            row("PUT", expire, json!({"secret": "new"}), 200),
+            row(
+                "PUT",
+                expire,
+                json!({"secret": "new", "expiration": 0}),
+                200,
+            ),
             row("PUT", pause, Value::Null, 202),
             row("PUT", ONE, stale.clone(), 400)
                 .with("prefer", "handling=strict")

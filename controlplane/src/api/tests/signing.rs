@@ -42,6 +42,9 @@ async fn a_private_key_is_checked_and_only_its_public_half_is_shown() {
             row("PUT", EXPIRE, json!({"secret": PRIVATE, "expiration": 1}), 200).shows(json!({"secrets": [
                 {"value": PUBLIC, "expires_at": "2026-01-01T01:00:00Z"}, {"value": PUBLIC, "expires_at": null},
             ]})),
+            // What is shown may come back; a public key that is none of it may not.
+            row("PUT", ONE, endpoint(PUBLIC), 202).shows(json!({"secrets": [{"value": PUBLIC}, {"value": PUBLIC, "expires_at": null}]})),
+            row("PUT", ONE, endpoint("whpk_AAAA"), 400).says("`secrets[0].value`: a public key (`whpk_`) cannot sign.."),
             get(ENDPOINTS, 200).shows(json!({"content": [{"secrets": [{"public_key": PUBLIC}, {"public_key": PUBLIC}]}]})),
             // A project that comes to need shared secrets cannot have endpoints without one.
             row("PUT", PROJECT, settings(json!({"format": "both"})), 400).code("refused").says("..needs a shared secret.."),
@@ -235,6 +238,8 @@ async fn a_rotation_ends_at_a_time_and_says_where_the_old_secret_signs_no_more()
     fixture
         .run(vec![
             row("POST", ENDPOINTS, endpoint("first"), 201).saves("e", "/uid"),
+            row("PUT", EXPIRE, json!({}), 200).shows(json!({"secrets": [{"expires_at": "2026-01-02T00:00:00Z"}, {"expires_at": null}]})),
+            row("PUT", EXPIRE, json!({"secret": "first", "expiration": 0}), 200).shows(json!({"secrets": [{"value": "first", "expires_at": null}]})),
             row("PUT", EXPIRE, at("soon"), 400).says(past),
             row("PUT", EXPIRE, at("2025-12-31T23:59:59Z"), 400).says(past),
             row("PUT", EXPIRE, at("2036-01-02T00:00:00Z"), 400).says(past),
