@@ -169,11 +169,10 @@ pub fn sign(
         path_and_query: &path_and_query,
     };
     if !scheme.headers().is_empty() {
-        let url = to.url();
         let facts = Facts {
             id: &message_id,
             time: &now_s.to_string(),
-            url: &url,
+            url: &to.url(),
             body: outgoing.body,
         };
         for own in scheme.headers() {
@@ -181,16 +180,7 @@ pub fn sign(
         }
     }
     headers.insert(header::CONTENT_TYPE, outgoing.content_type.clone());
-    let message_id = value(WEBHOOK_ID, message_id)?;
-    let event_id = if outgoing.repeat {
-        value(EVENT_ID, outgoing.event_uid.to_string())?
-    } else {
-        message_id.clone()
-    };
-    headers.insert(WEBHOOK_ID, message_id);
-    headers.insert(EVENT_ID, event_id);
-    let delivery_id = value(DELIVERY_ID, outgoing.delivery_uid.to_string())?;
-    headers.insert(DELIVERY_ID, delivery_id);
+    insert_ids(&mut headers, outgoing, message_id)?;
     merge(&mut headers, outgoing.event_headers);
     if let Some((name, key)) = outgoing.idempotency {
         // Replaces what the event brought, but never the signature.
@@ -208,6 +198,25 @@ pub fn sign(
         headers,
         body: outgoing.body.clone(),
     })
+}
+
+/// The ids that every delivery carries (RULINGS 21).
+fn insert_ids(
+    headers: &mut HeaderMap,
+    outgoing: &Outgoing<'_>,
+    message_id: String,
+) -> Result<(), SignError> {
+    let message_id = value(WEBHOOK_ID, message_id)?;
+    let event_id = if outgoing.repeat {
+        value(EVENT_ID, outgoing.event_uid.to_string())?
+    } else {
+        message_id.clone()
+    };
+    headers.insert(WEBHOOK_ID, message_id);
+    headers.insert(EVENT_ID, event_id);
+    let delivery_id = value(DELIVERY_ID, outgoing.delivery_uid.to_string())?;
+    headers.insert(DELIVERY_ID, delivery_id);
+    Ok(())
 }
 
 /// Adds the event's headers behind ours: a name we set stays ours, one of theirs may have

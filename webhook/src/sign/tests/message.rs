@@ -292,3 +292,20 @@ fn a_signature_has_an_end_and_a_tag_where_they_are_wanted_and_ended_keys_sign_no
     assert_eq!(code(&[key(WHSEC).with_id("Schlüssel")]), Some("bad_key_id"));
     assert_eq!(code(&[key(WHSK).with_id("k")]), None);
 }
+
+/// The bytes of a base are ASCII (RFC 9421 section 2.5), and those of a header need not be.
+#[test]
+fn a_covered_value_that_is_not_ascii_is_refused_and_not_signed_otherwise() {
+    let (target, body, none) = (target(), Bytes::from_static(b"{}"), Vec::new());
+    let out = || Outgoing {
+        content_type: HeaderValue::from_bytes(b"text/\xff").unwrap(),
+        ..outgoing(&target, &none, &body)
+    };
+    let keys = [key(WHSEC).with_id("k")];
+    let signed = |components| {
+        let scheme = scheme(message(components, None, None));
+        sign(&out(), &scheme, Mode::Advanced, &keys, 1).map(|_| ())
+    };
+    assert_eq!(signed(&[]).unwrap_err().code(), "bad_header");
+    assert!(signed(&["content-digest"]).is_ok());
+}
