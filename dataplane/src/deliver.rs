@@ -15,17 +15,19 @@ use outrider_store::{Clock, DeliveryStatus, LocalLog, LogClosed, StoredEvent};
 use outrider_webhook::address::{ProjectRef, TargetUrl};
 use outrider_webhook::cloudevents;
 use outrider_webhook::event::Origin;
+use outrider_webhook::id::EndpointId;
 use outrider_webhook::retry::{self, Failure, Made, Outcome, Step};
 use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::buckets::Buckets;
 use crate::chance::Chance;
 use crate::egress::{Egress, Exchange};
 use crate::made::{Found, MadeEndpoints};
 use crate::metrics::Metrics;
-use crate::queue::{Entry, Lease, Queue};
+use crate::queue::{Entry, Hold, Lease, Queue};
 use crate::table::RoutingTable;
 
 /// The endpoint has a URL template, and the event no URL that matches it (contract section 9).
@@ -52,6 +54,8 @@ pub struct Deliverer {
     pub chance: Chance,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// How much endpoints have had of their rates.
+    pub(crate) rates: Buckets<EndpointId>,
     /// Bytes of a response kept with the attempt.
     pub excerpt_bytes_max: usize,
 }
@@ -66,6 +70,8 @@ enum Obstacle {
     Fail(&'static str),
     /// The event could not be read; tried again later.
     Unreadable,
+    /// The endpoint has had as much as it takes for now.
+    RateLimited(Duration),
 }
 
 impl Deliverer {
@@ -151,6 +157,7 @@ impl Deliverer {
             EndpointStatus::Inactive => return Err(Obstacle::Discard("endpoint_inactive")),
         }
         let event = self.event(entry).await?;
+        self.take_token(endpoint)?;
         let started_ms = self.clock.now_ms();
         let lag_ms = u64::try_from(started_ms.saturating_sub(entry.due_ms)).unwrap_or(0);
         self.metrics
@@ -194,6 +201,19 @@ impl Deliverer {
             started_ms,
             revision,
             request_headers,
+        })
+    }
+
+    /// Last of what may come in between, so that no token is taken for nothing.
+    fn take_token(&self, endpoint: &Endpoint) -> Result<(), Obstacle> {
+        let Some(rate) = endpoint.rate() else {
+            return Ok(());
+        };
+        let taken = self.rates.take(endpoint.id(), rate, 1);
+        taken.map(drop).map_err(|exhausted| {
+            self.metrics.endpoint_rate_limited.inc();
+            // There is always room for one token some time.
+            Obstacle::RateLimited(exhausted.wait.unwrap_or(rate.window()))
         })
     }
 
@@ -301,7 +321,8 @@ impl Deliverer {
         let now_ms = self.clock.now_ms();
         if let Some(hold) = attempted.hold {
             let hold_ms = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
-            self.queue.hold(&lease, now_ms.saturating_add(hold_ms));
+            let until_ms = now_ms.saturating_add(hold_ms);
+            self.queue.hold(&lease, Hold::Asked, until_ms);
         }
         let next = Next::of(&attempted.step, now_ms);
         self.count(&lease.entry, &attempted, &next, now_ms);
@@ -331,6 +352,18 @@ impl Deliverer {
             Obstacle::Unreadable => {
                 let due_ms = self.clock.now_ms() + READ_RETRY_MS;
                 self.queue.retry(lease, due_ms);
+                return Ok(());
+            }
+            Obstacle::RateLimited(wait) => {
+                // A millisecond more rather than once more too early.
+                let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+                let until_ms = self
+                    .clock
+                    .now_ms()
+                    .saturating_add(wait_ms)
+                    .saturating_add(1);
+                self.queue.hold(&lease, Hold::Rate, until_ms);
+                self.queue.put_back(lease);
                 return Ok(());
             }
             Obstacle::Discard(reason) => (DeliveryStatus::Discarded, reason),

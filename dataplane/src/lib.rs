@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod alerts;
+mod buckets;
 pub mod chance;
 mod command;
 pub mod deliver;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::admin::State;
 use self::alerts::{Alerts, Judge};
+use self::buckets::Buckets;
 use self::chance::Chance;
 use self::command::{Executor, Questions};
 use self::deliver::Deliverer;
@@ -228,6 +230,7 @@ impl DataPlane {
             clock: Arc::clone(&clock),
             chance: Chance::seeded(settings.seed),
             metrics: Arc::clone(&metrics),
+            rates: Buckets::unbounded(), // configuration bounds it
             excerpt_bytes_max: settings.excerpt_bytes_max,
         });
         let questions = Questions {

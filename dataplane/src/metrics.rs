@@ -40,6 +40,8 @@ pub struct Metrics {
     pub filter_faults: IntCounterVec,
     /// Attempts by outcome.
     pub attempts: IntCounterVec,
+    /// Times that an endpoint was left alone because of its rate.
+    pub endpoint_rate_limited: IntCounter,
     /// Answers that asked to be called later, by whether that could be read: read, ignored.
     pub retry_after: IntCounterVec,
     /// One attempt, seconds.
@@ -158,6 +160,11 @@ impl Metrics {
                 "delivery_attempts_total",
                 "Delivery attempts",
                 &["outcome", "attempt"],
+            )?,
+            endpoint_rate_limited: counter(
+                r,
+                "endpoint_rate_limited_total",
+                "Waits for an endpoint's rate",
             )?,
             retry_after: counters(
                 r,

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use self::cache::{CachedEvent, PayloadCache};
+pub use self::lanes::Hold;
 use self::lanes::Lanes;
 use self::schedule::{LeaseId, Schedule};
 
@@ -219,12 +220,20 @@ impl Queue {
         });
     }
 
-    /// The endpoint takes nothing before `until_ms` (Unix milliseconds), as the delivery of this
-    /// lease was told: its lane stands still till then. Called before the lease ends.
-    pub fn hold(&self, lease: &Lease, until_ms: i64) {
+    /// Nothing was tried: the delivery is in front of its lane again.
+    pub fn put_back(&self, lease: Lease) {
+        let entry = lease.entry.clone();
+        self.give_back(&lease, |state, _| state.lanes.push_front(entry));
+    }
+
+    /// The lane of this lease stands still until `until_ms` (Unix milliseconds). Called before the
+    /// lease ends.
+    pub fn hold(&self, lease: &Lease, why: Hold, until_ms: i64) {
         let endpoint = lease.entry.target.endpoint;
         let mut state = self.state();
-        if state.lanes.hold(endpoint, until_ms) {
+        // The rate that said so may have been changed in between.
+        let is_outdated = why == Hold::Rate && state.generation != lease.generation;
+        if !is_outdated && state.lanes.hold(endpoint, why, until_ms) {
             state.schedule.hold(endpoint, until_ms);
         }
     }
@@ -235,7 +244,7 @@ impl Queue {
         self.state().schedule.keep(lease.id);
     }
 
-    /// Lets parked lanes go on. Called after every change of configuration.
+    /// Lets parked lanes go on, and those that were held for a setting. Called after every change of configuration.
     pub fn unpark(&self) {
         let mut state = self.state();
         state.generation += 1;

@@ -126,6 +126,37 @@ async fn no_attempt_comes_after_the_age_an_endpoint_allows() {
 }
 
 #[tokio::test]
+async fn an_endpoint_gets_no_more_than_its_rate_until_the_rate_is_another() {
+    let receiver = Receiver::start().await;
+    let (outrider, mut project) = start(Setup::through_api()).await;
+    let rate = json!({"rate_limit": 2, "rate_limit_duration": 3600});
+    let endpoint = project
+        .make_endpoint("e", &receiver.url("/in"), &rate)
+        .await;
+    let mut events = Vec::new();
+    for n in 0..5 {
+        events.push(project.publish(&endpoint, "a", &json!({"n": n})).await);
+    }
+    let held = ["state=\"held\""];
+    outrider
+        .wait_for_metric("outrider_queue_depth", &held, 3.0, DEADLINE)
+        .await;
+    let received = receiver.received();
+    let bodies: Vec<_> = received.iter().map(|one| &one.body[..]).collect();
+    assert_eq!(bodies, [&br#"{"n":0}"#[..], br#"{"n":1}"#]);
+    let faster = json!({"name": "e", "url": receiver.url("/in"), "rate_limit": 1000, "rate_limit_duration": 1});
+    let path = format!("/endpoints/{endpoint}");
+    assert_eq!(
+        project.put(&path, &faster).await.data(202)["rate_limit"],
+        1000
+    );
+    for event in events {
+        let done = project.delivery(&event, "Success").await;
+        assert_eq!(done["metadata"]["num_trials"], 1);
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_strategy_is_refused_by_name() {
     let (_outrider, mut project) = start(Setup::through_api()).await;
     for (strategy, refusal) in [

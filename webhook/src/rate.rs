@@ -33,6 +33,9 @@ pub struct Taken {
 /// There are not as many tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exhausted {
+    /// When the bucket is full again, nanoseconds: to be kept, as that of [`Taken`] is. It is
+    /// sooner than it was when the bucket was last used at a lower rate.
+    pub full_at_ns: u64,
     /// Until there are; `None` when they are more than there ever will be.
     pub wait: Option<Duration>,
     /// Tokens that there are.
@@ -82,6 +85,7 @@ impl Rate {
                 reset: Duration::from_nanos(after_ns),
             }),
             Some(wait_ns) => Err(Exhausted {
+                full_at_ns: now_ns.saturating_add(missing_ns),
                 wait: (tokens <= self.count).then(|| Duration::from_nanos(wait_ns)),
                 remaining: self.tokens_in(self.capacity_ns() - missing_ns),
                 reset: Duration::from_nanos(missing_ns),
@@ -151,6 +155,11 @@ mod tests {
             refused.wait.unwrap() <= Duration::from_millis(100),
             "{refused:?}"
         );
+        // What is kept of the refusal fills as fast as the rate of now says.
+        let wait_ns = u64::try_from(refused.wait.unwrap().as_nanos()).unwrap();
+        let kept = refused.full_at_ns;
+        assert!(fast.take(kept, S + wait_ns, 1).is_ok());
+        assert!(fast.take(kept, 2 * S, 10).is_ok());
     }
 
     proptest! {
@@ -169,8 +178,9 @@ mod tests {
                         full_at = taken.full_at_ns;
                         passed.push((now, u64::from(tokens)));
                     }
-                    Err(Exhausted { wait: Some(wait), remaining, .. }) => {
+                    Err(Exhausted { wait: Some(wait), remaining, full_at_ns, .. }) => {
                         prop_assert!(remaining < tokens);
+                        prop_assert_eq!(full_at_ns, full_at, "nothing changes at the same rate");
                         let later = now + u64::try_from(wait.as_nanos()).unwrap();
                         prop_assert!(rate.take(full_at, later, tokens).is_ok());
                         prop_assert!(rate.take(full_at, later - 1, tokens).is_err());

@@ -153,8 +153,8 @@ extra: 1
                 "from 1 to 120 seconds",
             ),
             (
-                "line 14: projects[0].endpoints[1].rate_limit: ",
-                "not supported by this version",
+                "line 10: projects[0].endpoints[1].rate_limit_duration: ",
+                "is missing",
             ),
             (
                 "line 16: projects[0].subscriptions[0].endpoint_id: ",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use outrider_webhook::id::{EndpointId, ProjectId};
+use outrider_webhook::rate::Rate;
 use outrider_webhook::sign::{self, SigningKey};
 use outrider_webhook::url_template::EndpointUrl;
 use serde_json::{Value, json};
@@ -62,6 +63,7 @@ pub struct Endpoint {
     owner_id: Option<Arc<str>>,
     status: EndpointStatus,
     content_type: HeaderValue,
+    rate: Option<Rate>,
     /// Few endpoints have their own.
     strategy: Option<Box<RetryStrategy>>,
 }
@@ -90,6 +92,7 @@ impl Endpoint {
         let owner_id = spec.owner_id(&mut checks);
         let status = spec.status(&mut checks);
         let content_type = spec.content_type(&mut checks);
+        let rate = spec.rate(&mut checks);
         let own = spec.strategy.as_ref();
         let strategy = own.map(|own| own.compile("strategy", &mut checks).map(Box::new));
         let timeout = checks.number(
@@ -117,6 +120,7 @@ impl Endpoint {
                 owner_id,
                 status: status?,
                 content_type: content_type?,
+                rate,
                 strategy: strategy.map_or(Some(None), |own| own.map(Some))?,
             })
         })();
@@ -208,6 +212,12 @@ impl Endpoint {
         self.status
     }
 
+    /// How often its receiver is called at most.
+    #[must_use]
+    pub fn rate(&self) -> Option<&Rate> {
+        self.rate.as_ref()
+    }
+
     /// How its deliveries are retried: its own way, or that of its project.
     #[must_use]
     pub fn strategy<'s>(&'s self, project: &'s Project) -> &'s RetryStrategy {
@@ -232,6 +242,8 @@ impl Endpoint {
             "owner_id": self.owner_id.as_deref(),
             "status": self.status.as_str(),
             "content_type": self.content_type.to_str().unwrap_or_default(),
+            "rate_limit": self.rate.map(|rate| rate.count()),
+            "rate_limit_duration": self.rate.map(|rate| rate.window().as_secs()),
             "strategy": self.strategy.as_deref().map(RetryStrategy::dump),
         })
     }

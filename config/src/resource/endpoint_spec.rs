@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use outrider_webhook::id::EndpointId;
+use outrider_webhook::rate::{self, Rate};
 use outrider_webhook::secret::Secret;
 use outrider_webhook::sign::SigningKey;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::check::{Checks, Reason};
+use super::check::{Checks, Range, Reason};
 use super::endpoint::EndpointStatus;
 use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given, refuse_unsupported};
 use super::spec::{Unsupported, expose};
@@ -20,6 +21,16 @@ use super::strategy::StrategySpec;
 const SECRETS_MAX: usize = 16;
 /// Longest secret, bytes.
 const SECRET_BYTES_MAX: usize = 1024;
+const RATE_COUNT: Range = Range {
+    min: 1,
+    max: rate::COUNT_MAX as u64,
+    unit: "deliveries",
+};
+const RATE_WINDOW_S: Range = Range {
+    min: 1,
+    max: rate::WINDOW_S_MAX,
+    unit: "seconds",
+};
 /// Longest owner id, bytes (the limit of the events API).
 const OWNER_BYTES_MAX: usize = 255;
 const DESCRIPTION_BYTES_MAX: usize = 4 * 1024;
@@ -60,9 +71,10 @@ pub struct EndpointSpec {
     pub strategy: Option<StrategySpec>,
     slack_webhook_url: Unsupported,
     teams_webhook_url: Unsupported,
-    rate_limit: Unsupported,
-    // A duration without a limit limits nothing, and clients send it all the same.
-    rate_limit_duration: Unsupported,
+    /// Deliveries in `rate_limit_duration`, 1 to 1,000,000,000; any number when it is 0.
+    pub rate_limit: Option<u64>,
+    /// Seconds, 1 to 86,400; 0 without a limit.
+    pub rate_limit_duration: Option<u64>,
     authentication: Unsupported,
     mtls_client_cert: Unsupported,
 }
@@ -91,7 +103,6 @@ impl EndpointSpec {
             [
                 slack_webhook_url,
                 teams_webhook_url,
-                rate_limit,
                 authentication,
                 mtls_client_cert,
             ]
@@ -176,6 +187,23 @@ impl EndpointSpec {
             checks.fail("is_disabled", Reason::Conflict("status"));
         }
         Some(status)
+    }
+
+    /// How often its receiver is called. 0 in either limits nothing (contract 3.2).
+    pub(super) fn rate(&self, checks: &mut Checks) -> Option<Rate> {
+        let count = self.rate_limit.filter(|count| *count != 0)?;
+        let window_s = checks.require("rate_limit_duration", self.rate_limit_duration)?;
+        if window_s == 0 {
+            return None;
+        }
+        checks.number("rate_limit", Some(count), count, RATE_COUNT);
+        checks.number(
+            "rate_limit_duration",
+            Some(window_s),
+            window_s,
+            RATE_WINDOW_S,
+        );
+        Rate::new(u32::try_from(count).ok()?, window_s)
     }
 
     pub(super) fn content_type(&self, checks: &mut Checks) -> Option<HeaderValue> {

@@ -6,7 +6,6 @@
 //! A request that is refused further on has used its token all the same: whether it is genuine
 //! is known only after its body.
 
-mod buckets;
 mod certificate;
 mod quota;
 
@@ -19,12 +18,12 @@ use outrider_webhook::address::{AddressRules, AddressSet, client_behind};
 use outrider_webhook::id::{ApiKeyId, ProjectId, SourceId};
 use outrider_webhook::rate::Rate;
 
-use self::buckets::Buckets;
 pub(super) use self::certificate::Accepted;
 pub(super) use self::quota::Quota;
 use super::front::Peer;
 use super::gate::client_of;
 use super::reply::Reply;
+use crate::buckets::Buckets;
 use crate::metrics::Metrics;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -1,6 +1,6 @@
 //! Lanes of due deliveries, and whose turn it is. No time in here.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use outrider_webhook::id::{EndpointId, ProjectId};
 
@@ -14,7 +14,8 @@ pub(super) struct Lanes {
     rings: HashMap<ProjectId, VecDeque<EndpointId>>,
     /// Projects with a non-empty ring. A project stands in it at most once.
     turn: VecDeque<ProjectId>,
-    parked: Vec<EndpointId>,
+    /// Those that a change of configuration may set free.
+    parked: HashSet<EndpointId>,
     /// Attempts in flight per project, and in all.
     busy: HashMap<ProjectId, u32>,
     concurrency: u32,
@@ -31,13 +32,30 @@ struct Lane {
     is_in_ring: bool,
     /// Until the configuration changes.
     is_parked: bool,
-    /// Until this time, Unix milliseconds.
-    held_until_ms: Option<i64>,
+    /// Until these times, Unix milliseconds; one for each reason.
+    held_until_ms: [Option<i64>; 2],
+}
+
+/// Why a lane stands still for a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// The receiver asked for it.
+    Asked,
+    /// The endpoint has a rate. A change of configuration may change it, and ends the hold.
+    Rate,
 }
 
 impl Lane {
     fn is_stopped(&self) -> bool {
-        self.is_parked || self.held_until_ms.is_some()
+        self.is_parked || self.held_until_ms.iter().any(Option::is_some)
+    }
+
+    fn held(&mut self, why: Hold) -> &mut Option<i64> {
+        let [asked, rate] = &mut self.held_until_ms;
+        match why {
+            Hold::Asked => asked,
+            Hold::Rate => rate,
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -51,7 +69,7 @@ impl Lanes {
             lanes: HashMap::new(),
             rings: HashMap::new(),
             turn: VecDeque::new(),
-            parked: Vec::new(),
+            parked: HashSet::new(),
             busy: HashMap::new(),
             concurrency,
             in_flight_max,
@@ -146,47 +164,58 @@ impl Lanes {
     pub(super) fn park(&mut self, entry: Entry) {
         let endpoint = entry.target.endpoint;
         self.push_front(entry);
-        let is_new = self.change(endpoint, |lane| {
-            !std::mem::replace(&mut lane.is_parked, true)
-        });
-        if is_new == Some(true) {
-            self.parked.push(endpoint);
-        }
+        self.change(endpoint, |lane| lane.is_parked = true);
+        self.parked.insert(endpoint);
     }
 
-    /// Lets all parked lanes go on.
+    /// Lets all lanes go on that a setting has stopped.
     pub(super) fn unpark(&mut self) {
         for endpoint in std::mem::take(&mut self.parked) {
-            self.change(endpoint, |lane| lane.is_parked = false);
+            self.change(endpoint, |lane| {
+                lane.is_parked = false;
+                *lane.held(Hold::Rate) = None;
+            });
         }
     }
 
     /// Stops a lane until a time. True when that is later than it was stopped for before; a lane
     /// that has nothing waiting and nothing in flight is not there to be stopped.
-    pub(super) fn hold(&mut self, endpoint: EndpointId, until_ms: i64) -> bool {
+    pub(super) fn hold(&mut self, endpoint: EndpointId, why: Hold, until_ms: i64) -> bool {
         let hold = |lane: &mut Lane| {
-            let is_later = lane.held_until_ms.is_none_or(|held_ms| held_ms < until_ms);
+            let held = lane.held(why);
+            let is_later = held.is_none_or(|held_ms| held_ms < until_ms);
             if is_later {
-                lane.held_until_ms = Some(until_ms);
+                *held = Some(until_ms);
             }
             is_later
         };
-        self.change(endpoint, hold) == Some(true)
+        let is_later = self.change(endpoint, hold) == Some(true);
+        if is_later && why == Hold::Rate {
+            self.parked.insert(endpoint);
+        }
+        is_later
     }
 
     /// The wall clock was set: everything waits as long as was meant.
     pub(super) fn shift(&mut self, by_ms: i64) {
         for lane in self.lanes.values_mut() {
-            let until_ms = lane.held_until_ms;
-            lane.held_until_ms = until_ms.map(|until_ms| until_ms.saturating_add(by_ms));
+            for until_ms in lane.held_until_ms.iter_mut().flatten() {
+                *until_ms = until_ms.saturating_add(by_ms);
+            }
         }
     }
 
     /// A hold may be over.
     pub(super) fn release(&mut self, endpoint: EndpointId, now_ms: i64) {
-        self.change(endpoint, |lane| {
-            lane.held_until_ms = lane.held_until_ms.filter(|until_ms| *until_ms > now_ms);
+        let is_parked = self.change(endpoint, |lane| {
+            for held in &mut lane.held_until_ms {
+                *held = held.filter(|until_ms| *until_ms > now_ms);
+            }
+            lane.is_parked || lane.held(Hold::Rate).is_some()
         });
+        if is_parked != Some(true) {
+            self.parked.remove(&endpoint);
+        }
     }
 
     /// Changes what stops a lane, and all that follows from it.
@@ -239,7 +268,7 @@ impl Lanes {
             in_flight: 0,
             is_in_ring: false,
             is_parked: false,
-            held_until_ms: None,
+            held_until_ms: [None; 2],
         })
     }
 

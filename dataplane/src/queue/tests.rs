@@ -9,6 +9,7 @@ use outrider_webhook::event::{DeliveryMode, Target};
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, NodeId, ProjectId, Uid};
 use proptest::prelude::*;
 
+use super::Hold;
 use super::{Depth, Lease, PayloadCache, Queue};
 
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -267,8 +268,8 @@ async fn a_held_lane_stands_still_for_its_time_and_no_other_does() {
     let taken = leases(&queue, 3).await;
     let mut busy = taken.iter().filter(|lease| endpoint_of(lease) == 1);
     let (first, second) = (busy.next().unwrap(), busy.next().unwrap());
-    queue.hold(first, NOW_MS + 5_000);
-    queue.hold(second, NOW_MS + 1_000); // less than it is held for already
+    queue.hold(first, Hold::Asked, NOW_MS + 5_000);
+    queue.hold(second, Hold::Asked, NOW_MS + 1_000); // less than it is held for already
     taken.iter().for_each(|lease| queue.complete(lease));
     assert!(is_quiet(&queue).await);
     assert_eq!(queue.depth().held, 2);
@@ -288,7 +289,7 @@ async fn a_clock_that_is_set_back_does_not_hold_a_lane_longer() {
     let (queue, clock) = queue(1);
     queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)).collect());
     let lease = queue.lease().await;
-    queue.hold(&lease, NOW_MS + 5_000);
+    queue.hold(&lease, Hold::Asked, NOW_MS + 5_000);
     queue.complete(&lease);
     let back_ms = NOW_MS - 24 * 3_600_000;
     clock.0.store(back_ms, Ordering::Relaxed);
@@ -296,6 +297,27 @@ async fn a_clock_that_is_set_back_does_not_hold_a_lane_longer() {
     clock.0.store(back_ms + 5_000, Ordering::Relaxed);
     let again = tokio::time::timeout(Duration::from_secs(6), queue.lease()).await;
     assert_eq!(endpoint_of(&again.unwrap()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_for_a_rate_ends_with_a_change_of_configuration_and_one_that_was_asked_for_does_not()
+{
+    for (why, goes_on) in [(Hold::Rate, true), (Hold::Asked, false)] {
+        let (queue, _) = queue(1);
+        queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)).collect());
+        let lease = queue.lease().await;
+        let key = lease.entry.key;
+        queue.hold(&lease, why, NOW_MS + 86_400_000);
+        queue.put_back(lease);
+        assert!(is_quiet(&queue).await);
+        assert_eq!(queue.depth().held, 2);
+        queue.unpark();
+        let next = tokio::time::timeout(Duration::from_millis(1), queue.lease()).await;
+        assert_eq!(
+            next.ok().map(|lease| lease.entry.key),
+            goes_on.then_some(key)
+        );
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -351,7 +373,7 @@ proptest! {
                         queue.park(lease);
                     },
                     Step::Hold(ms) => if let Some(lease) = out.last() {
-                        queue.hold(lease, clock.now_ms() + ms);
+                        queue.hold(lease, if ms % 2 == 0 { Hold::Asked } else { Hold::Rate }, clock.now_ms() + ms);
                     },
                     Step::Unpark => queue.unpark(),
                     Step::Pass(ms) => { clock.0.fetch_add(ms, Ordering::Relaxed); }

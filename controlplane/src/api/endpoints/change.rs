@@ -63,6 +63,8 @@ pub(super) fn merged(
     if given.http_timeout.is_none_or(|timeout| timeout == 0) {
         given.http_timeout = old.http_timeout;
     }
+    keep(&mut given.rate_limit, old.rate_limit);
+    keep(&mut given.rate_limit_duration, old.rate_limit_duration);
     keep(&mut given.strategy, old.strategy);
     keep(&mut given.advanced_signatures, old.advanced_signatures);
     if project.kind() == ProjectKind::Incoming {

@@ -41,8 +41,8 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         "status": status,
         "http_timeout": spec.http_timeout.filter(|s| *s != 0).unwrap_or(TIMEOUT_DEFAULT_S),
         "authentication": null,
-        "rate_limit": 0,
-        "rate_limit_duration": 0,
+        "rate_limit": spec.rate_limit.unwrap_or(0),
+        "rate_limit_duration": spec.rate_limit_duration.unwrap_or(0),
         "content_type": spec.content_type.filter(|text| !text.is_empty())
             .unwrap_or_else(|| "application/json".to_owned()),
         "failure_rate": null,

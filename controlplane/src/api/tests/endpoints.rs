@@ -37,7 +37,7 @@ async fn section_3_2_endpoints() {
                     "uid": "*", "project_id": "{out}", "name": "e", "url": "https://a.example/hook", "description": "d",
                     "owner_id": "o", "support_email": "a@b", "slack_webhook_url": "", "status": "active", "http_timeout": 10,
                     "advanced_signatures": true, "content_type": "application/json", "authentication": null,
-                    "rate_limit": 0, "rate_limit_duration": 0,
+                    "rate_limit": 0, "rate_limit_duration": 60,
                     "secrets": [{"uid": "*", "value": "*", "expires_at": null, "created_at": "2026-01-01T00:00:00Z",
                         "updated_at": "2026-01-01T00:00:00Z", "deleted_at": null}],
                     "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "deleted_at": null,
@@ -60,7 +60,11 @@ async fn section_3_2_endpoints() {
             row("POST", ALL, json!({"name": "x", "url": "http://169.254.169.254/{a}"}), 400).says("`url`: 169.254.169.254 is an internal.."),
             row("POST", ALL, json!({"name": "t", "url": "https://h.example/%7B/{a}?b={c}"}), 201)
                 .shows(json!({"url": "https://h.example/%7B/{a}?b={c}"})),
-            unsupported("rate_limit", json!(5)),
+            row("POST", ALL, json!({"name": "r", "url": "https://h.example/", "rate_limit": 5}), 400).says("`rate_limit_duration`: is missing"),
+            row("POST", ALL, json!({"name": "r", "url": "https://h.example/", "rate_limit": 1_000_000_001_u64, "rate_limit_duration": 86_401}), 400)
+                .says("`rate_limit`: must be from 1 to 1000000000 deliveries; `rate_limit_duration`: must be from 1 to 86400 seconds"),
+            row("POST", ALL, json!({"name": "r", "url": "https://h.example/", "rate_limit": 5, "rate_limit_duration": 60}), 201)
+                .shows(json!({"rate_limit": 5, "rate_limit_duration": 60})),
             unsupported("authentication", json!({"type": "api_key", "api_key": {"header_name": "x", "header_value": "y"}})),
             unsupported("mtls_client_cert", json!({"client_cert": "x", "client_key": "y"})),
             unsupported("slack_webhook_url", json!("https://s")),
@@ -88,7 +92,8 @@ async fn section_3_2_endpoints() {
                 .shows(json!({"name": "f", "http_timeout": 30, "owner_id": "o", "description": "", "advanced_signatures": false})),
             row("PUT", ONE, json!({"name": "f", "url": "https://b.example"}), 202).shows(json!({"advanced_signatures": false})),
             row("PUT", ONE, json!({"name": "simple", "url": "https://b.example"}), 400).says("an endpoint with that name already exists"),
-            row("PUT", ONE, json!({"name": "f", "url": "https://b.example", "rate_limit": 1}), 400).says("..is not supported by this version"),
+            row("PUT", ONE, json!({"name": "f", "url": "https://b.example", "rate_limit": 1, "rate_limit_duration": 86_401}), 400)
+                .says("`rate_limit_duration`: must be from 1 to 86400 seconds"),
             row("PUT", "/api/v1/projects/{out}/endpoints/{out}", json!({"name": "f", "url": "https://b.example"}), 404),
             // States.
             row("PUT", "/api/v1/projects/{out}/endpoints/{e}/pause", Value::Null, 202).says("endpoint status updated successfully").shows(json!({"status": "paused"})),

@@ -9,7 +9,7 @@ async fn section_2_7_old_clients_write_and_read_as_they_did() {
     let one = "/api/v1/projects/{out}/endpoints/{e}";
     let version = "x-convoy-version";
     let old = json!({"title": "e", "target_url": "https://a.example", "http_timeout": "30s", "rate_limit_duration": "1m0s"});
-    let shown_old = json!({"title": "e", "target_url": "https://a.example", "http_timeout": "30s", "rate_limit_duration": "0s", "advanced_signatures": false});
+    let shown_old = json!({"title": "e", "target_url": "https://a.example", "http_timeout": "30s", "rate_limit_duration": "1m0s", "advanced_signatures": false});
     fixture
         .run(vec![
             get("/api/v1/projects", 400).with(version, "banana").says("Invalid API version").code("invalid_api_version"),
@@ -19,7 +19,7 @@ async fn section_2_7_old_clients_write_and_read_as_they_did() {
             row("POST", all, old.clone(), 201).with(version, "2023-12-31").shows(shown_old.clone()).saves("e", "/uid"),
             get(one, 200).with(version, "2023-12-31").shows(shown_old.clone()),
             get(all, 200).with(version, "2023-12-31").shows(json!({"content": [shown_old]})),
-            get(one, 200).with(version, "2024-01-01").shows(json!({"title": "e", "target_url": "https://a.example", "http_timeout": 30, "rate_limit_duration": 0})),
+            get(one, 200).with(version, "2024-01-01").shows(json!({"title": "e", "target_url": "https://a.example", "http_timeout": 30, "rate_limit_duration": 60})),
             get(one, 200).with(version, "2024-04-01").shows(json!({"name": "e", "url": "https://a.example", "http_timeout": 30})),
             get(one, 200).shows(json!({"name": "e", "url": "https://a.example", "http_timeout": 30, "advanced_signatures": false})),
             row("PUT", one, json!({"title": "e", "target_url": "https://b.example", "http_timeout": "1m30s"}), 202).with(version, "2023-12-31")

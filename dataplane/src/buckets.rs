@@ -20,7 +20,7 @@ const SWEEP_MIN: usize = 256;
 const SWEEP_EVERY_NS: u64 = 1_000_000_000;
 
 /// The buckets of all keys.
-pub(super) struct Buckets<K> {
+pub(crate) struct Buckets<K> {
     shards: [Mutex<Shard<K>>; SHARDS],
     /// Keyed anew in every process: nobody can aim at one shard.
     hasher: RandomState,
@@ -50,12 +50,12 @@ impl<K> Default for Shard<K> {
 
 impl<K: Hash + Eq + Copy> Buckets<K> {
     /// As many buckets as keys are in use.
-    pub(super) fn unbounded() -> Self {
+    pub(crate) fn unbounded() -> Self {
         Self::bounded(usize::MAX)
     }
 
     /// At most about `max` buckets.
-    pub(super) fn bounded(max: usize) -> Self {
+    pub(crate) fn bounded(max: usize) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
@@ -65,7 +65,7 @@ impl<K: Hash + Eq + Copy> Buckets<K> {
     }
 
     /// Takes `tokens`, or none.
-    pub(super) fn take(&self, key: K, rate: &Rate, tokens: u32) -> Result<Taken, Exhausted> {
+    pub(crate) fn take(&self, key: K, rate: &Rate, tokens: u32) -> Result<Taken, Exhausted> {
         let now_ns = self.now_ns();
         self.shard(&key)
             .take(key, self.shard_max, now_ns, |full_at_ns| {
@@ -74,7 +74,7 @@ impl<K: Hash + Eq + Copy> Buckets<K> {
     }
 
     /// Takes as many of `tokens` as there are.
-    pub(super) fn take_up_to(&self, key: K, rate: &Rate, tokens: u32) -> u32 {
+    pub(crate) fn take_up_to(&self, key: K, rate: &Rate, tokens: u32) -> u32 {
         let now_ns = self.now_ns();
         let mut granted = tokens;
         let taken = self
@@ -114,17 +114,12 @@ impl<K: Hash + Eq + Copy> Shard<K> {
         now_ns: u64,
         take: impl FnOnce(u64) -> Result<Taken, Exhausted>,
     ) -> Result<Taken, Exhausted> {
-        let known = self.full_at_ns.get_mut(&key);
-        if let Some(full_at_ns) = known {
-            let taken = take(*full_at_ns)?;
-            *full_at_ns = taken.full_at_ns;
-            return Ok(taken);
+        if let Some(full_at_ns) = self.full_at_ns.get_mut(&key) {
+            return kept(full_at_ns, take);
         }
         self.make_room(max, now_ns);
         if self.full_at_ns.len() >= max {
-            let taken = take(self.shared_full_at_ns)?;
-            self.shared_full_at_ns = taken.full_at_ns;
-            return Ok(taken);
+            return kept(&mut self.shared_full_at_ns, take);
         }
         let taken = take(0)?;
         self.full_at_ns.insert(key, taken.full_at_ns);
@@ -140,6 +135,19 @@ impl<K: Hash + Eq + Copy> Shard<K> {
         self.full_at_ns.retain(|_, full_at_ns| *full_at_ns > now_ns);
         self.sweep_at = self.full_at_ns.len().saturating_mul(2).max(SWEEP_MIN);
     }
+}
+
+/// What the bucket is afterwards is kept, also when there were not enough tokens.
+fn kept(
+    full_at_ns: &mut u64,
+    take: impl FnOnce(u64) -> Result<Taken, Exhausted>,
+) -> Result<Taken, Exhausted> {
+    let taken = take(*full_at_ns);
+    *full_at_ns = match &taken {
+        Ok(taken) => taken.full_at_ns,
+        Err(exhausted) => exhausted.full_at_ns,
+    };
+    taken
 }
 
 #[cfg(test)]
