@@ -194,15 +194,10 @@ impl<T> Queue<T> {
     }
 
     /// Takes everything there is into `taken`, which is empty. Waits until there is something that
-    /// is urgent or has waited long enough, the queue is closed, or `deadline` has come; and
-    /// until `not_before`, unless the queue is closed. `false`: closed, and nothing will come.
-    pub(crate) fn take(
-        &self,
-        taken: &mut VecDeque<T>,
-        deadline: Option<Instant>,
-        not_before: Option<Instant>,
-    ) -> bool {
-        let mut state = self.rest(not_before);
+    /// is urgent or has waited long enough, the queue is closed, or `deadline` has come. `false`:
+    /// closed, and nothing will come.
+    pub(crate) fn take(&self, taken: &mut VecDeque<T>, deadline: Option<Instant>) -> bool {
+        let mut state = self.state();
         let mut now = Instant::now();
         // Right after work more is likely to come: until then no waking is needed for what has time.
         let mut brief_until = Some(now + PATIENCE);
@@ -236,19 +231,6 @@ impl<T> Queue<T> {
         (state.is_urgent, state.due) = (false, None);
         std::mem::swap(&mut state.entries, taken);
         !(state.is_closed && taken.is_empty())
-    }
-
-    /// Lets entries gather until then. Nobody who adds one has to wake us.
-    fn rest(&self, until: Option<Instant>) -> MutexGuard<'_, State<T>> {
-        let mut state = self.state();
-        while let Some(rest) = until.and_then(|until| until.checked_duration_since(Instant::now()))
-            && !rest.is_zero()
-            && !state.is_closed
-        {
-            let woken = self.wake.wait_timeout(state, rest);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state
     }
 
     /// Takes out the entries `is_unwanted` picks; the others keep their order.
@@ -324,7 +306,7 @@ mod tests {
 
     fn taken(queue: &Queue<u32>) -> Vec<u32> {
         let mut taken = VecDeque::new();
-        queue.take(&mut taken, Some(Instant::now()), None);
+        queue.take(&mut taken, Some(Instant::now()));
         taken.into()
     }
 
@@ -385,7 +367,7 @@ mod tests {
         );
         queue.close();
         assert_eq!(queue.try_push(cost(1, 1), 5), Err(PushError::Closed));
-        assert!(!queue.take(&mut VecDeque::new(), None, None));
+        assert!(!queue.take(&mut VecDeque::new(), None));
     }
 
     /// Takes on a thread of its own, and says when it has something.
@@ -394,7 +376,7 @@ mod tests {
         let queue = Arc::clone(queue);
         std::thread::spawn(move || {
             let mut taken = VecDeque::new();
-            while queue.take(&mut taken, None, None) {
+            while queue.take(&mut taken, None) {
                 if sender.send(taken.drain(..).collect()).is_err() {
                     return;
                 }
@@ -421,31 +403,6 @@ mod tests {
         queue.push(cost(1, 1), Urgency::Now, 5).await.unwrap();
         assert_eq!(next(), [5]);
         queue.close();
-    }
-
-    #[test]
-    fn what_gathers_is_taken_together_unless_the_queue_is_closed() {
-        let queue = Arc::new(Queue::new(1_000, 1_000));
-        let late = Instant::now() + Duration::from_secs(3_600);
-        let taking = |not_before: Instant| {
-            let queue = Arc::clone(&queue);
-            std::thread::spawn(move || {
-                let mut taken = VecDeque::new();
-                let is_open = queue.take(&mut taken, None, Some(not_before));
-                (is_open, taken, Instant::now())
-            })
-        };
-        queue.try_push(cost(1, 1), 0).unwrap();
-        let soon = Instant::now() + Duration::from_millis(20);
-        let (is_open, taken, at) = taking(soon).join().unwrap();
-        assert!(is_open && at >= soon);
-        assert_eq!(taken, [0]);
-        let taker = taking(late);
-        for number in 1..=10 {
-            queue.try_push(cost(1, 1), number).unwrap();
-        }
-        queue.close();
-        assert!(taker.join().unwrap().1.into_iter().eq(1..=10));
     }
 
     #[tokio::test]

@@ -1,7 +1,6 @@
 //! The writer: one thread that gives every record its place, and makes groups of them durable.
 //!
-//! While one group is being synced the next one gathers in the queue. There is no other delay but
-//! where many come at once (see [`flush`]).
+//! While one group is being synced the next one gathers in the queue; there is no other delay.
 //! Everything that can be done without the place was done by the author of the record, on his
 //! own thread (see [`crate::codec::Draft`]).
 //!
@@ -96,8 +95,6 @@ pub(crate) struct Writer {
     /// Changes of the open deliveries per segment, to be published with the group.
     changes: Vec<(u32, i64)>,
     needs_sync: bool,
-    /// When the next group may begin.
-    not_before: Option<Instant>,
     /// Since when something is written and not synced.
     unsynced_since: Option<Instant>,
     lock: File,
@@ -165,7 +162,6 @@ impl Writer {
             cost: Cost::default(),
             changes: Vec::new(),
             needs_sync: false,
-            not_before: None,
             unsynced_since: None,
             lock,
         }
@@ -220,8 +216,7 @@ impl Writer {
     fn serve(&mut self) -> Result<Option<oneshot::Sender<Result<(), CloseError>>>, Stop> {
         let mut batch = VecDeque::new();
         loop {
-            let (deadline, not_before) = (self.sync_deadline(), self.not_before);
-            let is_open = self.shared.queue.take(&mut batch, deadline, not_before);
+            let is_open = self.shared.queue.take(&mut batch, self.sync_deadline());
             std::mem::swap(&mut self.batch, &mut batch);
             self.now_ms = self.clock.now_ms();
             while let Some(op) = self.batch.pop_front() {

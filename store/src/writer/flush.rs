@@ -13,14 +13,6 @@ use crate::record::BarrierRecord;
 use crate::segment::{HEADER_BYTES, SegmentHeader, salt_print};
 use crate::spare::Taken;
 
-/// With so many events in a group there is a crowd.
-const CROWD: usize = 16;
-/// From the begin of one group to that of the next where there is a crowd. A sync costs as much
-/// CPU time as several events do, and what is a fraction of the time that a crowd waits for the
-/// processor makes groups of twice the size. A sync that takes as long is waited for anyway; and
-/// where few come at once, none of them waits for others.
-const CROWD_SPACING: Duration = Duration::from_micros(500);
-
 impl Writer {
     /// Notes what the group changes in a segment.
     pub(super) fn note(&mut self, change: Change) {
@@ -46,10 +38,6 @@ impl Writer {
             return Ok(());
         }
         let (len, count) = (self.group.len() as u64, self.group.count());
-        self.not_before = match self.sync {
-            Sync::Always if self.events.len() >= CROWD => Instant::now().checked_add(CROWD_SPACING),
-            _ => None,
-        };
         let (at_ms, records) = (self.group.at_ms(), u64::from(count));
         self.chain = self.group.seal(self.synced_through, self.seed);
         self.segment
