@@ -11,10 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use outrider_config::snapshot::{Endpoint, EndpointStatus, Kind, ProjectTable, Snapshot};
-use outrider_store::{Clock, DeliveryStatus, LocalLog, LogClosed, StoredEvent};
+use outrider_store::{
+    Clock, DeliveryStatus, LocalLog, LogClosed, Record, StartedRecord, StoredEvent,
+};
 use outrider_webhook::address::{ProjectRef, TargetUrl};
 use outrider_webhook::cloudevents;
-use outrider_webhook::event::Origin;
+use outrider_webhook::event::{DeliveryMode, Origin};
 use outrider_webhook::id::EndpointId;
 use outrider_webhook::retry::{self, Failure, Made, Outcome, Step};
 use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
@@ -35,6 +37,9 @@ use crate::table::RoutingTable;
 const UNRESOLVED_URL: &str = "unresolved_url_template";
 /// How long a delivery waits when its event could not be read back just now.
 const READ_RETRY_MS: i64 = 5_000;
+
+/// Shorter holds of an endpoint are over when a process has started again.
+const HOLD_RECORDED_MIN: Duration = Duration::from_secs(2);
 
 /// Makes attempts.
 pub struct Deliverer {
@@ -70,6 +75,8 @@ enum Obstacle {
     Fail(&'static str),
     /// The event could not be read; tried again later.
     Unreadable,
+    /// The log is closed: nothing may be begun that is not in it.
+    LogClosed,
     /// The endpoint has had as much as it takes for now.
     RateLimited(Duration),
 }
@@ -156,6 +163,9 @@ impl Deliverer {
             EndpointStatus::Paused => return Err(Obstacle::Hold("endpoint_paused")),
             EndpointStatus::Inactive => return Err(Obstacle::Discard("endpoint_inactive")),
         }
+        if entry.has_begun {
+            return Err(Obstacle::Fail("outcome_unknown"));
+        }
         let event = self.event(entry).await?;
         self.take_token(endpoint)?;
         let started_ms = self.clock.now_ms();
@@ -168,6 +178,9 @@ impl Deliverer {
         let place = (&**table, &**endpoint, &target);
         let request = self.signed(entry, &event, place, started_ms / 1000)?;
         let request_headers = request.headers().clone();
+        if entry.target.mode == DeliveryMode::AtMostOnce {
+            self.begin(lease, started_ms, revision).await?;
+        }
         let project = ProjectRef {
             id: entry.project,
             name: table.project().name(),
@@ -190,6 +203,7 @@ impl Deliverer {
             age: Duration::from_millis(age_ms),
             retry_after: self.retry_after(&exchange, now_ms),
             random: self.chance.next(),
+            mode: entry.target.mode,
         };
         let hold = retry::hold(&exchange.outcome, made.retry_after);
         let (policy, answers) = (&strategy.policy, &strategy.answers);
@@ -202,6 +216,22 @@ impl Deliverer {
             revision,
             request_headers,
         })
+    }
+
+    /// An attempt that may not be made twice: that it begins is on disk before its first byte is
+    /// sent (RULINGS 27).
+    async fn begin(&self, lease: &Lease, at_ms: i64, revision: u64) -> Result<(), Obstacle> {
+        let entry = &lease.entry;
+        let started = Record::Started(StartedRecord {
+            key: entry.key,
+            position: entry.position,
+            number: entry.attempts + 1,
+            at_ms,
+            revision,
+        });
+        self.queue.begin(lease);
+        let written = self.log.record_synced(started).await;
+        written.map_err(|LogClosed { .. }| Obstacle::LogClosed)
     }
 
     /// Last of what may come in between, so that no token is taken for nothing.
@@ -320,9 +350,7 @@ impl Deliverer {
         self.queue.answered(&lease);
         let now_ms = self.clock.now_ms();
         if let Some(hold) = attempted.hold {
-            let hold_ms = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
-            let until_ms = now_ms.saturating_add(hold_ms);
-            self.queue.hold(&lease, Hold::Asked, until_ms);
+            self.leave_alone(&lease, hold, now_ms).await?;
         }
         let next = Next::of(&attempted.step, now_ms);
         self.count(&lease.entry, &attempted, &next, now_ms);
@@ -342,6 +370,23 @@ impl Deliverer {
         Ok(())
     }
 
+    /// The receiver asked for it. What is longer than a start takes is known after one as well.
+    async fn leave_alone(
+        &self,
+        lease: &Lease,
+        hold: Duration,
+        now_ms: i64,
+    ) -> Result<(), LogClosed> {
+        let hold_ms = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
+        let until_ms = now_ms.saturating_add(hold_ms);
+        let is_later = self.queue.hold(lease, Hold::Asked, until_ms);
+        if !is_later || hold < HOLD_RECORDED_MIN {
+            return Ok(());
+        }
+        let held = record::held(&lease.entry, now_ms, until_ms);
+        self.log.record(held).await
+    }
+
     async fn give_up(&self, lease: Lease, obstacle: Obstacle) -> Result<(), LogClosed> {
         let (status, reason) = match obstacle {
             Obstacle::Hold(reason) => {
@@ -354,6 +399,8 @@ impl Deliverer {
                 self.queue.retry(lease, due_ms);
                 return Ok(());
             }
+            // The delivery is open in the log.
+            Obstacle::LogClosed => return Err(LogClosed),
             Obstacle::RateLimited(wait) => {
                 // A millisecond more rather than once more too early.
                 let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);

@@ -214,9 +214,9 @@ impl DataPlane {
         let index_dir = beside_log("index");
         let (log, recovered) =
             open::log(settings.log, index_dir.clone(), Arc::clone(&clock), &queue).await?;
-        open::end_lost(&log, &recovered.lost, clock.now_ms()).await?;
+        open::end_lost(&log, &recovered, clock.now_ms()).await?;
         let unsettled = recovered.unsettled.clone();
-        let recovered = open::restore(&queue, recovered);
+        let recovered = open::restore(&queue, recovered, clock.now_ms());
         let index = open::index(index_dir, &log).await?;
         let instance = open::instance(note)?;
         let kept = open::state(settings.state).await?;

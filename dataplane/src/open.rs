@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use outrider_store::{
-    Clock, DeliveryStatus, Index, IndexError, LocalLog, LogClosed, Lost, OpenError, Record,
-    Recovered, StateRecord,
+    Clock, DeliveryStatus, EndpointCondition, Index, IndexError, LocalLog, LogClosed, OpenError,
+    Record, Recovered, StateRecord,
 };
 use outrider_webhook::id::Uid;
+use outrider_webhook::retry::RETRY_AFTER_MAX;
 
 use crate::Summary;
 use crate::egress::EgressError;
@@ -117,28 +118,46 @@ pub(crate) async fn index(dir: PathBuf, log: &LocalLog) -> Result<Index, StartEr
 }
 
 /// Deliveries that nobody can drive get their end, so that none is open for ever.
-pub(crate) async fn end_lost(log: &LocalLog, lost: &[Lost], now_ms: i64) -> Result<(), StartError> {
-    for one in lost {
+pub(crate) async fn end_lost(
+    log: &LocalLog,
+    recovered: &Recovered,
+    now_ms: i64,
+) -> Result<(), StartError> {
+    let lost = recovered.lost.iter();
+    let lost = lost.map(|one| (one.key, one.position, one.attempts, "payload_gone"));
+    let unknown = recovered.outcome_unknown.iter();
+    let unknown = unknown.map(|one| (one.key, one.position, one.attempts, "outcome_unknown"));
+    for (key, position, attempts, reason) in lost.chain(unknown) {
         let end = Record::State(StateRecord {
-            key: one.key,
-            position: one.position,
+            key,
+            position,
             at_ms: now_ms,
             status: DeliveryStatus::Failure,
             next_due_ms: None,
-            attempts: one.attempts,
-            reason: Some("payload_gone".into()),
+            attempts,
+            reason: Some(reason.into()),
         });
         log.record(end).await.map_err(StartError::LogClosed)?;
     }
     Ok(())
 }
 
-pub(crate) fn restore(queue: &Queue, recovered: Recovered) -> Summary {
+/// What recovery found open goes back to the queue. Endpoints that asked to be left alone still
+/// are, for no longer than they may ask for: the clock may have been another one.
+pub(crate) fn restore(queue: &Queue, recovered: Recovered, now_ms: i64) -> Summary {
     let summary = Summary {
         events: recovered.events,
         pending: recovered.pending.len(),
         elapsed: recovered.elapsed,
     };
     queue.restore(recovered.pending);
+    let longest_ms = i64::try_from(RETRY_AFTER_MAX.as_millis()).unwrap_or(i64::MAX);
+    for state in recovered.endpoint_states {
+        let until_ms = state.until_ms.filter(|until_ms| *until_ms > now_ms);
+        if let (EndpointCondition::Held, Some(until_ms)) = (state.condition, until_ms) {
+            let until_ms = until_ms.min(now_ms.saturating_add(longest_ms));
+            queue.restore_hold(state.project, state.endpoint, until_ms);
+        }
+    }
     summary
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use outrider_store::{AcceptedSink, Clock, Pending, Position, StoredEvent};
 use outrider_webhook::event::Target;
-use outrider_webhook::id::{DeliveryKey, ProjectId};
+use outrider_webhook::id::{DeliveryKey, EndpointId, ProjectId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -55,6 +55,8 @@ pub struct Entry {
     pub accepted_ms: i64,
     /// When this attempt was meant to start, Unix milliseconds.
     pub due_ms: i64,
+    /// Whether its worker was lost when an attempt had begun that may not be made twice.
+    pub has_begun: bool,
     /// The event, when it is still in memory.
     pub event: Option<Arc<CachedEvent>>,
 }
@@ -164,6 +166,7 @@ impl Queue {
                 attempts_free: found.attempts_free,
                 accepted_ms: found.key.event.unix_ms(),
                 due_ms: found.due_ms,
+                has_begun: false,
                 event: None,
             };
             state.add(entry, now_ms);
@@ -227,15 +230,24 @@ impl Queue {
     }
 
     /// The lane of this lease stands still until `until_ms` (Unix milliseconds). Called before the
-    /// lease ends.
-    pub fn hold(&self, lease: &Lease, why: Hold, until_ms: i64) {
-        let endpoint = lease.entry.target.endpoint;
+    /// lease ends. True when it would not have stood still as long without.
+    pub fn hold(&self, lease: &Lease, why: Hold, until_ms: i64) -> bool {
+        let (project, endpoint) = (lease.entry.project, lease.entry.target.endpoint);
         let mut state = self.state();
         // The rate that said so may have been changed in between.
         let is_outdated = why == Hold::Rate && state.generation != lease.generation;
-        if !is_outdated && state.lanes.hold(endpoint, why, until_ms) {
-            state.schedule.hold(endpoint, until_ms);
-        }
+        !is_outdated && state.hold(project, endpoint, why, until_ms)
+    }
+
+    /// The receiver of an endpoint asked to be left alone until `until_ms`, before the start.
+    pub fn restore_hold(&self, project: ProjectId, endpoint: EndpointId, until_ms: i64) {
+        self.state().hold(project, endpoint, Hold::Asked, until_ms);
+    }
+
+    /// The attempt is about to send its first byte, and may not be made twice: if its worker is
+    /// lost, the delivery comes back marked.
+    pub fn begin(&self, lease: &Lease) {
+        self.state().schedule.begin(lease.id);
     }
 
     /// The attempt has its answer; what is left is to record it. From now on the delivery is
@@ -315,6 +327,14 @@ impl Queue {
 }
 
 impl State {
+    fn hold(&mut self, project: ProjectId, endpoint: EndpointId, why: Hold, until_ms: i64) -> bool {
+        let is_later = self.lanes.hold((project, endpoint), why, until_ms);
+        if is_later {
+            self.schedule.hold(endpoint, until_ms);
+        }
+        is_later
+    }
+
     fn add(&mut self, entry: Entry, now_ms: i64) {
         if entry.due_ms <= now_ms {
             self.lanes.push(entry);
@@ -378,6 +398,7 @@ impl AcceptedSink for Sink {
                     attempts_free: 0,
                     accepted_ms: event.id.unix_ms(),
                     due_ms: event.id.unix_ms(),
+                    has_begun: false,
                     event: cached.clone(),
                 });
             }

@@ -4,6 +4,7 @@ mod harness;
 
 mod addresses;
 mod admin_key;
+mod at_most_once;
 mod audit;
 mod batch;
 mod clients;

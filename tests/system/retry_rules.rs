@@ -60,6 +60,25 @@ async fn a_429_holds_the_whole_endpoint_and_uses_up_no_attempt() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_asked_for_it_is_left_alone_after_a_restart() {
+    let receiver = Receiver::with(|_| Fault::Later(503, "3600")).await;
+    let (mut outrider, mut project) = start(Setup::through_api()).await;
+    let endpoint = project
+        .make_endpoint("e", &receiver.url("/in"), &json!({"strategy": soon(2)}))
+        .await;
+    let told = project.publish(&endpoint, "a", &json!({"n": 1})).await;
+    project.delivery(&told, "Retry").await;
+    outrider.kill();
+    outrider.start().await;
+    project.publish(&endpoint, "a", &json!({"n": 2})).await;
+    let held = ["state=\"held\""];
+    outrider
+        .wait_for_metric("outrider_queue_depth", &held, 1.0, DEADLINE)
+        .await;
+    assert_eq!(receiver.received().len(), 1);
+}
+
+#[tokio::test]
 async fn attempts_that_do_not_count_are_still_known_after_a_restart() {
     let receiver = Receiver::with(|request| match request.attempt {
         1 => Fault::Later(429, "1"),

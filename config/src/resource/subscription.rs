@@ -30,7 +30,7 @@ pub struct SubscriptionSpec {
     pub filters: Option<Vec<FilterRowSpec>>,
     /// How its filters are read, `strict` or `convoy`; as the project says when absent.
     pub filter_mode: Option<String>,
-    /// `at_least_once`, which is also the default.
+    /// `at_least_once` (default) or `at_most_once`.
     pub delivery_mode: Option<String>,
     function: Unsupported,
     alert_config: Unsupported,
@@ -94,13 +94,12 @@ impl Subscription {
         let filter_mode = filter_mode(&mut checks, "filter_mode", spec.filter_mode.as_deref());
         let mode = match given(spec.delivery_mode.as_deref()).unwrap_or("at_least_once") {
             "at_least_once" => Some(DeliveryMode::AtLeastOnce),
-            // A promise the data plane does not keep yet: it writes no STARTED (RULINGS 27).
-            "at_most_once" => {
-                checks.fail("delivery_mode", Reason::UnsupportedValue("`at_most_once`"));
-                None
-            }
+            "at_most_once" => Some(DeliveryMode::AtMostOnce),
             _ => {
-                checks.fail("delivery_mode", Reason::NotOneOf(&["at_least_once"]));
+                checks.fail(
+                    "delivery_mode",
+                    Reason::NotOneOf(&["at_least_once", "at_most_once"]),
+                );
                 None
             }
         };

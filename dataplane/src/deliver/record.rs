@@ -1,6 +1,8 @@
 //! The records of an attempt and of an end without attempt, as the log keeps them.
 
-use outrider_store::{AttemptRecord, DeliveryStatus, Record, StateRecord};
+use outrider_store::{
+    AttemptRecord, DeliveryStatus, EndpointCondition, EndpointStateRecord, Record, StateRecord,
+};
 use outrider_webhook::retry::{self, Outcome};
 
 use super::{Attempted, Next};
@@ -39,6 +41,19 @@ pub(super) fn attempt(entry: &Entry, attempted: Attempted, next: &Next) -> Recor
         result: next.status,
         next_due_ms: next.due_ms,
         reason: next.reason.map(Into::into),
+    })
+}
+
+/// An endpoint is left alone until a time, because it asked for that.
+pub(super) fn held(entry: &Entry, now_ms: i64, until_ms: i64) -> Record {
+    Record::EndpointState(EndpointStateRecord {
+        project: entry.project,
+        endpoint: entry.target.endpoint,
+        at_ms: now_ms,
+        condition: EndpointCondition::Held,
+        until_ms: Some(until_ms),
+        activation_epoch: 0,
+        reason: Some("retry_after".into()),
     })
 }
 

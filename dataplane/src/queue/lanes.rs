@@ -178,9 +178,14 @@ impl Lanes {
         }
     }
 
-    /// Stops a lane until a time. True when that is later than it was stopped for before; a lane
-    /// that has nothing waiting and nothing in flight is not there to be stopped.
-    pub(super) fn hold(&mut self, endpoint: EndpointId, why: Hold, until_ms: i64) -> bool {
+    /// Stops a lane until a time. True when that is later than it was stopped for before.
+    pub(super) fn hold(
+        &mut self,
+        (project, endpoint): (ProjectId, EndpointId),
+        why: Hold,
+        until_ms: i64,
+    ) -> bool {
+        self.lane(project, endpoint);
         let hold = |lane: &mut Lane| {
             let held = lane.held(why);
             let is_later = held.is_none_or(|held_ms| held_ms < until_ms);

@@ -82,6 +82,13 @@ impl Schedule {
         id
     }
 
+    /// If the lease is lost, its delivery has begun.
+    pub(super) fn begin(&mut self, id: LeaseId) {
+        if let Some((_, entry)) = self.leases.get_mut(&id) {
+            entry.has_begun = true;
+        }
+    }
+
     /// Takes a lease off the deadlines.
     pub(super) fn keep(&mut self, id: LeaseId) {
         if let Some((deadline, _)) = self.leases.get(&id) {

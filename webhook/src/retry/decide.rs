@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::event::DeliveryMode;
+
 use super::{Answers, Failure, Outcome, Policy, RETRY_AFTER_MAX};
 
 /// For a 429 that does not say how long: most limits are per second.
@@ -33,6 +35,10 @@ pub enum GiveUp {
     PermanentStatus,
     /// The URL names a place that must not be reached.
     EgressDenied,
+    /// At most once: the receiver has it, and answered that it failed.
+    Refused,
+    /// At most once: the receiver may have it, and did not say what became of it.
+    OutcomeUnknown,
 }
 
 impl GiveUp {
@@ -46,6 +52,8 @@ impl GiveUp {
             Self::PayloadTooLarge => "payload_too_large",
             Self::PermanentStatus => "permanent_status",
             Self::EgressDenied => "egress_denied",
+            Self::Refused => "refused",
+            Self::OutcomeUnknown => "outcome_unknown",
         }
     }
 }
@@ -61,6 +69,8 @@ pub struct Made {
     pub retry_after: Option<Duration>,
     /// Any 64 bits.
     pub random: u64,
+    /// How often it may arrive.
+    pub mode: DeliveryMode,
 }
 
 /// Decides.
@@ -68,6 +78,9 @@ pub struct Made {
 pub fn next_step(policy: &Policy, answers: &Answers, outcome: &Outcome, made: &Made) -> Step {
     if let Some(step) = at_once(answers, outcome) {
         return step;
+    }
+    if let (DeliveryMode::AtMostOnce, Some(end)) = (made.mode, end_of_once(outcome)) {
+        return Step::GiveUp(end);
     }
     if made.counted >= policy.attempts_max() && !is_free(outcome) {
         return Step::GiveUp(GiveUp::RetryLimitExceeded);
@@ -113,6 +126,30 @@ fn at_once(answers: &Answers, outcome: &Outcome) -> Option<Step> {
     }
 }
 
+/// Whether a delivery that may arrive once at most must not be sent again: whenever a byte of the
+/// request may have been written (RULINGS 27). What cannot be told counts as written.
+fn end_of_once(outcome: &Outcome) -> Option<GiveUp> {
+    match outcome {
+        Outcome::Answered { .. } => Some(GiveUp::Refused),
+        Outcome::Failed(
+            Failure::DnsFailure
+            | Failure::ConnectRefused
+            | Failure::ConnectUnreachable
+            | Failure::ConnectTimeout
+            | Failure::EgressDenied { .. }
+            | Failure::NoHealthySource
+            | Failure::PortExhausted,
+        ) => None,
+        Outcome::Failed(
+            Failure::ConnectReset
+            | Failure::TlsFailure
+            | Failure::ProtocolError
+            | Failure::ResponseTimeout
+            | Failure::Internal,
+        ) => Some(GiveUp::OutcomeUnknown),
+    }
+}
+
 /// Whether the attempt must not count against the limit: faults of our own, and 429, which says
 /// when and not whether (RULINGS 25). The limit by age ends these.
 #[must_use]
@@ -141,6 +178,7 @@ mod tests {
             age: Duration::ZERO,
             retry_after: None,
             random: 0,
+            mode: DeliveryMode::AtLeastOnce,
         }
     }
 
@@ -224,6 +262,46 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_arrived_is_not_sent_again_when_it_may_arrive_once() {
+        let step = |outcome| {
+            let mode = DeliveryMode::AtMostOnce;
+            let made = Made { mode, ..made(1) };
+            next_step(&Policy::default(), &Answers::default(), &outcome, &made)
+        };
+        assert_eq!(step(answered(200)), Step::Success);
+        assert_eq!(step(answered(410)), Step::GiveUp(GiveUp::Gone));
+        for status in [302, 429, 500, 503] {
+            assert_eq!(
+                step(answered(status)),
+                Step::GiveUp(GiveUp::Refused),
+                "{status}"
+            );
+        }
+        for failure in [
+            Failure::ConnectReset,
+            Failure::TlsFailure,
+            Failure::ProtocolError,
+            Failure::ResponseTimeout,
+            Failure::Internal,
+        ] {
+            let ended = Step::GiveUp(GiveUp::OutcomeUnknown);
+            assert_eq!(step(Outcome::Failed(failure)), ended, "{failure:?}");
+        }
+        for failure in [
+            Failure::DnsFailure,
+            Failure::ConnectRefused,
+            Failure::ConnectUnreachable,
+            Failure::ConnectTimeout,
+            Failure::EgressDenied { literal: false },
+            Failure::NoHealthySource,
+            Failure::PortExhausted,
+        ] {
+            let again = Step::RetryAfter(s(100));
+            assert_eq!(step(Outcome::Failed(failure)), again, "{failure:?}");
+        }
+    }
+
+    #[test]
     fn an_endpoint_that_is_busy_is_left_alone_for_a_time() {
         let held = |status, asked: Option<u64>| hold(&answered(status), asked.map(s));
         assert_eq!(held(429, Some(5)), Some(s(5)));
@@ -252,7 +330,7 @@ mod tests {
         #[test]
         fn no_attempt_comes_after_the_age(age_max in 1_u64..1_000_000, age in 0_u64..2_000_000, asked in prop::option::of(0_u64..20_000), random: u64) {
             let policy = Policy::new(Policy::default().backoff().clone(), Jitter::Full, 1_000, s(age_max)).unwrap();
-            let made = Made { counted: 1, age: s(age), retry_after: asked.map(s), random };
+            let made = Made { age: s(age), retry_after: asked.map(s), random, ..made(1) };
             match next_step(&policy, &Answers::default(), &Outcome::Answered { status: 429 }, &made) {
                 Step::RetryAfter(wait) => prop_assert!(s(age) + wait <= s(age_max)),
                 Step::GiveUp(why) => {
