@@ -8,7 +8,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::StatusCode;
 use pingora::apps::HttpPersistentSettings;
@@ -27,8 +26,6 @@ use super::{Intake, Turn};
 
 /// Connections beyond the caps that are told so at once; others are closed without a word.
 const REFUSALS_MAX: usize = 64;
-/// For a client to take a part of an answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
@@ -119,7 +116,6 @@ impl Front {
             }
             let mut http = ServerSession::new_http1(wire);
             http.set_keepalive(Some(1)); // bounds nothing: the head is here
-            http.set_write_timeout(Some(WRITE_TIMEOUT));
             if let Some(settings) = kept.take() {
                 settings.apply_to_session(&mut http);
             }

@@ -3,7 +3,12 @@
 //! Waits for each request head and has it checked (`outrider_webhook::http1`) before the parser
 //! sees a byte of it, and checks the chunks of a body while they pass. Pingora bounds each read
 //! and not their sum, and reads more than one meaning into some heads; here a head has one time
-//! in all and one meaning.
+//! in all and one meaning. It does not bound what is written either, once that is gathered: a
+//! client that takes nothing of its answers is given up here, however they are written.
+
+#[cfg(test)]
+mod tests;
+mod write_limit;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -25,7 +30,8 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::time::{Instant, timeout};
 
-use super::alarm::Alarm;
+use self::write_limit::{WRITE_TIMEOUT, WriteLimit};
+use super::alarm::{Alarm, within};
 use super::reply::Reply;
 use super::request::{self, Limits};
 use super::stopping::Lookout;
@@ -63,6 +69,7 @@ pub(super) struct Wire {
     had_request: bool,
     /// For the wait between requests.
     alarm: Alarm,
+    write_limit: WriteLimit,
 }
 
 /// What ended the wait for a request.
@@ -81,6 +88,7 @@ impl Wire {
             guard: None,
             had_request: false,
             alarm: Alarm::default(),
+            write_limit: WriteLimit::default(),
         }
     }
 
@@ -267,15 +275,18 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.write_limit.bound(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.write_limit.bound(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.write_limit.bound(cx, shut)
     }
 
     fn poll_write_vectored(
@@ -283,7 +294,8 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.write_limit.bound(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -296,9 +308,14 @@ impl AsyncWrite for Wire {
 #[async_trait]
 impl Shutdown for Wire {
     async fn shutdown(&mut self) {
-        // What cannot be written any more is not missed by who went away.
-        let _ = self.stream.flush().await;
-        Shutdown::shutdown(&mut **self.stream.get_mut()).await;
+        // Who does not take his answer, or went away, does not miss its end: the socket is closed
+        // when we are dropped.
+        if self.write_limit.has_failed() || AsyncWriteExt::flush(self).await.is_err() {
+            return;
+        }
+        // TLS has an end of its own, which has to be taken too.
+        let end = Shutdown::shutdown(&mut **self.stream.get_mut());
+        let _ = within(|| Instant::now() + WRITE_TIMEOUT, end).await;
     }
 }
 
