@@ -1,5 +1,6 @@
 //! Verifying and routing one GitHub webhook of 1 KB beside 1, 100 and 10,000 subscriptions of its
-//! project: those it cannot match must cost next to nothing.
+//! project: those it cannot match must cost next to nothing. And looking for the endpoint of a URL
+//! among as many URL templates as a host may have in a project.
 
 #![allow(missing_docs, reason = "made by criterion's macros")]
 #![allow(
@@ -12,6 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderValue, Method};
 use outrider_config::snapshot::{Document, Kind, Snapshot, Transaction, Version};
 use outrider_dataplane::route::route;
+use outrider_webhook::address::TargetUrl;
 use outrider_webhook::event::{Audience, EventFacts, Origin, RawEvent, VerifiedEvent};
 use outrider_webhook::id::{ProjectId, Uid};
 use serde_json::{Value, json};
@@ -93,6 +95,10 @@ fn snapshot(count: u128, others: Others) -> Snapshot {
             &spec,
         ));
     }
+    in_force(documents)
+}
+
+fn in_force(documents: Vec<Document>) -> Snapshot {
     let transaction = Transaction {
         version: Version {
             journal: Uid::from_bits(9),
@@ -195,5 +201,64 @@ fn verify_and_route(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(route_benches, verify_and_route);
+/// URL templates of one host in one project: all that there may be.
+const TEMPLATES: u128 = 100;
+
+/// A project with endpoints of these URL templates.
+fn templated(template: impl Fn(u128) -> String) -> Snapshot {
+    let mut documents = vec![document(
+        Kind::Project,
+        PROJECT,
+        &json!({"name": "p", "type": "outgoing"}),
+    )];
+    documents.extend((0..TEMPLATES).map(|number| {
+        let name = format!("e{number}");
+        let spec = json!({"name": name, "url": template(number), "secret": "s"});
+        document(Kind::Endpoint, ENDPOINT + number, &spec)
+    }));
+    in_force(documents)
+}
+
+/// The usual case, with what is found at the end; and what is made to cost most: a segment that
+/// has to be decoded, and templates whose pairs all have to be held against all of the URL's.
+fn find_by_url(criterion: &mut Criterion) {
+    let coded = "%2561".repeat(300);
+    let letter = |number: u8| char::from(b'b' + number);
+    let wanted: String = (0..7).map(|n| format!("a=1{{x}}{}&", letter(n))).collect();
+    let ends: String = (0..7).map(|n| format!("&a=1a{}", letter(n))).collect();
+    let named = format!("a=1aaaaaaaaaab{}", "&a=1aaaaaaaaaab".repeat(24));
+    let cases: [(&str, Snapshot, String, usize); 3] = [
+        (
+            "hit at the last",
+            templated(|n| format!("https://h.example/hooks/c{n}/{{account}}/in?v={{version}}")),
+            "https://h.example/hooks/c99/7/in?x=y&v=2".to_owned(),
+            1,
+        ),
+        (
+            "coded segment",
+            templated(|n| format!("https://h.example/{{t}}/in?v{n}={{a}}")),
+            format!("https://h.example/{coded}/in?v=1"),
+            0,
+        ),
+        (
+            "all pairs against all",
+            templated(|n| format!("https://h.example/in?{wanted}a=1{{x}}never{n}")),
+            format!("https://h.example/in?{named}{ends}"),
+            0,
+        ),
+    ];
+    let mut group = criterion.benchmark_group(format!("find a URL among {TEMPLATES} templates"));
+    for (name, snapshot, url, hits) in cases {
+        let project = ProjectId::new(Uid::from_bits(PROJECT));
+        let table = snapshot.project(project).expect("the project is there");
+        let url = TargetUrl::parse(&url).expect("a URL");
+        assert_eq!(table.endpoints_matching(&url).count(), hits);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| table.endpoints_matching(&url).count());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(route_benches, verify_and_route, find_by_url);
 criterion_main!(route_benches);

@@ -5,26 +5,28 @@
 //! requests signed with the endpoint's secret go wherever it says yes: scheme, host and port are
 //! always literal, and a token stays within its segment of the path or its pair of the query.
 //!
-//! Compiled once. Asking takes neither an expression nor, but for a percent sign where a token
-//! stands, an allocation.
+//! Templates are compiled once, and the URL of an event is taken apart once for all that are asked
+//! about it ([`Concrete`]); asking one takes neither an expression nor an allocation.
 
+mod concrete;
+mod pair;
 mod pattern;
+mod segment;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+pub use self::concrete::Concrete;
+use self::pair::PairPattern;
 use self::pattern::Pattern;
 use crate::address::{Denied, TargetUrl};
 
 /// Tokens of a template.
 const TOKENS_MAX: usize = 16;
 /// Pairs of the query of a template.
-const PAIRS_MAX: usize = 16;
-/// Pairs of a concrete query that are looked at. With the bound before, this is what keeps a
-/// template cheap to ask; a URL with more does not match a template with a query.
-const CONCRETE_PAIRS_MAX: usize = 64;
+const PAIRS_MAX: usize = 8;
 
 /// Why a text is no URL of an endpoint. Holds nothing of the text: a query may be secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,9 +52,14 @@ pub enum TemplateError {
     Name(usize),
     /// A segment whose literal part is one that a token could not be told from reaching beyond.
     #[error(
-        "the segment at position {0} has a token beside a coded slash or backslash, or is a dot segment: nothing could match it"
+        "the segment at position {0} has a token in a dot segment, or beside what could end a segment once decoded: nothing could match it"
     )]
     Segment(usize),
+    /// A semicolon in the query.
+    #[error(
+        "the query has a `;` at position {0}, which some receivers take for a `&`: nothing could match it, but `%3B` is a character as any other"
+    )]
+    Separator(usize),
     /// Too many tokens.
     #[error("a URL template may have at most {TOKENS_MAX} tokens, this one has {0}")]
     TooManyTokens(usize),
@@ -115,7 +122,8 @@ impl EndpointUrl {
             Self::Plain(url) => Some(Arc::clone(url)),
             Self::Template(template) => {
                 let url = TargetUrl::parse(named?).ok()?;
-                template.matches(&url).then(|| Arc::new(url))
+                let is_match = template.matches(&Concrete::of(&url));
+                is_match.then(|| Arc::new(url))
             }
         }
     }
@@ -137,7 +145,7 @@ pub struct UrlTemplate {
     site: TargetUrl,
     /// The parts between the slashes, without a last empty one.
     segments: Box<[Pattern]>,
-    pairs: Box<[Pattern]>,
+    pairs: Box<[PairPattern]>,
     has_query: bool,
 }
 
@@ -162,7 +170,7 @@ impl UrlTemplate {
         };
         let pairs_start = site_end + path.len() + 1;
         let path = path.strip_suffix('/').unwrap_or(path);
-        let (segment, pair) = (Pattern::parse_segment, Pattern::parse);
+        let (segment, pair) = (Pattern::parse_segment, PairPattern::parse);
         let template = Self {
             site: TargetUrl::parse(site)?,
             segments: patterns(path, '/', site_end, segment)?,
@@ -173,7 +181,8 @@ impl UrlTemplate {
     }
 
     fn within_bounds(mut self) -> Result<Self, TemplateError> {
-        let all = self.segments.iter().chain(&self.pairs);
+        let pairs = self.pairs.iter().map(PairPattern::pattern);
+        let all = self.segments.iter().chain(pairs);
         let tokens = all.map(Pattern::tokens).sum();
         if tokens > TOKENS_MAX {
             return Err(TemplateError::TooManyTokens(tokens));
@@ -181,7 +190,7 @@ impl UrlTemplate {
         self.pairs = self
             .pairs
             .into_iter()
-            .filter(|pair| !pair.is_empty())
+            .filter(|pair| !pair.pattern().is_empty())
             .collect();
         match self.pairs.len() {
             pairs if pairs > PAIRS_MAX => Err(TemplateError::TooManyPairs(pairs)),
@@ -199,36 +208,27 @@ impl UrlTemplate {
     ///
     /// Scheme, host and port are the same, and so is the path, but for a slash at its end and for
     /// tokens: each stands for one or more characters of its segment. Each pair of the query is
-    /// among those of the URL, where a token stands for one or more characters. A segment with
-    /// tokens that a receiver could decode to a dot segment, or to several segments, matches
-    /// nothing: the token would reach beyond its place.
+    /// among those of the URL, where a token stands for one or more characters, and the URL has no
+    /// other pair of such a name. A segment with tokens that a receiver could decode to a dot
+    /// segment, to several segments or to the end of a path matches nothing: the token would reach
+    /// beyond its place.
     #[must_use]
-    pub fn matches(&self, url: &TargetUrl) -> bool {
-        self.site.is_of_site(url)
-            && self.matches_path(url.path_and_query().path())
-            && self.matches_query(url.path_and_query().query().unwrap_or_default())
+    pub fn matches(&self, url: &Concrete<'_>) -> bool {
+        self.site.is_of_site(url.url) && self.matches_path(url) && self.matches_query(url)
     }
 
-    fn matches_path(&self, path: &str) -> bool {
-        let path = path.strip_suffix('/').unwrap_or(path);
-        let mut concrete = path.split('/');
-        let are_same = self.segments.iter().all(|segment| {
-            let found = concrete.next().map(str::as_bytes);
-            found.is_some_and(|found| segment.matches_segment(found))
-        });
-        are_same && concrete.next().is_none()
+    /// What is literal comes first: it decides most, and costs least.
+    fn matches_path(&self, url: &Concrete<'_>) -> bool {
+        let matches = |is_literal: bool| {
+            let mut both = self.segments.iter().zip(&url.segments);
+            both.all(|(own, found)| own.is_literal() != is_literal || own.matches_segment(found))
+        };
+        self.segments.len() == url.segments.len() && matches(true) && matches(false)
     }
 
-    fn matches_query(&self, query: &str) -> bool {
-        if self.pairs.is_empty() {
-            return true;
-        }
-        let concrete = || query.split('&').map(str::as_bytes);
-        concrete().nth(CONCRETE_PAIRS_MAX).is_none()
-            && self
-                .pairs
-                .iter()
-                .all(|pair| concrete().any(|found| pair.matches(found)))
+    fn matches_query(&self, url: &Concrete<'_>) -> bool {
+        let matches = |found| pair::all_match(&self.pairs, found);
+        self.pairs.is_empty() || url.pairs().is_some_and(matches)
     }
 
     fn redacted(&self) -> String {
@@ -242,12 +242,12 @@ impl UrlTemplate {
 }
 
 /// The parts of a text, which begins at this byte of its URL.
-fn patterns(
+fn patterns<P>(
     text: &str,
     separator: char,
     mut at: usize,
-    parse: impl Fn(&str, usize) -> Result<Pattern, TemplateError>,
-) -> Result<Box<[Pattern]>, TemplateError> {
+    parse: impl Fn(&str, usize) -> Result<P, TemplateError>,
+) -> Result<Box<[P]>, TemplateError> {
     let compile = |part: &str| {
         let pattern = parse(part, at);
         at += part.len() + 1;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use outrider_webhook::address::TargetUrl;
 use outrider_webhook::dynamic::UrlKey;
 use outrider_webhook::id::EndpointId;
-use outrider_webhook::url_template::{EndpointUrl, UrlTemplate};
+use outrider_webhook::url_template::{Concrete, EndpointUrl, UrlTemplate};
 
 use super::small_map::SmallMap;
 use crate::resource::Endpoint;
 
 /// Templates with the same scheme, host and port in a project. An event looks at all of them.
-const TEMPLATES_OF_SITE_MAX: usize = 1000;
+const TEMPLATES_OF_SITE_MAX: usize = 100;
 
 /// Why an endpoint with a template has no place.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +46,12 @@ impl UrlIndex {
             true => self.templates.get(&UrlKey::of_site(url)),
             false => None, // the usual case, without a hash
         };
-        of_site
-            .into_iter()
-            .flat_map(SmallMap::iter)
-            .filter(|(_, template)| template.matches(url))
-            .map(|(id, _)| *id)
+        let of_site = of_site.map(|templates| (Concrete::of(url), templates));
+        of_site.into_iter().flat_map(|(concrete, templates)| {
+            let all = templates.iter();
+            let matching = all.filter(move |(_, template)| template.matches(&concrete));
+            matching.map(|(id, _)| *id)
+        })
     }
 
     /// Whether an endpoint has a place, in which there is `old` so far.
@@ -59,12 +60,14 @@ impl UrlIndex {
         old: Option<&Endpoint>,
         new: &Endpoint,
     ) -> Result<(), TooManyTemplates> {
-        let Place::Template(site, _) = Place::of(new) else {
+        let EndpointUrl::Template(template) = new.url() else {
             return Ok(());
         };
-        let is_there = old.is_some_and(
-            |old| matches!(Place::of(old), Place::Template(old_site, _) if old_site == site),
-        );
+        let is_there = old.is_some_and(|old| match old.url() {
+            EndpointUrl::Template(old) => old.site() == template.site(),
+            EndpointUrl::Plain(_) => false,
+        });
+        let site = UrlKey::of_site(template.site());
         match self.templates.get(&site).map_or(0, SmallMap::len) {
             TEMPLATES_OF_SITE_MAX.. if !is_there => Err(TooManyTemplates),
             _ => Ok(()),
@@ -73,19 +76,28 @@ impl UrlIndex {
 
     /// An endpoint takes the place of what it was before.
     pub(super) fn replace(&mut self, old: Option<&Endpoint>, new: Option<&Endpoint>) {
-        if old.map(Place::of) == new.map(Place::of) {
-            return;
+        if let (Some(old), Some(new)) = (old, new)
+            && is_same(old.url(), new.url())
+        {
+            return; // most changes, without a hash
         }
         if let Some(old) = old {
-            match Place::of(old) {
-                Place::Plain(url) => remove(&mut self.plain, url, old.id()),
-                Place::Template(site, _) => remove(&mut self.templates, site, old.id()),
+            match old.url() {
+                EndpointUrl::Plain(url) => remove(&mut self.plain, UrlKey::of(url), old.id()),
+                EndpointUrl::Template(template) => {
+                    let site = UrlKey::of_site(template.site());
+                    remove(&mut self.templates, site, old.id());
+                }
             }
         }
         if let Some(new) = new {
-            match Place::of(new) {
-                Place::Plain(url) => self.plain.entry(url).or_default().insert(new.id(), ()),
-                Place::Template(site, template) => {
+            match new.url() {
+                EndpointUrl::Plain(url) => {
+                    let endpoints = self.plain.entry(UrlKey::of(url)).or_default();
+                    endpoints.insert(new.id(), ());
+                }
+                EndpointUrl::Template(template) => {
+                    let site = UrlKey::of_site(template.site());
                     let of_site = self.templates.entry(site).or_default();
                     of_site.insert(new.id(), Arc::clone(template));
                 }
@@ -94,21 +106,12 @@ impl UrlIndex {
     }
 }
 
-/// Where an endpoint stands in the index.
-#[derive(PartialEq)]
-enum Place<'e> {
-    Plain(UrlKey),
-    Template(UrlKey, &'e Arc<UrlTemplate>),
-}
-
-impl<'e> Place<'e> {
-    fn of(endpoint: &'e Endpoint) -> Self {
-        match endpoint.url() {
-            EndpointUrl::Plain(url) => Self::Plain(UrlKey::of(url)),
-            EndpointUrl::Template(template) => {
-                Self::Template(UrlKey::of_site(template.site()), template)
-            }
-        }
+/// Whether two endpoints have one place.
+fn is_same(old: &EndpointUrl, new: &EndpointUrl) -> bool {
+    match (old, new) {
+        (EndpointUrl::Plain(old), EndpointUrl::Plain(new)) => old == new,
+        (EndpointUrl::Template(old), EndpointUrl::Template(new)) => old == new,
+        _ => false,
     }
 }
 
@@ -190,7 +193,7 @@ mod tests {
                 for (number, has) in &model {
                     match EndpointUrl::parse(URLS[*has]).unwrap() {
                         EndpointUrl::Plain(own) if *own == url => first = first.or(Some(id(*number))),
-                        EndpointUrl::Template(template) if template.matches(&url) => matching.push(id(*number)),
+                        EndpointUrl::Template(template) if template.matches(&Concrete::of(&url)) => matching.push(id(*number)),
                         _ => {}
                     }
                 }

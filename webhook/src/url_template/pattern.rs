@@ -1,13 +1,9 @@
 //! One segment of a path, or one pair of a query, with tokens in it.
 
-use memchr::memmem;
-use percent_encoding::percent_decode;
-
 use super::TemplateError;
+use super::concrete::Segment;
+use super::segment::stays_one;
 use crate::address::encode_tail;
-
-/// How often a receiver is thought to decode a segment. What is still coded then is refused.
-const DECODINGS_MAX: usize = 4;
 
 /// Literal texts with a token between each two: `a{x}b{y}` is `a`, `b` and an empty one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +38,7 @@ impl Pattern {
     pub(super) fn parse_segment(text: &str, at: usize) -> Result<Self, TemplateError> {
         let pattern = Self::parse(text, at)?;
         let example = pattern.with_tokens("x");
-        match pattern.rest.is_empty() || is_one_segment(example.as_bytes()) {
+        match pattern.is_literal() || stays_one(&example) {
             true => Ok(pattern),
             false => Err(TemplateError::Segment(at + 1)),
         }
@@ -52,31 +48,48 @@ impl Pattern {
         self.rest.len()
     }
 
+    pub(super) fn is_literal(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.rest.is_empty()
+        self.first.is_empty() && self.is_literal()
+    }
+
+    /// What stands before its first token, and whether that is all of it.
+    pub(super) fn first(&self) -> (&str, bool) {
+        (&self.first, self.is_literal())
     }
 
     /// Whether this is the pattern with each token replaced by one or more characters.
     ///
     /// Taking each literal where it first comes leaves most for what follows it, so nothing has
-    /// to be taken back.
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
+    /// to be taken back. Empty texts are not compared: `memcmp` may load from where they point,
+    /// with an empty mask, and where nothing is mapped that takes longer than all else here.
+    pub(super) fn matches(&self, text: &str) -> bool {
         let Some((last, inner)) = self.rest.split_last() else {
-            return text == self.first.as_bytes();
+            let is_empty = text.is_empty() && self.first.is_empty();
+            return is_empty || text == &*self.first;
         };
-        let left = text.strip_prefix(self.first.as_bytes());
-        let left = left.and_then(|left| left.strip_suffix(last.as_bytes()));
+        let left = match self.first.is_empty() {
+            true => Some(text),
+            false => text.strip_prefix(&*self.first),
+        };
+        let left = match last.is_empty() {
+            true => left,
+            false => left.and_then(|left| left.strip_suffix(&**last)),
+        };
         let left = inner.iter().try_fold(left, |left, literal| {
-            let after = left?.get(1..)?;
-            let at = memmem::find(after, literal.as_bytes())?;
+            let after = left?.get(1..)?; // what travels is ASCII
+            let at = after.find(&**literal)?;
             Some(after.get(at + literal.len()..))
         });
         left.flatten().is_some_and(|left| !left.is_empty())
     }
 
     /// The same of a segment of a path, which has to be one for whoever reads it.
-    pub(super) fn matches_segment(&self, text: &[u8]) -> bool {
-        self.matches(text) && (self.rest.is_empty() || is_one_segment(text))
+    pub(super) fn matches_segment(&self, segment: &Segment<'_>) -> bool {
+        self.matches(segment.text) && (self.is_literal() || segment.may_be_token())
     }
 
     /// Its text with this in the place of each token.
@@ -104,32 +117,4 @@ fn is_name(text: &str) -> bool {
         .next()
         .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-/// Whether a segment stays one segment, and none that leads elsewhere, however often a receiver
-/// decodes it.
-fn is_one_segment(segment: &[u8]) -> bool {
-    if !segment.contains(&b'%') {
-        return leads_nowhere_else(segment);
-    }
-    let mut text = segment.to_vec();
-    for _ in 0..DECODINGS_MAX {
-        if !leads_nowhere_else(&text) {
-            return false;
-        }
-        let decoded: Vec<u8> = percent_decode(&text).collect();
-        if decoded == text {
-            return true;
-        }
-        text = decoded;
-    }
-    false
-}
-
-/// Neither a dot segment nor several segments. Some servers take a backslash for a slash, cut
-/// parameters off at a semicolon before they look at dots, or end a path at a NUL.
-fn leads_nowhere_else(segment: &[u8]) -> bool {
-    let name = segment.split(|byte| matches!(byte, b';' | 0)).next();
-    let is_dots = matches!(name, Some(b"." | b".."));
-    !is_dots && memchr::memchr2(b'/', b'\\', segment).is_none()
 }
