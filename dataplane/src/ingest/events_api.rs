@@ -13,6 +13,7 @@ mod fields;
 mod refused;
 mod spec;
 
+use bytes::Bytes;
 use http::StatusCode;
 use outrider_config::snapshot::ProjectTable;
 use outrider_store::Accepted;
@@ -59,17 +60,13 @@ pub(super) async fn answer(
     let (body, _reserved) = body::read(intake, http, arrival.project, limit).await?;
     match form {
         Form::Plain(kind) => {
-            let read = |admitted: &Admitted| {
-                let (place, spec) = ((intake, admitted.table()), spec::parse(&body)?);
-                Ok([fields::candidate(place, &arrival, kind, spec, &body)])
-            };
-            let (admitted, [event]) = read_late(intake, &caller, admitted, read).await?;
+            let read = read_one(intake, &caller, admitted, (&arrival, kind, &body));
+            let (admitted, event) = read.await?;
             one(intake, &caller, admitted, (kind, event?)).await
         }
         Form::PlainBatch => {
-            let read =
-                |admitted: &Admitted| batch::read((intake, admitted.table()), &arrival, &body);
-            let (admitted, events) = read_late(intake, &caller, admitted, read).await?;
+            let read = read_batch(intake, &caller, admitted, (&arrival, &body));
+            let (admitted, events) = read.await?;
             many(intake, &caller, admitted, events).await
         }
         Form::CloudEvent(kind, mode) => {
@@ -94,26 +91,56 @@ pub(super) async fn answer(
     }
 }
 
-/// Reads the events of a body; once more in a newer table when a URL of theirs matches no URL
-/// template of this one, and one comes.
-async fn read_late<E: AsRef<[Result<Candidate, Refused>]>>(
+/// Reads the event of a body, and makes its endpoint if that is not there.
+async fn read_one(
     intake: &Intake,
     caller: &Caller,
     admitted: Admitted,
-    read: impl Fn(&Admitted) -> Result<E, Refused>,
-) -> Result<(Admitted, E), Reply> {
-    let events = read(&admitted)?;
-    let missing = dynamic::unmatched(admitted.table().project().id(), events.as_ref());
-    if missing.is_empty() {
-        return Ok((admitted, events));
+    (arrival, kind, body): (&Arrival, Kind, &Bytes),
+) -> Result<(Admitted, Result<Candidate, Refused>), Reply> {
+    let read = |admitted: &Admitted| {
+        let (place, spec) = ((intake, admitted.table()), spec::parse(body)?);
+        Ok::<_, Refused>([fields::candidate(place, arrival, kind, spec, body)])
+    };
+    let mut events = read(&admitted)?;
+    let (admitted, is_later) = later(intake, caller, admitted, &events).await?;
+    if is_later {
+        events = read(&admitted)?;
     }
+    dynamic::make(intake, admitted.table(), &mut events);
+    let [event] = events;
+    Ok((admitted, event))
+}
+
+/// The same of all events of a batch.
+async fn read_batch(
+    intake: &Intake,
+    caller: &Caller,
+    admitted: Admitted,
+    (arrival, body): (&Arrival, &Bytes),
+) -> Result<(Admitted, Vec<Result<Candidate, Refused>>), Reply> {
+    let mut events = batch::read((intake, admitted.table()), arrival, body).await?;
+    let (admitted, is_later) = later(intake, caller, admitted, &events).await?;
+    if is_later {
+        events = batch::read((intake, admitted.table()), arrival, body).await?;
+    }
+    dynamic::make(intake, admitted.table(), &mut events);
+    Ok((admitted, events))
+}
+
+/// The caller in a newer table, in which the events are to be read again, when nothing in this one
+/// has a URL of theirs and one comes; and whether it is newer.
+async fn later(
+    intake: &Intake,
+    caller: &Caller,
+    admitted: Admitted,
+    events: &[Result<Candidate, Refused>],
+) -> Result<(Admitted, bool), Reply> {
+    let missing = dynamic::missing(admitted.table().project().id(), events);
     let revision = admitted.revision();
     let later = caller.admit_later(intake, admitted, &missing).await?;
-    let events = match later.revision() == revision {
-        true => events,
-        false => read(&later)?,
-    };
-    Ok((later, events))
+    let is_later = later.revision() != revision;
+    Ok((later, is_later))
 }
 
 /// Takes one event.

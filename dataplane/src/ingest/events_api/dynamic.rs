@@ -2,7 +2,8 @@
 //!
 //! An endpoint of the configuration with the very URL is used as it is: its secret and what its
 //! subscriptions want are not an event's to change. So is the one whose URL template it matches,
-//! and the event goes to the URL it named. Otherwise the event makes an endpoint.
+//! and the event goes to the URL it named. Otherwise the event makes an endpoint, once the control
+//! plane, which may be ahead of the table, has been asked for one (RULINGS 14).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ const SECRET_BYTES_MAX: usize = 1024;
 /// Endpoints that the refusal of an ambiguous URL names.
 const NAMED_MAX: usize = 10;
 /// URLs of a batch that are waited for.
-const UNMATCHED_ASKED_MAX: usize = 8;
+const URLS_ASKED_MAX: usize = 8;
 /// How long an event of a project that verifies waits for its endpoint (contract 3.1).
 const VERIFY_LIMIT: Duration = Duration::from_secs(30);
 /// When to come again while the control plane does not take endpoints, seconds.
@@ -38,14 +39,25 @@ const RETRY_AFTER_S: u32 = 5;
 /// An event on its way into the log.
 pub(super) struct Candidate {
     pub(super) facts: EventFacts,
+    /// The endpoint that it is for and the table does not have, until it is claimed.
+    pub(super) wish: Option<NewEndpoint>,
     /// The endpoint it makes, if it does.
     pub(super) claim: Option<Claim>,
 }
 
 impl From<EventFacts> for Candidate {
     fn from(facts: EventFacts) -> Self {
-        Self { facts, claim: None }
+        let (wish, claim) = (None, None);
+        Self { facts, wish, claim }
     }
+}
+
+/// An endpoint that an event would make.
+pub(super) struct NewEndpoint {
+    wish: Wish,
+    url: UrlKey,
+    /// Events made it before.
+    is_made: bool,
 }
 
 /// The fields of an event that are about its endpoint.
@@ -55,12 +67,12 @@ pub(super) struct Named {
     pub(super) event_types: Option<Vec<String>>,
 }
 
-/// The endpoint of an event: one that is there, or one that it makes.
+/// The endpoint of an event: one that is there, or one that it would make.
 pub(super) fn audience(
     intake: &Intake,
     table: &ProjectTable,
     named: Named,
-) -> Result<(Audience, Option<Claim>), Refused> {
+) -> Result<(Audience, Option<NewEndpoint>), Refused> {
     let text = named.url.filter(|url| !url.is_empty());
     let text = text.ok_or_else(|| Refused::invalid("please provide an endpoint url"))?;
     let at_most = |what: &str, bytes: usize, max: usize| {
@@ -111,8 +123,33 @@ pub(super) fn audience(
         secret,
         event_types,
     };
-    let claim = intake.made.claim(project, wish)?;
-    Ok((Audience::Dynamic(Box::new(claim.audience())), Some(claim)))
+    let new = NewEndpoint {
+        wish,
+        url: key,
+        is_made,
+    };
+    Ok((found(endpoint, None), Some(new)))
+}
+
+/// Makes the endpoints that the table does not have: nothing is claimed while it is asked for.
+pub(super) fn make(
+    intake: &Intake,
+    table: &ProjectTable,
+    events: &mut [Result<Candidate, Refused>],
+) {
+    for event in events {
+        let Ok(candidate) = event else { continue };
+        let Some(NewEndpoint { wish, .. }) = candidate.wish.take() else {
+            continue;
+        };
+        match intake.made.claim(table.project(), wish) {
+            Ok(claim) => {
+                candidate.facts.audience = Audience::Dynamic(Box::new(claim.audience()));
+                candidate.claim = Some(claim);
+            }
+            Err(error) => *event = Err(error.into()),
+        }
+    }
 }
 
 fn found(endpoint: EndpointId, url: Option<Box<str>>) -> Audience {
@@ -163,15 +200,22 @@ fn listed(endpoints: &[EndpointId]) -> String {
     }
 }
 
-/// The URLs that match no template of the table, as far as they are waited for.
-pub(super) fn unmatched(
+/// The URLs that nothing in the table has, neither itself nor a template of it, as far as they
+/// are waited for: an endpoint is refused, or made, by what the control plane has.
+pub(super) fn missing(
     project: ProjectId,
     events: &[Result<Candidate, Refused>],
 ) -> Vec<Missing<'static>> {
-    let refused = events.iter().filter_map(|event| event.as_ref().err());
-    let urls = refused.filter_map(|refused| refused.unmatched);
-    let missing = urls.map(|url| Missing::Url(project, url));
-    missing.take(UNMATCHED_ASKED_MAX).collect()
+    let url = |event: &Result<Candidate, Refused>| match event {
+        Ok(candidate) => {
+            let new = candidate.wish.as_ref().filter(|new| !new.is_made);
+            new.map(|new| new.url)
+        }
+        Err(refused) => refused.unmatched,
+    };
+    let missing = events.iter().filter_map(url);
+    let missing = missing.map(|url| Missing::Url(project, url));
+    missing.take(URLS_ASKED_MAX).collect()
 }
 
 /// In a project that verifies: waits until the endpoint of an event is configuration. True when

@@ -80,7 +80,7 @@ pub(super) fn candidate(
     let idempotency_key = idempotency_key(spec.idempotency_key)?;
     let body = compact(body, data)?;
     // Last: an event that is refused for something else makes no endpoint.
-    let (audience, claim) = match kind {
+    let (audience, wish) = match kind {
         Kind::Single => (endpoint(spec.endpoint_id.or(spec.app_id))?, None),
         Kind::Fanout => (owner(spec.owner_id)?, None),
         Kind::Broadcast => (Audience::Broadcast, None),
@@ -99,7 +99,10 @@ pub(super) fn candidate(
         idempotency_key,
         ..arrival.facts(audience, &event_type, body)
     };
-    Ok(Candidate { facts, claim })
+    Ok(Candidate {
+        wish,
+        ..facts.into()
+    })
 }
 
 pub(super) fn check_event_type(name: &str) -> Result<(), Refused> {

@@ -188,6 +188,50 @@ async fn a_url_template_is_known_as_soon_as_the_control_plane_has_it() {
     assert_eq!(gateway.counted("batch_item", "accepted"), 2);
 }
 
+/// Without templates any URL makes an endpoint, so the first one must not come too late.
+#[tokio::test]
+async fn no_endpoint_is_made_before_the_control_plane_was_asked_for_one() {
+    let template = |id: u128, url: &str| {
+        let spec = json!({"name": format!("e{id}"), "url": url, "secret": "hunter2"});
+        document(Kind::Endpoint, id, &spec)
+    };
+    let now = || vec![project("outgoing"), api_key()];
+    let event = |url: &str| json!({"url": url, "event_type": "a", "data": 1});
+    let named = event("http://example.com/in/1");
+    for (next, status, code) in [
+        (vec!["http://example.com/in/{a}"], 201, ""),
+        (vec!["http://example.com/other/{a}"], 400, "unmatched_url"),
+        (
+            vec!["http://example.com/{b}/1", "http://example.com/in/{a}"],
+            400,
+            "ambiguous_url",
+        ),
+    ] {
+        let templates = || {
+            let all = next.iter().zip(6..);
+            all.map(|(url, id)| template(id, url)).collect()
+        };
+        let (gateway, ahead) = start(now(), templates()).await;
+        let reply = publish(&gateway, "events/dynamic", &named).await;
+        assert_eq!(reply.status, status, "{next:?}: {}", reply.text());
+        assert_eq!(ahead.asked.load(Ordering::Relaxed), 1);
+        if status == 400 {
+            assert_eq!(reply.code(), code);
+        }
+        let (gateway, _ahead) = start(now(), templates()).await;
+        let batch = json!({"events": [named]});
+        let reply = publish(&gateway, "events/batch", &batch).await.json();
+        assert_eq!(reply["data"][0]["status"], status, "{reply}");
+    }
+    // What is made is known, and nobody is asked for it again.
+    let (gateway, ahead) = start(now(), Vec::new()).await;
+    for _ in 0..3 {
+        let reply = publish(&gateway, "events/dynamic", &named).await;
+        assert_eq!(reply.status, 201, "{}", reply.text());
+    }
+    assert_eq!(ahead.asked.load(Ordering::Relaxed), 1);
+}
+
 #[tokio::test]
 async fn a_key_that_went_away_meanwhile_does_not_count_any_more() {
     let (gateway, _) = start(
