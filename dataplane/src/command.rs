@@ -53,6 +53,8 @@ enum Refusal {
     EndpointInactive,
     #[error("the endpoint of this delivery was deleted")]
     EndpointDeleted,
+    #[error("the endpoint has a URL template, and the event names no URL that it matches")]
+    UnresolvedUrl,
     #[error("the payload of this event is gone: it was erased, or its retention is over")]
     PayloadGone,
     #[error("the event cannot be read just now, try again")]
@@ -73,6 +75,7 @@ impl Refusal {
             Self::EndpointPaused => "endpoint_paused",
             Self::EndpointInactive => "endpoint_inactive",
             Self::EndpointDeleted => "endpoint_deleted",
+            Self::UnresolvedUrl => "unresolved_url_template",
             Self::PayloadGone => "payload_gone",
             Self::Unreadable => "index_unavailable",
             Self::Busy => "commands_busy",
@@ -172,12 +175,15 @@ impl Executor {
         let endpoint = snapshot
             .project(project)
             .and_then(|table| table.endpoint(delivery.target.endpoint));
-        match endpoint.map(|endpoint| endpoint.status()) {
-            Some(EndpointStatus::Active) => Ok(()),
-            Some(EndpointStatus::Paused) => Err(Refusal::EndpointPaused),
-            Some(EndpointStatus::Inactive) => Err(Refusal::EndpointInactive),
-            None => Err(Refusal::EndpointDeleted),
+        let endpoint = endpoint.ok_or(Refusal::EndpointDeleted)?;
+        match endpoint.status() {
+            EndpointStatus::Active => {}
+            EndpointStatus::Paused => return Err(Refusal::EndpointPaused),
+            EndpointStatus::Inactive => return Err(Refusal::EndpointInactive),
         }
+        let named = delivery.event.facts.audience.named_url();
+        let target = endpoint.url().resolve(named);
+        target.map(drop).ok_or(Refusal::UnresolvedUrl)
     }
 }
 

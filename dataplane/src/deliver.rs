@@ -417,7 +417,7 @@ impl Deliverer {
             Obstacle::Fail(reason) => (DeliveryStatus::Failure, reason),
         };
         let delivery_id = self.log.uids().delivery(lease.entry.key);
-        tracing::warn!(%delivery_id, endpoint_id = %lease.entry.target.endpoint, reason, "delivery ended without an attempt");
+        tracing::debug!(%delivery_id, endpoint_id = %lease.entry.target.endpoint, reason, "delivery ended without an attempt");
         self.metrics
             .finished
             .with_label_values(&[if status == DeliveryStatus::Discarded {

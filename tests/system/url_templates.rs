@@ -54,6 +54,10 @@ async fn a_url_that_is_none_of_a_template_is_refused_and_nothing_is_made() {
         (at("/t/%2e%2E/in?v=1"), "unmatched_url", unmatched),
         (at("/t/7%2F8/in?v=1"), "unmatched_url", unmatched),
         (at("/t/7%252f8/in?v=1"), "unmatched_url", unmatched),
+        (at("/t/7%3F8/in?v=1"), "unmatched_url", unmatched),
+        (at("/t/..%20/in?v=1"), "unmatched_url", unmatched),
+        (at("/t/7/in?v=1&V=2&v="), "unmatched_url", unmatched),
+        (at("/t/7/in?v=1;v=2"), "unmatched_url", unmatched),
         (
             "http://other.example/t/7/in?v=1".to_owned(),
             "unmatched_url",
@@ -226,6 +230,10 @@ async fn events_that_name_no_url_are_discarded_at_a_template_and_say_so() {
         assert_eq!(discarded["status"], "Discarded", "{path}: {discarded}");
         assert_eq!(discarded["description"], UNRESOLVED);
         assert_eq!(discarded["metadata"]["num_trials"], 0);
+        let resend = format!("/eventdeliveries/{}/resend", uid_of(&discarded));
+        let refused = project.call(Method::PUT, &resend, None).await;
+        assert_eq!(refused.code(), "unresolved_url_template");
+        assert!(refused.refusal(400).contains("names no URL"));
         if plains == 1 {
             let delivered = ended(&mut project, &of(&plain)).await;
             assert_eq!(delivered["status"], "Success", "{path}: {delivered}");

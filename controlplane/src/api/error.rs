@@ -183,13 +183,14 @@ impl ApiError {
 }
 
 /// What a data plane said to a command (its `command.rs` has the list).
-const COMMAND_CODES: [(&str, StatusCode); 10] = [
+const COMMAND_CODES: [(&str, StatusCode); 11] = [
     ("unknown_delivery", StatusCode::NOT_FOUND),
     ("already_sent", StatusCode::BAD_REQUEST),
     ("not_ended", StatusCode::BAD_REQUEST),
     ("endpoint_paused", StatusCode::BAD_REQUEST),
     ("endpoint_inactive", StatusCode::BAD_REQUEST),
     ("endpoint_deleted", StatusCode::BAD_REQUEST),
+    ("unresolved_url_template", StatusCode::BAD_REQUEST),
     ("payload_gone", StatusCode::GONE),
     ("index_unavailable", StatusCode::SERVICE_UNAVAILABLE),
     ("commands_busy", StatusCode::SERVICE_UNAVAILABLE),

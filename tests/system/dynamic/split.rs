@@ -98,6 +98,7 @@ async fn what_the_control_plane_refuses_ends_with_a_reason() {
     planes.control.process.drop_flag("--unsafe-egress-allow");
     planes.control.start().await;
     let mut data = planes.data_plane("data", 0);
+    data.process.set("RUST_LOG", "debug"); // which has the reasons of deliveries
     data.start().await;
     let mut admin = planes.control.admin();
     let mut project = admin.make_project("shop", "outgoing", &retrying()).await;
