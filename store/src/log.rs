@@ -178,6 +178,11 @@ impl LocalLog {
 
     /// Makes an event durable. Resolves after that; a caller that goes away does not undo it.
     ///
+    /// Whoever has called this either polls it whenever it is woken, or drops it: with the answer
+    /// may come those of others of the same thread, who are told when it is taken or dropped. A
+    /// call that is kept and not polled (in a `select!` that goes on with another arm, say) keeps
+    /// them waiting.
+    ///
     /// # Errors
     /// [`AcceptError`]; nothing was stored, except that after `Unavailable` it may have been.
     pub async fn accept(&self, event: RoutedEvent) -> Result<Accepted, AcceptError> {

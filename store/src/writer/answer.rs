@@ -18,9 +18,11 @@ use crate::log::Accepted;
 #[derive(Debug)]
 pub(crate) struct Answer {
     result: Result<Accepted, AcceptError>,
+    /// Before what is spent, as fields are dropped in this order: others need not wait until it
+    /// is freed.
+    _others: Others,
     /// Only to be dropped where the answer is taken.
     _spent: Option<Spent>,
-    _others: Others,
 }
 
 /// Takes the answer for an event.
@@ -47,8 +49,8 @@ impl Answer {
     pub(super) fn refused(error: AcceptError) -> Self {
         Self {
             result: Err(error),
-            _spent: None,
             _others: Others::default(),
+            _spent: None,
         }
     }
 
@@ -85,8 +87,8 @@ impl Others {
         while let Some(first) = self.0.pop() {
             let answer = Answer {
                 result: Ok(first.accepted),
-                _spent: Some(first.spent),
                 _others: self,
+                _spent: Some(first.spent),
             };
             match first.reply.send(answer) {
                 Ok(()) => return,
@@ -101,8 +103,8 @@ impl Drop for Others {
         for one in self.0.drain(..) {
             let answer = Answer {
                 result: Ok(one.accepted),
-                _spent: Some(one.spent),
                 _others: Self::default(),
+                _spent: Some(one.spent),
             };
             // As above.
             let _ = one.reply.send(answer);
