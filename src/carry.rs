@@ -10,7 +10,7 @@ use outrider_webhook::id::NodeId;
 use outrider_xds::{Channel, Claim, Client, ControlClient, Node};
 use tokio::task::JoinHandle;
 
-use crate::ending::{End, log_failed};
+use crate::ending::{End, listener_lost, log_failed};
 use crate::exit::Failure;
 use crate::tasks::Tasks;
 
@@ -64,14 +64,20 @@ pub(crate) async fn not_begun(tasks: Tasks, end: End) -> Result<(), Failure> {
     match end {
         End::Asked => Ok(()),
         End::Fatal(error) => Err(log_failed(error)),
+        End::Unreachable => Err(listener_lost()),
     }
 }
 
 /// Drains, unless there is nothing left to trust.
 pub(crate) async fn finish(serving: Serving, tasks: Tasks, end: End) -> Result<(), Failure> {
-    if let End::Fatal(error) = end {
-        return Err(log_failed(error));
-    }
+    let ended = match end {
+        End::Fatal(error) => return Err(log_failed(error)),
+        End::Unreachable => {
+            tracing::error!("the public listener has ended");
+            Err(listener_lost())
+        }
+        End::Asked => Ok(()),
+    };
     let depth = serving.depth();
     tracing::info!(in_flight = depth.leased, "draining");
     eprintln!("outrider: draining, {} attempt(s) in flight", depth.leased);
@@ -79,7 +85,8 @@ pub(crate) async fn finish(serving: Serving, tasks: Tasks, end: End) -> Result<(
     tasks.stop().await;
     closed
         .context("the event log was not closed cleanly")
-        .map_err(Failure::io)
+        .map_err(Failure::io)?;
+    ended
 }
 
 /// The exit code of a data plane that could not start.

@@ -61,7 +61,7 @@ async fn serve(args: DataPlaneArgs, bootstrap: Bootstrap, key: StateKey) -> Resu
         end = signals.wait(&mut fatal) => return carry::not_begun(tasks, end).await,
     };
     tracing::info!(public = %bootstrap.public_listen, admin = %bootstrap.admin_listen, control_plane = %bootstrap.control_plane.xds, "serving");
-    let end = signals.wait(&mut fatal).await;
+    let end = signals.wait_serving(&mut fatal, &serving).await;
     carry::finish(serving, tasks, end).await
 }
 

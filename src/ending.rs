@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use outrider_dataplane::Serving;
 use outrider_store::FatalError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -13,6 +14,8 @@ use crate::exit::Failure;
 pub(crate) enum End {
     Asked,
     Fatal(Arc<FatalError>),
+    /// The public listener is gone.
+    Unreachable,
 }
 
 /// The signals that ask for the end.
@@ -63,9 +66,27 @@ impl Signals {
             error = failed => End::Fatal(error),
         }
     }
+
+    /// As above while traffic is served, or for the loss of its listener.
+    pub(crate) async fn wait_serving(
+        &mut self,
+        fatal: &mut watch::Receiver<Option<Arc<FatalError>>>,
+        serving: &Serving,
+    ) -> End {
+        let lost = serving.is_listener_lost();
+        tokio::select! {
+            end = self.wait(fatal) => end,
+            () = lost.cancelled() => End::Unreachable,
+        }
+    }
 }
 
 /// Nothing more can be made durable; the supervisor starts us again, through recovery.
 pub(crate) fn log_failed(error: Arc<FatalError>) -> Failure {
     Failure::io(anyhow!(error).context("the event log failed"))
+}
+
+/// Nobody reaches us any more; the supervisor starts us again.
+pub(crate) fn listener_lost() -> Failure {
+    Failure::unavailable(anyhow!("the public listener has ended"))
 }

@@ -82,7 +82,7 @@ async fn serve(
     tracing::info!(public = %bootstrap.public_listen, api = %bootstrap.api_listen, admin = %bootstrap.admin_listen, "serving");
 
     let story = quickstart.map(|quickstart| tokio::spawn(quickstart.tell(bootstrap.clone())));
-    let end = signals.wait(&mut fatal).await;
+    let end = signals.wait_serving(&mut fatal, &serving).await;
     if let Some(story) = story {
         story.abort();
     }

@@ -15,6 +15,7 @@ mod guard;
 pub mod handshake;
 mod hop_by_hop;
 mod listener;
+mod load;
 mod proxy;
 pub mod rejected;
 mod reply;

@@ -394,6 +394,13 @@ impl DataPlane {
 }
 
 impl Serving {
+    /// Fires when the public listener has ended unasked: the process is expected to drain and
+    /// end, since nobody reaches it any more.
+    #[must_use]
+    pub fn is_listener_lost(&self) -> CancellationToken {
+        self.listener.is_lost()
+    }
+
     /// What is queued right now.
     #[must_use]
     pub fn depth(&self) -> queue::Depth {

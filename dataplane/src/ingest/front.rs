@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::gate::{Full, Gate};
 use super::guard::Accepted;
+use super::load::Counted;
 use super::reply::Reply;
 use super::tls::{ClientTls, PublicCertificates};
 use super::wire::{Start, Wire};
@@ -103,7 +104,7 @@ impl Front {
     }
 
     /// Answers requests until the connection ends.
-    async fn serve(&self, stream: Stream, peer: &Peer) {
+    async fn serve(&self, stream: Stream, peer: &Peer, mut counted: Counted) {
         let mut stopping = self.intake.stopping.lookout();
         let mut wire = Box::new(Wire::new(stream));
         let mut kept: Option<HttpPersistentSettings> = None;
@@ -123,9 +124,11 @@ impl Front {
                 peer,
                 is_last: is_last || self.intake.stopping.is_given(),
             };
+            counted.begin();
             let Some(reused) = self.intake.exchange(http, &turn).await else {
                 return;
             };
+            counted.end();
             let (stream, settings) = reused.consume();
             let Ok(same) = stream.into_any().downcast::<Wire>() else {
                 return; // it is the one that was given
@@ -143,7 +146,12 @@ impl Front {
     }
 
     /// Serves a connection to its end.
-    pub(super) async fn connected(&self, stream: std::net::TcpStream, address: SocketAddr) {
+    pub(super) async fn connected(
+        &self,
+        stream: std::net::TcpStream,
+        address: SocketAddr,
+        counted: Counted,
+    ) {
         let stream = match plain(stream, address) {
             Ok(stream) => stream,
             Err(error) => {
@@ -155,7 +163,7 @@ impl Front {
         match self.gate.enter(address) {
             Ok(_place) => {
                 if let Some((stream, peer)) = self.secured(stream, address).await {
-                    self.serve(stream, &peer).await;
+                    self.serve(stream, &peer, counted).await;
                 }
             }
             Err(full) => self.turn_away(stream, full).await,

@@ -17,7 +17,7 @@ use super::Intake;
 use super::front::Front;
 use super::stopping::Stopping;
 use super::tls::{PublicCertificates, watch};
-use super::workers::{self, workers};
+use super::workers::{self, Ending, Up, workers};
 
 /// How long the listener may take until it answers a connection.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -51,6 +51,7 @@ pub enum ListenError {
 pub struct PublicListener {
     thread: JoinHandle<()>,
     stop: CancellationToken,
+    is_lost: CancellationToken,
     renewal: Option<JoinTask<()>>,
 }
 
@@ -89,6 +90,11 @@ impl PublicListener {
             .as_ref()
             .map(|tls| tokio::spawn(watch(Arc::clone(tls), stop.clone())));
         let (stopping, under_way) = intake.stop_handles();
+        let is_lost = CancellationToken::new();
+        let ending = Ending {
+            stopping: stopping.clone(),
+            is_lost: is_lost.clone(),
+        };
         let signal = StopSignal {
             stop: stop.clone(),
             stopping,
@@ -97,17 +103,27 @@ impl PublicListener {
         let (up, is_up) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("public-listener".into())
-            .spawn(move || serve(sockets, intake, (threads, up), signal))
+            .spawn(move || serve(sockets, intake, threads, (up, ending, signal)))
             .map_err(ListenError::Thread)?;
         let listener = Self {
             thread,
             stop,
+            is_lost,
             renewal,
         };
-        match tokio::time::timeout(START_LIMIT, is_up).await {
-            Ok(Ok(())) => Ok(listener),
-            _ => Err(ListenError::NotUp { address }),
-        }
+        let error = match tokio::time::timeout(START_LIMIT, is_up).await {
+            Ok(Ok(Ok(()))) => return Ok(listener),
+            Ok(Ok(Err((address, source)))) => ListenError::Bind { address, source },
+            Ok(Err(_)) | Err(_) => ListenError::NotUp { address },
+        };
+        listener.stop.cancel();
+        Err(error)
+    }
+
+    /// Fires when the listener has ended, in whole or in part, and nobody asked it to.
+    #[must_use]
+    pub fn is_lost(&self) -> CancellationToken {
+        self.is_lost.clone()
     }
 
     /// Stops accepting, lets requests under way end, and waits for the threads.
@@ -133,8 +149,8 @@ impl PublicListener {
 fn serve(
     sockets: Sockets,
     intake: Intake,
-    (threads, up): (usize, oneshot::Sender<()>),
-    signal: StopSignal,
+    threads: usize,
+    (up, ending, signal): (Up, Ending, StopSignal),
 ) {
     let conf = ServerConf {
         grace_period_seconds: Some(1),
@@ -151,7 +167,7 @@ fn serve(
     };
     let mut listeners = vec![(sockets.main, front(sockets.certificates))];
     listeners.extend(sockets.plain.map(|plain| (plain, front(None))));
-    let (acceptor, workers) = workers(threads, listeners, up);
+    let (acceptor, workers) = workers(threads, listeners, (up, &ending));
     for worker in workers {
         server.add_service(worker);
     }
@@ -171,7 +187,8 @@ struct StopSignal {
 #[async_trait]
 impl ShutdownSignalWatch for StopSignal {
     /// Pingora drops what is under way after a fixed sleep, so the wait for it is here: from the
-    /// stop on every reply closes its connection, and what was begun may end, within a bound.
+    /// stop on no connection is taken, every reply closes its own, and what was begun may end,
+    /// within a bound.
     async fn recv(&self) -> ShutdownSignal {
         self.stop.cancelled().await;
         self.stopping.begin();

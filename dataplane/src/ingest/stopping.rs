@@ -29,6 +29,11 @@ impl Stopping {
         self.is_given.load(Ordering::Acquire)
     }
 
+    /// Waits for it, once.
+    pub(super) async fn given(&self) {
+        self.token.cancelled().await;
+    }
+
     /// Looks out for the sign, for a task that waits for it again and again.
     pub(super) fn lookout(&self) -> Lookout {
         Lookout {

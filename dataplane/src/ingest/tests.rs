@@ -5,3 +5,4 @@ mod late;
 mod proxy;
 mod proxy_faults;
 mod support;
+mod threads;

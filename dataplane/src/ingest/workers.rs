@@ -6,8 +6,9 @@
 //! second: with requests as short as ours that costs more than the help is worth, and what one
 //! core has in its caches the other one needs. What is given up: a request that computes for long
 //! holds up the other connections of its thread, where others would have taken them over. So a
-//! new connection goes to the thread that has the fewest.
+//! new connection goes to the thread that has the least to do (`load`).
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -17,20 +18,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener as Listener, TcpSocket};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::CancellationToken;
 
 use super::front::Front;
+use super::load::{Counted, Load, least};
+use super::stopping::Stopping;
 
-/// Name of the threads.
+/// Name of the threads that have connections.
 const NAME: &str = "public";
+/// Name of the one that takes them.
+const ACCEPTOR_NAME: &str = "public-accept";
 /// Connections that may wait for a thread to take them; more wait in the system.
 const ARRIVALS_MAX: usize = 1_024;
 /// Connections that may wait in the system, which has a bound of its own below that.
 const BACKLOG: u32 = 65_535;
-/// To wait when the process may have no more files: connections that end make room.
-const NO_FILES_PAUSE: Duration = Duration::from_secs(1);
+/// To wait when no connection can be taken, for want of files or memory: those that end make room.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A socket that listens on an address.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -49,63 +54,94 @@ struct Arrival {
     front: Arc<Front>,
     stream: TcpStream,
     address: SocketAddr,
-    place: Place,
+    counted: Counted,
 }
 
-/// A connection as it counts for the choice of a thread.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn of(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A thread, as the acceptor knows it.
-struct Desk {
+/// A thread, as the acceptor knows it: what it gives to it, and what it has to do already.
+struct Assigned {
     arrivals: mpsc::Sender<Arrival>,
-    /// Its connections.
-    open: Arc<AtomicUsize>,
+    load: Arc<Load>,
+}
+
+/// All of them.
+struct Threads {
+    all: Vec<Assigned>,
+    /// The one after that which was chosen last.
+    next: AtomicUsize,
+}
+
+impl Threads {
+    /// Who has the least to do, in turns.
+    fn choose(&self) -> Option<&Assigned> {
+        let loads = self.all.iter().map(|assigned| &*assigned.load);
+        let chosen = least(loads, self.next.load(Ordering::Relaxed))?;
+        self.next.store(chosen + 1, Ordering::Relaxed);
+        self.all.get(chosen)
+    }
+}
+
+/// The end of the threads: the sign that asks for it, and who is told when one of them ends
+/// without.
+#[derive(Clone)]
+pub(super) struct Ending {
+    pub(super) stopping: Stopping,
+    pub(super) is_lost: CancellationToken,
+}
+
+impl Drop for Ending {
+    /// However it came about, with a panic too: a process that has lost its port must not look
+    /// as if it served.
+    fn drop(&mut self) {
+        if !self.stopping.is_given() {
+            self.is_lost.cancel();
+        }
+    }
 }
 
 /// A thread with connections of its own.
 pub(super) struct Worker {
     arrivals: mpsc::Receiver<Arrival>,
+    _ending: Ending,
 }
+
+/// What the acceptor says once it takes connections, or why it cannot.
+pub(super) type Up = oneshot::Sender<Result<(), (SocketAddr, io::Error)>>;
 
 /// The thread that takes connections.
 pub(super) struct Acceptor {
     listeners: Vec<(TcpListener, Arc<Front>)>,
-    desks: Vec<Desk>,
-    up: Option<oneshot::Sender<()>>,
+    threads: Threads,
+    up: Option<Up>,
+    ending: Ending,
 }
 
 /// `threads` workers, and who hands connections to them; `up` is told once he does.
 pub(super) fn workers(
     threads: usize,
     listeners: Vec<(TcpListener, Arc<Front>)>,
-    up: oneshot::Sender<()>,
+    (up, ending): (Up, &Ending),
 ) -> (Acceptor, Vec<Worker>) {
     let pair = |_| {
         let (sender, arrivals) = mpsc::channel(ARRIVALS_MAX);
-        let desk = Desk {
+        let assigned = Assigned {
             arrivals: sender,
-            open: Arc::default(),
+            load: Arc::default(),
         };
-        (desk, Worker { arrivals })
+        let worker = Worker {
+            arrivals,
+            _ending: ending.clone(),
+        };
+        (assigned, worker)
     };
-    let (desks, workers) = (0..threads.max(1)).map(pair).unzip();
+    let (all, workers) = (0..threads.max(1)).map(pair).unzip();
     let acceptor = Acceptor {
         listeners,
-        desks,
+        threads: Threads {
+            all,
+            next: AtomicUsize::new(0),
+        },
         up: Some(up),
+        ending: ending.clone(),
     };
     (acceptor, workers)
 }
@@ -118,19 +154,20 @@ impl Service for Worker {
         _shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
-        let connections = TaskTracker::new();
         // Ends with the acceptor.
         while let Some(arrival) = self.arrivals.recv().await {
-            connections.spawn(async move {
-                let _place = arrival.place;
-                arrival
-                    .front
-                    .connected(arrival.stream, arrival.address)
-                    .await;
+            // Theirs is the runtime, which outlasts us: after the drain's wait for requests it is
+            // dropped with what is left in it, and whether we waited for that is not asked.
+            tokio::spawn(async move {
+                let Arrival {
+                    front,
+                    stream,
+                    address,
+                    counted,
+                } = arrival;
+                front.connected(stream, address, counted).await;
             });
         }
-        connections.close();
-        connections.wait().await;
     }
 
     fn name(&self) -> &str {
@@ -147,29 +184,39 @@ impl Service for Acceptor {
     async fn start_service(
         &mut self,
         _fds: Option<ListenFds>,
-        shutdown: ShutdownWatch,
+        _shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
-        let (desks, listeners) = (
-            std::mem::take(&mut self.desks),
-            std::mem::take(&mut self.listeners),
-        );
+        let Some(up) = self.up.take() else { return };
+        let listeners = std::mem::take(&mut self.listeners);
+        let listeners: Result<Vec<_>, _> = listeners.into_iter().map(on_this_runtime).collect();
+        let (listeners, said) = match listeners {
+            Ok(listeners) => (listeners, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        // Who does not wait any more has given up on us.
+        if said.is_err() | up.send(said).is_err() {
+            return;
+        }
+        // Not Pingora's sign, which comes when requests under way have ended: a connection that
+        // is taken until then only adds to them.
+        let stopped = self.ending.stopping.given();
         let all = listeners
-            .into_iter()
-            .map(|(listener, front)| accept(listener, front, &desks, shutdown.clone()));
-        if let Some(up) = self.up.take() {
-            // Who does not wait any more has given up on us.
-            let _ = up.send(());
-        }
-        for ended in futures_util::future::join_all(all).await {
-            if let Err(error) = ended {
+            .iter()
+            .map(|(listener, front)| accept(listener, front, &self.threads));
+        tokio::select! {
+            // Dropped with the stop: a connection on its way to a thread had no answer yet.
+            ended = futures_util::future::try_join_all(all) => if let Err(error) = ended {
                 tracing::error!(%error, "connections are no longer taken");
-            }
+            },
+            () = stopped => {}
         }
+        // The workers end with this.
+        self.threads.all.clear();
     }
 
     fn name(&self) -> &str {
-        NAME
+        ACCEPTOR_NAME
     }
 
     fn threads(&self) -> Option<usize> {
@@ -177,49 +224,68 @@ impl Service for Acceptor {
     }
 }
 
-/// Hands out connections until the end of the listener.
+type Listening = (Listener, Arc<Front>);
+
+fn on_this_runtime(
+    (listener, front): (TcpListener, Arc<Front>),
+) -> Result<Listening, (SocketAddr, io::Error)> {
+    let unspecified = SocketAddr::from(([0; 4], 0));
+    let address = listener.local_addr().unwrap_or(unspecified);
+    match Listener::from_std(listener) {
+        Ok(listener) => Ok((listener, front)),
+        Err(error) => Err((address, error)),
+    }
+}
+
+/// Hands out connections for as long as there are threads to take them.
 async fn accept(
-    listener: TcpListener,
-    front: Arc<Front>,
-    desks: &[Desk],
-    mut shutdown: ShutdownWatch,
-) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    listener: &Listener,
+    front: &Arc<Front>,
+    threads: &Threads,
+) -> io::Result<Infallible> {
+    let ended = || io::Error::other("a thread of the listener has ended");
     loop {
-        // Both arms may be dropped: a connection that was not taken stays in the system.
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = shutdown.wait_for(|is_given| *is_given) => return Ok(()),
-        };
         // Off this thread's poll: the one it goes to has it on its own.
-        let accepted = accepted.and_then(|(stream, address)| Ok((stream.into_std()?, address)));
-        match accepted {
+        let accepted = listener.accept().await;
+        match accepted.and_then(|(stream, address)| Ok((stream.into_std()?, address))) {
             Ok((stream, address)) => {
-                let fewest = |desk: &&Desk| desk.open.load(Ordering::Relaxed);
-                let Some(desk) = desks.iter().min_by_key(fewest) else {
-                    return Ok(());
-                };
+                let assigned = threads.choose().ok_or_else(ended)?;
                 let arrival = Arrival {
-                    front: Arc::clone(&front),
+                    front: Arc::clone(front),
                     stream,
                     address,
-                    place: Place::of(&desk.open),
+                    counted: Counted::new(&assigned.load),
                 };
-                if desk.arrivals.send(arrival).await.is_err() {
-                    return Err(io::Error::other("a thread of the listener has ended"));
-                }
+                let sent = assigned.arrivals.send(arrival).await;
+                sent.map_err(|_| ended())?;
             }
-            Err(error) if is_out_of_files(&error) => {
+            Err(error) if is_of_connection(&error) => {
+                tracing::debug!(%error, "a connection was gone before it was taken");
+            }
+            Err(error) => {
                 tracing::error!(%error, "no connection can be taken");
-                tokio::time::sleep(NO_FILES_PAUSE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-            // A client that went away before it was taken.
-            Err(error) => tracing::debug!(%error, "a connection was not taken"),
         }
     }
 }
 
-/// The bound of the process or of the system is reached.
-fn is_out_of_files(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+/// The error is of the connection that would have been taken: accept(2) passes on what the
+/// network said of it. All others would come again at once.
+fn is_of_connection(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNABORTED
+                | libc::EINTR
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET
+        )
+    )
 }

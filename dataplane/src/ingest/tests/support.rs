@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::alerts::Alerts;
 use crate::egress::{self, Egress};
@@ -37,24 +38,16 @@ use outrider_webhook::address::Policy;
 /// Longer than any of these tests takes: a test that meets it has failed.
 pub(super) const LONG: Duration = Duration::from_secs(20);
 
-/// A running data plane without deliveries.
-pub(super) struct Gateway {
-    pub(super) address: SocketAddr,
-    pub(super) table: RoutingTable,
-    pub(super) metrics: Arc<Metrics>,
-    listener: Option<PublicListener>,
-    _dir: TempDir,
+/// What a listener is started with.
+pub(super) struct Made {
+    pub(super) intake: Box<Intake>,
+    table: RoutingTable,
+    metrics: Arc<Metrics>,
+    pub(super) dir: TempDir,
 }
 
-impl Gateway {
-    pub(super) async fn start(control_plane: SocketAddr) -> Self {
-        Self::with_body_timeout(control_plane, LONG).await
-    }
-
-    pub(super) async fn with_body_timeout(
-        control_plane: SocketAddr,
-        body_timeout: Duration,
-    ) -> Self {
+impl Made {
+    pub(super) fn new(control_plane: SocketAddr, body_timeout: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (clock, metrics) = (
             Arc::new(SystemClock::default()),
@@ -103,16 +96,44 @@ impl Gateway {
         let egress = Egress::new(egress::Settings::new(Policy::default())).unwrap();
         let ways = Ways { log, egress };
         let intake = Intake::new(table.clone(), ways, clock, Arc::clone(&metrics), settings);
-        let address = free_address();
-        let listener = PublicListener::start(address, intake, 1, None)
-            .await
-            .unwrap();
         Self {
-            address,
+            intake: Box::new(intake),
             table,
             metrics,
+            dir,
+        }
+    }
+}
+
+/// A running data plane without deliveries.
+pub(super) struct Gateway {
+    pub(super) address: SocketAddr,
+    pub(super) table: RoutingTable,
+    pub(super) metrics: Arc<Metrics>,
+    listener: Option<PublicListener>,
+    _dir: TempDir,
+}
+
+impl Gateway {
+    pub(super) async fn start(control_plane: SocketAddr) -> Self {
+        Self::with_body_timeout(control_plane, LONG).await
+    }
+
+    pub(super) async fn with_body_timeout(
+        control_plane: SocketAddr,
+        body_timeout: Duration,
+    ) -> Self {
+        let made = Made::new(control_plane, body_timeout);
+        let address = free_address();
+        // Boxed, as an intake is large.
+        let starting = Box::pin(PublicListener::start(address, *made.intake, 1, None));
+        let listener = starting.await.unwrap();
+        Self {
+            address,
+            table: made.table,
+            metrics: made.metrics,
             listener: Some(listener),
-            _dir: dir,
+            _dir: made.dir,
         }
     }
 
@@ -134,6 +155,11 @@ impl Gateway {
         let counted = timeout(LONG, counting).await;
         counted.unwrap_or_else(|_| panic!("{result}: {}", self.counted("control", result)));
         assert_eq!(self.counted("control", result), times, "{result}");
+    }
+
+    /// Fires when the listener is lost.
+    pub(super) fn is_lost(&self) -> CancellationToken {
+        self.listener.as_ref().unwrap().is_lost()
     }
 
     /// Drains the listener.
