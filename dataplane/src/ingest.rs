@@ -7,6 +7,7 @@
 
 mod alarm;
 mod certificate;
+mod coded;
 mod destination;
 mod events_api;
 mod front;
@@ -45,6 +46,7 @@ use pingora::protocols::http::ServerSession;
 use tokio_util::task::TaskTracker;
 
 use self::certificate::Certificates;
+use self::coded::Decoder;
 use self::destination::{Destination, collapse_slashes, passed_on};
 use self::front::Peer;
 use self::gate::Gate;
@@ -111,6 +113,7 @@ pub struct Intake {
     alerts: Alerts,
     made: MadeEndpoints,
     certificates: Certificates,
+    decoder: Decoder,
     handshake_calls: Slots<ProjectId>,
     egress: Egress,
     budget: Budget,
@@ -151,6 +154,7 @@ impl Intake {
             log: ways.log,
             egress: ways.egress,
             certificates: Certificates::new(),
+            decoder: Decoder::new(),
             handshake_calls: Slots::new(handshake::CALLS_MAX, handshake::CALLS_OF_PROJECT_MAX),
             clock,
             metrics,

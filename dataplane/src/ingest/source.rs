@@ -129,12 +129,12 @@ async fn take(
         }
     };
     let read = if source.is_cloudevents() {
-        match cloud_event::of(called, raw, limit)? {
+        match cloud_event::of(&intake.decoder, called, raw, limit).await? {
             Events::One(read) => *read,
             Events::Batch(events) => return accept_all(intake, called, (proof, events)).await,
         }
     } else {
-        facts::of(called, raw, (limit, found))?
+        facts::of(&intake.decoder, called, raw, (limit, found)).await?
     };
     let event = read.verified(proof);
     let accepted = intake

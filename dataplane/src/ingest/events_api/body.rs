@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
-use outrider_webhook::decode::{self, DecodeError};
+use http::{StatusCode, header};
+use outrider_webhook::decode::DecodeError;
 use outrider_webhook::id::ProjectId;
 use pingora::protocols::http::ServerSession;
 
@@ -13,10 +13,6 @@ use super::refused::Refused;
 use crate::ingest::Intake;
 use crate::ingest::reply::Reply;
 use crate::ingest::request::{Reserved, overloaded};
-
-/// Bytes of a coded body from which on it is decoded elsewhere: it may become a hundred times as
-/// long, and would hold up everything else on this thread.
-const CODED_BYTES_INLINE: usize = 16 << 10;
 
 /// Reads the body, at most `limit` bytes, coded and decoded alike.
 pub(super) async fn read(
@@ -30,30 +26,16 @@ pub(super) async fn read(
     if !headers.contains_key(header::CONTENT_ENCODING) {
         return Ok((body, reserved));
     }
-    let decoded = decoded(headers, body.clone(), limit).await?;
+    let decoded = intake.decoder.decode(headers, &body, limit).await;
+    let decoded = match decoded.map_err(Refused::from)? {
+        Cow::Borrowed(_) => return Ok((body, reserved)),
+        Cow::Owned(decoded) => Bytes::from(decoded),
+    };
     // Both are in memory for a moment, and the decoded one until the answer.
     if !reserved.grow(decoded.len()) {
         return Err(overloaded());
     }
     Ok((decoded, reserved))
-}
-
-async fn decoded(headers: &HeaderMap, body: Bytes, limit: usize) -> Result<Bytes, Refused> {
-    if body.len() <= CODED_BYTES_INLINE {
-        return Ok(decode_now(headers, &body, limit)?);
-    }
-    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let codings = codings.map(|value| (header::CONTENT_ENCODING, value.clone()));
-    let headers: HeaderMap = codings.collect();
-    let decoding = tokio::task::spawn_blocking(move || decode_now(&headers, &body, limit));
-    Ok(decoding.await.unwrap_or(Err(DecodeError::Malformed))?)
-}
-
-fn decode_now(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Bytes, DecodeError> {
-    Ok(match decode::body(headers, body, limit)? {
-        Cow::Borrowed(_) => body.clone(),
-        Cow::Owned(decoded) => decoded.into(),
-    })
 }
 
 impl From<DecodeError> for Refused {

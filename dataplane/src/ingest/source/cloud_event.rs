@@ -13,6 +13,7 @@ use outrider_webhook::view::{self, Lazy};
 
 use super::Called;
 use super::facts::{self, Read};
+use crate::ingest::coded::Decoder;
 use crate::ingest::reply::Reply;
 
 /// What an event out of a batch is.
@@ -26,7 +27,12 @@ pub(super) enum Events {
 
 /// The events in a request, whose body may have `bytes_max` bytes, coded or not. A batch with one
 /// event that is none is refused as a whole: its sender learns which, and may send all again.
-pub(super) fn of(called: &Called<'_>, raw: RawEvent, bytes_max: usize) -> Result<Events, Reply> {
+pub(super) async fn of(
+    decoder: &Decoder,
+    called: &Called<'_>,
+    raw: RawEvent,
+    bytes_max: usize,
+) -> Result<Events, Reply> {
     let mode = cloudevents::mode(&raw.headers).map_err(|error| refused(&error, None))?;
     let Some(mode) = mode else {
         let message = "this source takes CloudEvents only: neither `ce-*` headers nor an `application/cloudevents` type";
@@ -36,7 +42,8 @@ pub(super) fn of(called: &Called<'_>, raw: RawEvent, bytes_max: usize) -> Result
             message,
         ));
     };
-    let body = facts::decoded(&raw.headers, &raw.body, bytes_max)?;
+    let body = decoder.decode(&raw.headers, &raw.body, bytes_max).await;
+    let body = body.map_err(|error| facts::undecodable(&error))?;
     let envelope = match mode {
         ContentMode::Binary => cloudevents::binary(&raw.headers),
         ContentMode::Structured => cloudevents::structured(&body),

@@ -1,17 +1,16 @@
 //! What a verified request says: its event type and its key against repeats, read from headers,
 //! query or body. Nothing here is looked at before the request is verified (RULINGS 23).
 
-use std::borrow::Cow;
-
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use outrider_config::snapshot::Source;
-use outrider_webhook::decode::{self, DecodeError};
+use outrider_webhook::decode::DecodeError;
 use outrider_webhook::event::{Audience, EventFacts, Origin, Proof, RawEvent, VerifiedEvent};
 use outrider_webhook::view::{self, Lazy};
 use outrider_webhook::{event_type, idempotency};
 
 use super::verify::Found;
 use super::{Called, kept};
+use crate::ingest::coded::Decoder;
 use crate::ingest::reply::Reply;
 
 /// An event as it was read: its facts, and the view of its body if that was looked at.
@@ -28,14 +27,17 @@ impl Read {
 }
 
 /// The event in a request, whose body may have `bytes_max` bytes, coded or not; `found` is by its
-/// preset.
-pub(super) fn of(
+/// preset. A body that cannot be read is refused even where nobody looks into it: a bomb must not
+/// be passed on to the receivers.
+pub(super) async fn of(
+    decoder: &Decoder,
     called: &Called<'_>,
     raw: RawEvent,
     (bytes_max, found): (usize, Found),
 ) -> Result<Read, Reply> {
     let source = called.source;
-    let body = decoded(&raw.headers, &raw.body, bytes_max)?;
+    let body = decoder.decode(&raw.headers, &raw.body, bytes_max).await;
+    let body = body.map_err(|error| undecodable(&error))?;
     let view = Lazy::new(&raw.headers, &raw.query, body);
     let event_type = event_type_of(source, &raw, &view, || found.event_type)?;
     let key = match selected_key(source, &raw, &view)? {
@@ -77,23 +79,16 @@ pub(super) fn with(
     }
 }
 
-/// The body without its content codings. A body that cannot be read is refused even where nobody
-/// looks into it: a bomb must not be passed on to the receivers.
-pub(super) fn decoded<'r>(
-    headers: &HeaderMap,
-    body: &'r [u8],
-    bytes_max: usize,
-) -> Result<Cow<'r, [u8]>, Reply> {
-    decode::body(headers, body, bytes_max).map_err(|error| {
-        let status = match error {
-            DecodeError::UnknownCoding | DecodeError::TooManyCodings(_) => {
-                StatusCode::UNSUPPORTED_MEDIA_TYPE
-            }
-            DecodeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            DecodeError::Malformed => StatusCode::BAD_REQUEST,
-        };
-        Reply::refuse(status, error.code(), &error.to_string())
-    })
+/// Why a body with content codings is refused.
+pub(super) fn undecodable(error: &DecodeError) -> Reply {
+    let status = match error {
+        DecodeError::UnknownCoding | DecodeError::TooManyCodings(_) => {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE
+        }
+        DecodeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        DecodeError::Malformed => StatusCode::BAD_REQUEST,
+    };
+    Reply::refuse(status, error.code(), &error.to_string())
 }
 
 /// RULINGS 39: the source's own location, else what the preset or the format says, else the mask.
