@@ -5,7 +5,8 @@ use outrider_store::{
 };
 use outrider_webhook::retry::{self, Outcome};
 
-use super::{Attempted, Next};
+use super::attempt::Attempted;
+use super::outcome::Next;
 use crate::queue::Entry;
 
 /// Everything needed to debug the attempt later.

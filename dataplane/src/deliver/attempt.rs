@@ -1,0 +1,185 @@
+//! One attempt, from the lease to the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrider_config::snapshot::{Endpoint, ProjectTable};
+use outrider_store::{LogClosed, Record, StartedRecord, StoredEvent};
+use outrider_webhook::address::{ProjectRef, TargetUrl};
+use outrider_webhook::cloudevents;
+use outrider_webhook::event::{DeliveryMode, Origin};
+use outrider_webhook::retry::Step;
+use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
+
+use super::{Deliverer, Obstacle, UNRESOLVED_URL};
+use crate::egress::Exchange;
+use crate::queue::{Entry, Lease};
+
+/// An attempt with its answer.
+pub(super) struct Attempted {
+    pub(super) exchange: Exchange,
+    pub(super) step: Step,
+    /// How long the endpoint is left alone.
+    pub(super) hold: Option<Duration>,
+    pub(super) started_ms: i64,
+    pub(super) revision: u64,
+    pub(super) request_headers: http::HeaderMap,
+}
+
+impl Deliverer {
+    /// Everything up to the answer.
+    pub(super) async fn try_attempt(&self, lease: &Lease) -> Result<Attempted, Obstacle> {
+        let entry = &lease.entry;
+        // Before the table: what is not here any more by then is in a table that is loaded after.
+        let made = self.made.find(entry.target.endpoint);
+        let snapshot = self.table.load();
+        let revision = snapshot.version().map_or(0, |version| version.revision);
+        let (table, endpoint) = self.place(&snapshot, entry, made.as_ref())?;
+        if entry.has_begun {
+            return Err(Obstacle::Fail("outcome_unknown"));
+        }
+        let event = self.event(entry).await?;
+        self.take_token(endpoint)?;
+        let started_ms = self.clock.now_ms();
+        let lag_ms = u64::try_from(started_ms.saturating_sub(entry.due_ms)).unwrap_or(0);
+        self.metrics
+            .schedule_lag
+            .observe(Duration::from_millis(lag_ms).as_secs_f64());
+        let target = endpoint.url().resolve(event.facts.audience.named_url());
+        let target = target.ok_or(Obstacle::Discard(UNRESOLVED_URL))?;
+        let place = (table, endpoint, &target);
+        let request = self.signed(entry, &event, place, started_ms / 1000)?;
+        let request_headers = request.headers().clone();
+        if entry.target.mode == DeliveryMode::AtMostOnce {
+            self.begin(lease, started_ms, revision).await?;
+        }
+        let project = ProjectRef {
+            id: entry.project,
+            name: table.project().name(),
+        };
+        let exchange = self
+            .egress
+            .send(
+                &project,
+                request,
+                endpoint.timeout(),
+                self.excerpt_bytes_max,
+            )
+            .await;
+        let strategy = endpoint.strategy(table.project());
+        let (step, hold) = self.judge(entry, strategy, &exchange);
+        Ok(Attempted {
+            exchange,
+            step,
+            hold,
+            started_ms,
+            revision,
+            request_headers,
+        })
+    }
+
+    /// An attempt that may not be made twice: that it begins is on disk before its first byte is
+    /// sent (RULINGS 27).
+    async fn begin(&self, lease: &Lease, at_ms: i64, revision: u64) -> Result<(), Obstacle> {
+        let entry = &lease.entry;
+        let started = Record::Started(StartedRecord {
+            key: entry.key,
+            position: entry.position,
+            number: entry.attempts + 1,
+            at_ms,
+            revision,
+        });
+        self.queue.begin(lease);
+        let written = self.log.record_synced(started).await;
+        written.map_err(|LogClosed { .. }| Obstacle::LogClosed)
+    }
+
+    /// Last of what may come in between, so that no token is taken for nothing.
+    fn take_token(&self, endpoint: &Endpoint) -> Result<(), Obstacle> {
+        let Some(rate) = endpoint.rate() else {
+            return Ok(());
+        };
+        let taken = self.rates.take(endpoint.id(), rate, 1);
+        taken.map(drop).map_err(|exhausted| {
+            self.metrics.endpoint_rate_limited.inc();
+            // There is always room for one token some time.
+            Obstacle::RateLimited(exhausted.wait.unwrap_or(rate.window()))
+        })
+    }
+
+    /// The event, from memory or back from the log.
+    async fn event(&self, entry: &Entry) -> Result<Arc<StoredEvent>, Obstacle> {
+        if let Some(cached) = &entry.event {
+            return Ok(Arc::clone(cached));
+        }
+        match self.log.read(entry.position).await {
+            Ok(event) => Ok(Arc::new(event)),
+            Err(error) if error.is_permanent() => {
+                tracing::error!(%error, event_id = %self.log.uids().event(entry.key.event), "payload lost");
+                Err(Obstacle::Fail("payload_lost"))
+            }
+            Err(error) => {
+                tracing::warn!(%error, event_id = %self.log.uids().event(entry.key.event), "payload not read");
+                Err(Obstacle::Unreadable)
+            }
+        }
+    }
+
+    fn signed(
+        &self,
+        entry: &Entry,
+        event: &StoredEvent,
+        (table, endpoint, target): (&ProjectTable, &Endpoint, &Arc<TargetUrl>),
+        now_s: i64,
+    ) -> Result<SignedRequest, Obstacle> {
+        let uids = self.log.uids();
+        let facts = &event.facts;
+        // Incoming events and CloudEvents travel with the content type they came with, the rest
+        // with the endpoint's.
+        let own_type = match facts.origin {
+            Origin::Source(_) => facts
+                .headers
+                .iter()
+                .find(|(name, _)| *name == http::header::CONTENT_TYPE),
+            Origin::Api => None,
+        };
+        let own_type = own_type.map(|(_, value)| value);
+        let own_type = own_type.or_else(|| cloudevents::content_type(&facts.headers));
+        let outgoing = Outgoing {
+            event_uid: uids.event(entry.key.event),
+            delivery_uid: uids.delivery(entry.key),
+            ordinal: entry.key.ordinal,
+            repeat: is_repeat(event, entry.key.ordinal),
+            target,
+            query: &facts.query,
+            event_headers: &facts.headers,
+            content_type: own_type.unwrap_or_else(|| endpoint.content_type()).clone(),
+            body: &facts.body,
+            idempotency: facts
+                .idempotency_key
+                .as_deref()
+                .map(|key| (table.project().idempotency_header(), key)),
+        };
+        sign::sign(&outgoing, table.project().signature(), endpoint.mode(), endpoint.keys(), now_s).map_err(|error| {
+            if matches!(error, SignError::NoSecret | SignError::BadKey) {
+                tracing::error!(endpoint_id = %endpoint.id(), project_id = %entry.project, code = error.code(), "no usable secret, deliveries are held");
+                return Obstacle::Hold("no_usable_secret");
+            }
+            tracing::warn!(endpoint_id = %endpoint.id(), code = error.code(), "cannot sign");
+            Obstacle::Fail(error.code())
+        })
+    }
+}
+
+/// Whether an earlier target of the event is the same endpoint; routing puts those side by side.
+fn is_repeat(event: &StoredEvent, ordinal: u32) -> bool {
+    let at = usize::try_from(ordinal).unwrap_or(usize::MAX);
+    match (
+        at.checked_sub(1)
+            .and_then(|before| event.targets.get(before)),
+        event.targets.get(at),
+    ) {
+        (Some(before), Some(this)) => before.endpoint == this.endpoint,
+        _ => false,
+    }
+}
