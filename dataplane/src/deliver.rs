@@ -2,7 +2,8 @@
 //!
 //! Leases due deliveries, has them signed and sent, asks the retry rules what follows, records
 //! the attempt in the log and gives the lease back. Nobody waits for the record's sync: an
-//! attempt lost to a crash is made again, which at-least-once permits.
+//! attempt lost to a crash is made again, which at-least-once permits. Where an event may arrive
+//! once at most, that an attempt begins is synced first, and one without outcome is not made again.
 //!
 //! - `place`: where the delivery goes now, or why not
 //! - `attempt`: signed, sent, and answered

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use outrider_webhook::id::EndpointId;
-use outrider_webhook::rate::{self, Rate};
+use outrider_webhook::rate::Rate;
 use outrider_webhook::secret::Secret;
 use outrider_webhook::sign::SigningKey;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use super::check::{Checks, Range, Reason};
 use super::endpoint::EndpointStatus;
 use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given, refuse_unsupported};
+use super::protection;
 use super::spec::{Unsupported, expose};
 use super::strategy::StrategySpec;
 
@@ -22,14 +23,8 @@ const SECRETS_MAX: usize = 16;
 /// Longest secret, bytes.
 const SECRET_BYTES_MAX: usize = 1024;
 const RATE_COUNT: Range = Range {
-    min: 1,
-    max: rate::COUNT_MAX as u64,
     unit: "deliveries",
-};
-const RATE_WINDOW_S: Range = Range {
-    min: 1,
-    max: rate::WINDOW_S_MAX,
-    unit: "seconds",
+    ..protection::COUNT
 };
 /// Longest owner id, bytes (the limit of the events API).
 const OWNER_BYTES_MAX: usize = 255;
@@ -196,14 +191,8 @@ impl EndpointSpec {
         if window_s == 0 {
             return None;
         }
-        checks.number("rate_limit", Some(count), count, RATE_COUNT);
-        checks.number(
-            "rate_limit_duration",
-            Some(window_s),
-            window_s,
-            RATE_WINDOW_S,
-        );
-        Rate::new(u32::try_from(count).ok()?, window_s)
+        let fields = ["rate_limit", "rate_limit_duration"];
+        protection::rate(checks, fields, (count, window_s), RATE_COUNT)
     }
 
     pub(super) fn content_type(&self, checks: &mut Checks) -> Option<HeaderValue> {

@@ -12,7 +12,7 @@ use super::check::{Checks, Range, Reason};
 
 /// Longest list of address ranges.
 const CIDRS_MAX: usize = 1024;
-const COUNT: Range = Range {
+pub(super) const COUNT: Range = Range {
     min: 1,
     max: rate::COUNT_MAX as u64,
     unit: "requests",
@@ -45,10 +45,26 @@ impl RateSpec {
         let count = checks.require(&count_field, count);
         let window_s = checks.require(&window_field, window_s);
         let (count, window_s) = (count?, window_s?);
-        checks.number(&count_field, Some(count), count, COUNT);
-        checks.number(&window_field, Some(window_s), window_s, WINDOW_S);
-        Rate::new(u32::try_from(count).ok()?, window_s)
+        rate(
+            checks,
+            [&count_field, &window_field],
+            (count, window_s),
+            COUNT,
+        )
     }
+}
+
+/// So many in so many seconds, neither of them 0; `None` when what is wrong with it was reported.
+/// `range` is that of the count.
+pub(super) fn rate(
+    checks: &mut Checks,
+    [count_field, window_field]: [&str; 2],
+    (count, window_s): (u64, u64),
+    range: Range,
+) -> Option<Rate> {
+    checks.number(count_field, Some(count), count, range);
+    checks.number(window_field, Some(window_s), window_s, WINDOW_S);
+    Rate::new(u32::try_from(count).ok()?, window_s)
 }
 
 /// What people write; the fields stand in the resource itself, under names of its own.
