@@ -63,7 +63,7 @@ pub use self::log::{Accepted, AcceptedSink, LocalLog};
 pub use self::options::{Options, Sync};
 pub use self::read::ReadError;
 pub use self::record::{
-    AttemptRecord, BarrierRecord, CommandRecord, DeliveryStatus, DuplicateRecord,
+    AttemptRecord, BarrierRecord, CommandRecord, ConditionClass, DeliveryStatus, DuplicateRecord,
     EndpointCondition, EndpointStateRecord, EraseRecord, Record, StartedRecord, StateRecord,
 };
 pub use self::recover::{Lost, Pending, Recovered, TornTail, Unsettled};

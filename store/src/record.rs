@@ -207,6 +207,31 @@ impl EndpointCondition {
     }
 }
 
+/// What a condition is about. The classes do not hide each other: recovery keeps the last
+/// condition of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConditionClass {
+    /// Whether it may receive at all.
+    Disabling,
+    /// What the receiver asked for.
+    Hold,
+    /// What its failures caused.
+    Breaker,
+}
+
+impl EndpointCondition {
+    /// What the condition is about. [`EndpointCondition::Active`] ends an open breaker: a hold
+    /// ends by its time, and a disabling by the configuration's epoch.
+    #[must_use]
+    pub const fn class(self) -> ConditionClass {
+        match self {
+            Self::Disabled => ConditionClass::Disabling,
+            Self::Held => ConditionClass::Hold,
+            Self::Active | Self::BreakerOpen | Self::BreakerHalfOpen => ConditionClass::Breaker,
+        }
+    }
+}
+
 /// A change of an endpoint's condition that the data plane made by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointStateRecord {

@@ -76,7 +76,7 @@ pub struct Recovered {
     pub outcome_unknown: Vec<Pending>,
     /// Deliveries that nothing can drive: the caller records `Failure(payload_gone)` for each.
     pub lost: Vec<Lost>,
-    /// The last condition of each endpoint that the data plane decided about.
+    /// The last condition of each class of each endpoint that the data plane decided about.
     pub endpoint_states: Vec<EndpointStateRecord>,
     /// Endpoints that events made and nobody has taken over, in the order of the log.
     pub unsettled: Vec<Unsettled>,

@@ -16,7 +16,7 @@ use crate::codec::{
 };
 use crate::event::Position;
 use crate::read::{self, ReadError};
-use crate::record::{DeliveryStatus, EndpointStateRecord};
+use crate::record::{ConditionClass, DeliveryStatus, EndpointStateRecord};
 use crate::scan::{FoundGroup, ScanError, for_each_member};
 use crate::writer::{Idempotency, Mixed};
 
@@ -33,7 +33,7 @@ pub(crate) struct State {
     /// At-most-once attempts without outcome.
     started: Deliveries<()>,
     unfinished: Option<Unfinished>,
-    endpoint_states: HashMap<EndpointId, EndpointStateRecord>,
+    endpoint_states: HashMap<(EndpointId, ConditionClass), EndpointStateRecord>,
     made: Made,
     pub(crate) idempotency: Idempotency,
     /// Payloads of nothing but zeros that no ERASE has named yet.
@@ -292,7 +292,8 @@ impl State {
         if let Entry::EndpointState(state) =
             Entry::decode(record, PayloadCheck::Intact, position, &Bytes::new())?
         {
-            self.endpoint_states.insert(state.endpoint, state);
+            let about = (state.endpoint, state.condition.class());
+            self.endpoint_states.insert(about, state);
         }
         Ok(())
     }
@@ -371,7 +372,7 @@ impl State {
         let mut states: Vec<_> = std::mem::take(&mut self.endpoint_states)
             .into_values()
             .collect();
-        states.sort_unstable_by_key(|state| state.endpoint);
+        states.sort_unstable_by_key(|state| (state.endpoint, state.condition.class()));
         states
     }
 }

@@ -175,7 +175,7 @@ async fn a_begun_at_most_once_attempt_is_reported_and_not_made_again() {
 }
 
 #[tokio::test]
-async fn the_last_condition_of_an_endpoint_is_found() {
+async fn the_last_condition_of_each_class_of_an_endpoint_is_found() {
     let bed = Bed::new();
     let (log, _) = bed.open();
     let condition = |endpoint, condition| EndpointStateRecord {
@@ -189,7 +189,11 @@ async fn the_last_condition_of_an_endpoint_is_found() {
     };
     for (endpoint, found) in [
         (1, EndpointCondition::Disabled),
+        (2, EndpointCondition::BreakerOpen),
         (2, EndpointCondition::Held),
+        (1, EndpointCondition::BreakerOpen),
+        (2, EndpointCondition::BreakerHalfOpen),
+        (1, EndpointCondition::Held),
         (1, EndpointCondition::Active),
     ] {
         log.record(Record::EndpointState(condition(endpoint, found)))
@@ -199,8 +203,11 @@ async fn the_last_condition_of_an_endpoint_is_found() {
     log.close().await.unwrap();
     let (log, recovered) = bed.open();
     let expected = [
+        condition(1, EndpointCondition::Disabled),
+        condition(1, EndpointCondition::Held),
         condition(1, EndpointCondition::Active),
         condition(2, EndpointCondition::Held),
+        condition(2, EndpointCondition::BreakerHalfOpen),
     ];
     assert_eq!(recovered.endpoint_states, expected);
     log.close().await.unwrap();
