@@ -7,6 +7,7 @@
 
 mod alerts;
 mod api_key;
+mod authentication;
 mod check;
 mod client_certificate;
 mod deduplication;
@@ -31,6 +32,7 @@ mod verification;
 
 pub use alerts::{AlertsSpec, Thresholds};
 pub use api_key::{ApiKey, ApiKeySpec};
+pub use authentication::{AuthenticationSpec, REDACTED};
 pub use check::{FieldError, Reason};
 pub use client_certificate::ClientCertificateSpec;
 pub use deduplication::Deduplication;

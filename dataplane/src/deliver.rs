@@ -10,6 +10,7 @@
 //! - `outcome`: what follows
 
 mod attempt;
+mod mask;
 mod outcome;
 mod place;
 mod record;

@@ -14,6 +14,7 @@ mod command_line;
 mod crash;
 mod damaged_log;
 mod dynamic;
+mod endpoint_authentication;
 mod filters;
 mod fuzz_seeds;
 mod handshakes;

@@ -414,7 +414,7 @@ fn an_endpoint_setting_that_makes_no_sense_is_refused() {
         ),
         (
             "{}",
-            format!("{url}, secret: hunter2, content_type: application/x-www-form-urlencoded"),
+            format!("{url}, secret: hunter2, content_type: text/plain"),
             "content_type",
         ),
         (
@@ -425,7 +425,7 @@ fn an_endpoint_setting_that_makes_no_sense_is_refused() {
         (
             "{}",
             format!("{url}, secret: hunter2, authentication: {{type: basic_auth}}"),
-            "authentication",
+            "authentication.basic_auth",
         ),
         (
             "{}",

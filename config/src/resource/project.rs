@@ -244,6 +244,8 @@ impl Project {
         let is_new = |is: bool, was: bool| is && !was;
         is_new(self.is_https_enforced, old.is_https_enforced)
             || self.signature.demands_more_than(&old.signature)
+            || self.signature.takes_more_than(&old.signature)
+            || self.idempotency_header != old.idempotency_header
     }
 
     /// How long its events are kept.

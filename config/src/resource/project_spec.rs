@@ -166,7 +166,7 @@ impl ConfigSpec {
         let field = "config.request_id_header";
         let text = given(self.request_id_header.as_deref()).unwrap_or(IDEMPOTENCY_HEADER_DEFAULT);
         let name = checks.take(field, own_header(text))?;
-        let fits = signature.map_or(Ok(()), |scheme| scheme.check_idempotency_header(&name));
+        let fits = signature.map_or(Ok(()), |scheme| scheme.check_free(&name));
         checks.take(field, fits.map(|()| name).map_err(Reason::refused))
     }
 }

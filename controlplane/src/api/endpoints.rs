@@ -1,5 +1,6 @@
 //! Endpoints (contract 3.2).
 
+mod authentication;
 mod change;
 mod secrets;
 mod shape;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use outrider_config::snapshot::{Endpoint, ProjectTable};
 use outrider_store::{LogClosed, Record, StartedRecord, StoredEvent};
 use outrider_webhook::address::{ProjectRef, TargetUrl};
+use outrider_webhook::authentication::Authentication;
 use outrider_webhook::cloudevents;
 use outrider_webhook::event::{DeliveryMode, Origin};
+use outrider_webhook::form;
 use outrider_webhook::retry::Step;
 use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
 
@@ -145,6 +147,16 @@ impl Deliverer {
         };
         let own_type = own_type.map(|(_, value)| value);
         let own_type = own_type.or_else(|| cloudevents::content_type(&facts.headers));
+        let made_form = match own_type {
+            None if endpoint.takes_forms() => {
+                let made = form::from_json(&facts.body);
+                Some(made.map_err(|_| Obstacle::Fail("data_not_a_form"))?)
+            }
+            _ => None,
+        };
+        let authentication = endpoint.authentication().map(|how| match how {
+            Authentication::Fixed(fixed) => (fixed.name(), fixed.value()),
+        });
         let outgoing = Outgoing {
             event_uid: uids.event(entry.key.event),
             delivery_uid: uids.delivery(entry.key),
@@ -154,7 +166,9 @@ impl Deliverer {
             query: &facts.query,
             event_headers: &facts.headers,
             content_type: own_type.unwrap_or_else(|| endpoint.content_type()).clone(),
-            body: &facts.body,
+            body: made_form.as_ref().unwrap_or(&facts.body),
+            json: made_form.as_ref().map(|_| &facts.body),
+            authentication,
             idempotency: facts
                 .idempotency_key
                 .as_deref()

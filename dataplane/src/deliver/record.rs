@@ -6,6 +6,7 @@ use outrider_store::{
 use outrider_webhook::retry::{self, Outcome};
 
 use super::attempt::Attempted;
+use super::mask::masked;
 use super::outcome::Next;
 use crate::queue::Entry;
 
@@ -36,8 +37,8 @@ pub(super) fn attempt(entry: &Entry, attempted: Attempted, next: &Next) -> Recor
             0
         },
         revision: attempted.revision,
-        request_headers: pairs(&attempted.request_headers),
-        response_headers: pairs(&exchange.response_headers),
+        request_headers: masked(&attempted.request_headers),
+        response_headers: masked(&exchange.response_headers),
         excerpt: exchange.excerpt,
         result: next.status,
         next_due_ms: next.due_ms,
@@ -74,11 +75,4 @@ pub(super) fn state(
         attempts: entry.attempts,
         reason: Some(reason.into()),
     })
-}
-
-fn pairs(headers: &http::HeaderMap) -> Vec<(http::HeaderName, http::HeaderValue)> {
-    headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::error::ApiError;
 use super::super::projects::shape as projects;
 use super::super::time::{at, rfc3339};
-use super::secrets;
+use super::{authentication, secrets};
 use crate::{Stored, View};
 
 /// Seconds of an attempt when nothing is set.
@@ -40,7 +40,7 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         "support_email": spec.support_email.unwrap_or_default(),
         "status": status,
         "http_timeout": spec.http_timeout.filter(|s| *s != 0).unwrap_or(TIMEOUT_DEFAULT_S),
-        "authentication": null,
+        "authentication": spec.authentication.and_then(authentication::shown),
         "rate_limit": spec.rate_limit.unwrap_or(0),
         "rate_limit_duration": spec.rate_limit_duration.unwrap_or(0),
         "content_type": spec.content_type.filter(|text| !text.is_empty())
@@ -68,6 +68,7 @@ pub(in crate::api) fn metadata(one: &Stored, is_incoming: bool) -> Result<Value,
     let mut shown = reply(one, is_incoming, 0)?;
     if let Value::Object(fields) = &mut shown {
         fields.insert("secrets".to_owned(), json!([]));
+        fields.insert("authentication".to_owned(), Value::Null);
     }
     Ok(shown)
 }
