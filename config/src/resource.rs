@@ -5,6 +5,7 @@
 //! is found at once. The same specification types serve files, REST, the journal and the wire.
 //! What a checked type needs of other resources is checked by the snapshot.
 
+mod activation;
 mod alerts;
 mod api_key;
 mod authentication;

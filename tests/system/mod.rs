@@ -13,6 +13,7 @@ mod coded_events;
 mod command_line;
 mod crash;
 mod damaged_log;
+mod disabled;
 mod dynamic;
 mod endpoint_authentication;
 mod filters;

@@ -225,7 +225,6 @@ fn a_project_setting_out_of_bounds_is_refused() {
             "{request_id_header: X-Convoy-Signature}",
             "request_id_header",
         ),
-        ("{disable_endpoint: true}", "disable_endpoint"),
         ("{circuit_breaker: {sample_rate: 31}}", "circuit_breaker"),
         ("{meta_event: {is_enabled: true}}", "meta_event"),
         ("{search_policy: 24h}", "search_policy"),

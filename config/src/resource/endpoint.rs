@@ -67,6 +67,7 @@ pub struct Endpoint {
     content_type: HeaderValue,
     rate: Option<Rate>,
     authentication: Option<Authentication>,
+    activation_epoch: u64,
     /// Few endpoints have their own.
     strategy: Option<Box<RetryStrategy>>,
 }
@@ -98,6 +99,7 @@ impl Endpoint {
         let rate = spec.rate(&mut checks);
         let authentication = spec.authentication.as_ref();
         let authentication = authentication.map(|spec| spec.compile(&mut checks));
+        let activation_epoch = spec.epoch(&mut checks);
         let own = spec.strategy.as_ref();
         let strategy = own.map(|own| own.compile("strategy", &mut checks).map(Box::new));
         let timeout = checks.number(
@@ -127,6 +129,7 @@ impl Endpoint {
                 content_type: content_type?,
                 rate,
                 authentication: authentication.unwrap_or(Some(None))?,
+                activation_epoch,
                 strategy: strategy.map_or(Some(None), |own| own.map(Some))?,
             })
         })();
@@ -227,6 +230,12 @@ impl Endpoint {
         self.status
     }
 
+    /// How often it was switched on again.
+    #[must_use]
+    pub fn activation_epoch(&self) -> u64 {
+        self.activation_epoch
+    }
+
     /// How often its receiver is called at most.
     #[must_use]
     pub fn rate(&self) -> Option<&Rate> {
@@ -268,6 +277,7 @@ impl Endpoint {
             "http_timeout": self.timeout.as_secs(),
             "owner_id": self.owner_id.as_deref(),
             "status": self.status.as_str(),
+            "activation_epoch": self.activation_epoch,
             "content_type": self.content_type.to_str().unwrap_or_default(),
             "authentication": self.authentication.as_ref().map(authentication::dump),
             "rate_limit": self.rate.map(|rate| rate.count()),

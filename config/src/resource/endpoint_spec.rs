@@ -68,6 +68,11 @@ pub struct EndpointSpec {
     pub support_email: Option<String>,
     /// Native: how its deliveries are retried, instead of its project's way.
     pub strategy: Option<StrategySpec>,
+    /// Native: counts how often it was switched on again. A larger one ends what a data plane decided
+    /// by itself under a smaller one.
+    pub activation_epoch: Option<u64>,
+    /// Native: why it was switched off, when no person did it; at most 255 bytes.
+    pub disabled_reason: Option<String>,
     slack_webhook_url: Unsupported,
     teams_webhook_url: Unsupported,
     /// Deliveries in `rate_limit_duration`, 1 to 1,000,000,000; any number when it is 0.

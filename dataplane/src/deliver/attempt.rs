@@ -14,6 +14,7 @@ use outrider_webhook::retry::Step;
 use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
 
 use super::{Deliverer, Obstacle, UNRESOLVED_URL};
+use crate::disabled;
 use crate::egress::Exchange;
 use crate::queue::{Entry, Lease};
 
@@ -26,6 +27,8 @@ pub(super) struct Attempted {
     pub(super) started_ms: i64,
     pub(super) revision: u64,
     pub(super) request_headers: http::HeaderMap,
+    /// Why it switches its endpoint off, if it does, and under which activation epoch.
+    pub(super) disables: Option<(&'static str, u64)>,
 }
 
 impl Deliverer {
@@ -70,6 +73,8 @@ impl Deliverer {
             .await;
         let strategy = endpoint.strategy(table.project());
         let (step, hold) = self.judge(entry, strategy, &exchange);
+        let disables = disabled::cause(&step, table.project())
+            .map(|reason| (reason, endpoint.activation_epoch()));
         Ok(Attempted {
             exchange,
             step,
@@ -77,6 +82,7 @@ impl Deliverer {
             started_ms,
             revision,
             request_headers,
+            disables,
         })
     }
 

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
-use super::offer::{EndpointOffer, OfferAnswer, Offers};
+use super::offer::{Offer, OfferAnswer, Offers};
 use super::{Command, CommandHandler, Outcome, wire};
 use crate::backoff::Backoff;
 use crate::node::{Claim, Node};
@@ -52,8 +52,8 @@ pub struct ControlClient {
 pub(super) enum Ask {
     /// For the journal's head.
     Head(oneshot::Sender<Version>),
-    /// Whether it takes an endpoint.
-    Offer(Box<EndpointOffer>, oneshot::Sender<OfferAnswer>),
+    /// Whether it makes something configuration.
+    Offer(Box<Offer>, oneshot::Sender<OfferAnswer>),
 }
 
 impl Ask {
@@ -93,7 +93,7 @@ impl ControlClient {
         }
     }
 
-    /// A handle that offers endpoints over the session that is open then.
+    /// A handle that makes offers over the session that is open then.
     #[must_use]
     pub fn offers(&self) -> Offers {
         Offers {

@@ -74,9 +74,15 @@ pub(super) fn merged(
     settled(given, by)
 }
 
-pub(super) fn with_status(mut spec: EndpointSpec, status: EndpointStatus) -> EndpointSpec {
+pub(in crate::api) fn with_status(mut spec: EndpointSpec, status: EndpointStatus) -> EndpointSpec {
     spec.status = Some(status.as_str().to_owned());
     spec.is_disabled = None;
+    spec
+}
+
+/// The endpoint that a person wants to receive again.
+pub(super) fn activated(mut spec: EndpointSpec) -> EndpointSpec {
+    spec.activate();
     spec
 }
 

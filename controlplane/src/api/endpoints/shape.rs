@@ -26,6 +26,7 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         .collect();
     let status = status(&spec);
     let strategy = spec.strategy.take();
+    let (epoch, reason) = (spec.activation_epoch.take(), spec.disabled_reason.take());
     let mut shown = json!({
         "uid": one.uid(),
         "project_id": one.document.project,
@@ -59,6 +60,15 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
     // Ours, and only where it was set: clients of Convoy do not know it.
     if let (Some(strategy), Value::Object(fields)) = (strategy, &mut shown) {
         fields.insert("strategy".to_owned(), projects::strategy(strategy));
+    }
+    let beside_status = [
+        ("activation_epoch", epoch.map(Value::from)),
+        ("disabled_reason", reason.map(Value::from)),
+    ];
+    for (name, value) in beside_status {
+        if let (Some(value), Value::Object(fields)) = (value, &mut shown) {
+            fields.insert(name.to_owned(), value);
+        }
     }
     Ok(shown)
 }
