@@ -5,6 +5,7 @@ mod harness;
 mod addresses;
 mod admin_key;
 mod at_most_once;
+mod attempt_records;
 mod audit;
 mod batch;
 mod clients;
