@@ -8,11 +8,11 @@
 mod alerts;
 mod api_keys;
 mod ask;
+mod batches;
 mod body;
 mod call;
 mod dataplanes;
 mod deliveries;
-mod disabling;
 mod endpoints;
 mod error;
 mod event_types;
@@ -157,6 +157,7 @@ pub fn router(api: Api) -> Router {
         .merge(api_keys::routes())
         .merge(events::routes())
         .merge(deliveries::routes())
+        .merge(batches::routes())
         .merge(misdirected::routes())
         .merge(later::routes());
     let routes = Router::new()

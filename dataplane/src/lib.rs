@@ -10,7 +10,6 @@ mod buckets;
 pub mod chance;
 mod command;
 pub mod deliver;
-pub mod disabled;
 pub mod egress;
 pub mod ingest;
 mod instance;
@@ -31,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrider_config::bootstrap::PublicTls;
-use outrider_store::{Clock, EndpointStateRecord, FatalError, Index, LocalLog, Unsettled};
+use outrider_store::{Clock, FatalError, Index, LocalLog, Unsettled};
 use outrider_webhook::id::Uid;
 use outrider_xds::{CommandHandler, Offers};
 use tokio::sync::watch;
@@ -42,9 +41,8 @@ use self::admin::State;
 use self::alerts::{Alerts, Judge};
 use self::buckets::Buckets;
 use self::chance::Chance;
-use self::command::{Executor, Questions};
+use self::command::{Executor, Means, Questions};
 use self::deliver::Deliverer;
-use self::disabled::Disabling;
 use self::egress::Egress;
 use self::ingest::rejected::Rejected;
 use self::ingest::{Intake, Limits, PublicCertificates, PublicListener, Ways};
@@ -113,7 +111,6 @@ pub struct DataPlane {
     settings: Running,
     recovered: Summary,
     unsettled: Vec<Unsettled>,
-    disabled: Vec<EndpointStateRecord>,
     offers: Option<Offers>,
     instance: Uid,
     certificates: Option<Arc<PublicCertificates>>,
@@ -168,7 +165,10 @@ pub struct Serving {
     retention: JoinHandle<()>,
     judge: JoinHandle<()>,
     desk: JoinHandle<()>,
-    switched_off: JoinHandle<()>,
+    batches: JoinHandle<()>,
+    /// Ends cancelled deliveries that workers give back.
+    ending: JoinHandle<()>,
+    stop_ending: CancellationToken,
 }
 
 impl DataPlane {
@@ -220,24 +220,17 @@ impl DataPlane {
             open::log(settings.log, index_dir.clone(), Arc::clone(&clock), &queue).await?;
         open::end_lost(&log, &recovered, clock.now_ms()).await?;
         let unsettled = recovered.unsettled.clone();
-        let disabled = disabled::found(&recovered);
+        let batches = recovered.batches.clone();
         let recovered = open::restore(&queue, recovered, clock.now_ms());
         let index = open::index(index_dir, &log).await?;
         let instance = open::instance(note)?;
         let kept = open::state(settings.state).await?;
         let table = RoutingTable::new(mark, kept, queue.clone(), clock.clone(), metrics.clone())?;
-        let disabling = Disabling::new(
-            table.clone(),
-            log.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&metrics),
-        );
         let deliverer = Arc::new(Deliverer {
             queue: queue.clone(),
             table: table.clone(),
             log: log.clone(),
             made: running.intake.made.clone(),
-            disabling: disabling.clone(),
             egress: egress.clone(),
             clock: Arc::clone(&clock),
             chance: Chance::seeded(settings.seed),
@@ -249,15 +242,15 @@ impl DataPlane {
             table: table.clone(),
             rejected: running.intake.rejected.clone(),
             alerts: running.intake.alerts.clone(),
-            disabling,
         };
-        let executor = Executor::new(
-            queue.clone(),
-            log.clone(),
-            index.clone(),
-            Arc::clone(&clock),
-            questions,
-        );
+        let means = Means {
+            queue: queue.clone(),
+            log: log.clone(),
+            index: index.clone(),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+        };
+        let executor = Executor::new(means, questions, batches);
         stats.send_replace(Some(Arc::new(Stats {
             table: table.clone(),
             queue: queue.clone(),
@@ -286,7 +279,6 @@ impl DataPlane {
             settings: running,
             recovered,
             unsettled,
-            disabled,
             offers: None,
             instance,
             certificates,
@@ -350,10 +342,6 @@ impl DataPlane {
         let _ = version.wait_for(Option::is_some).await;
         let made = self.settings.intake.made.clone();
         made::restore(&made, &self.log, &self.unsettled, &self.table.load()).await;
-        self.deliverer
-            .disabling
-            .restore(self.disabled.clone())
-            .await;
         let intake = Intake::new(
             self.table.clone(),
             Ways {
@@ -398,11 +386,12 @@ impl DataPlane {
             offers: self.offers.clone(),
         };
         let desk = tokio::spawn(desk.run(stop_delivery.clone()));
-        let switched_off = disabled::Desk {
-            disabling: self.deliverer.disabling.clone(),
-            offers: self.offers.clone(),
-        };
-        let switched_off = tokio::spawn(switched_off.run(stop_delivery.clone()));
+        let batches = Arc::clone(&self.executor).run_batches(stop_delivery.clone());
+        let batches = tokio::spawn(batches);
+        // Workers give deliveries back until the last of them is done.
+        let stop_ending = CancellationToken::new();
+        let ending = Arc::clone(&self.executor).end_cancelled(stop_ending.clone());
+        let ending = tokio::spawn(ending);
         self.state.send_replace(State::Live);
         Ok(Serving {
             plane: self,
@@ -412,7 +401,9 @@ impl DataPlane {
             retention,
             judge,
             desk,
-            switched_off,
+            batches,
+            ending,
+            stop_ending,
         })
     }
 }
@@ -450,6 +441,13 @@ impl Serving {
         if self.delivery.await.is_err() {
             tracing::error!("the dispatcher ended with a panic");
         }
+        if self.batches.await.is_err() {
+            tracing::error!("the task of batches ended with a panic");
+        }
+        self.stop_ending.cancel();
+        if self.ending.await.is_err() {
+            tracing::error!("the task of cancelled deliveries ended with a panic");
+        }
         if self.retention.await.is_err() {
             tracing::error!("the retention task ended with a panic");
         }
@@ -458,9 +456,6 @@ impl Serving {
         }
         if self.desk.await.is_err() {
             tracing::error!("the task of made endpoints ended with a panic");
-        }
-        if self.switched_off.await.is_err() {
-            tracing::error!("the task of endpoints that were switched off ended with a panic");
         }
         plane.deliverer.egress.shutdown().await;
         drop(plane.deliverer);

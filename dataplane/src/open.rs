@@ -12,6 +12,7 @@ use outrider_webhook::id::Uid;
 use outrider_webhook::retry::RETRY_AFTER_MAX;
 
 use crate::Summary;
+use crate::command::CANCELLED;
 use crate::egress::EgressError;
 use crate::ingest::{ListenError, TlsError};
 use crate::instance;
@@ -127,12 +128,17 @@ pub(crate) async fn end_lost(
     let lost = lost.map(|one| (one.key, one.position, one.attempts, "payload_gone"));
     let unknown = recovered.outcome_unknown.iter();
     let unknown = unknown.map(|one| (one.key, one.position, one.attempts, "outcome_unknown"));
-    for (key, position, attempts, reason) in lost.chain(unknown) {
+    let cancelled = recovered.cancelled.iter();
+    let cancelled = cancelled.map(|one| (one.key, one.position, one.attempts, CANCELLED));
+    for (key, position, attempts, reason) in lost.chain(unknown).chain(cancelled) {
         let end = Record::State(StateRecord {
             key,
             position,
             at_ms: now_ms,
-            status: DeliveryStatus::Failure,
+            status: match reason {
+                CANCELLED => DeliveryStatus::Discarded,
+                _ => DeliveryStatus::Failure,
+            },
             next_due_ms: None,
             attempts,
             reason: Some(reason.into()),

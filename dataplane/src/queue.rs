@@ -9,6 +9,7 @@
 //! Knows nothing of HTTP, signatures or configuration.
 
 mod cache;
+mod cancel;
 mod lanes;
 mod schedule;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use self::cache::{CachedEvent, PayloadCache};
+use self::cancel::{Cancels, PASSED_OVER_MAX};
 pub use self::lanes::Hold;
 use self::lanes::Lanes;
 use self::schedule::{LeaseId, Schedule};
@@ -57,6 +59,9 @@ pub struct Entry {
     pub due_ms: i64,
     /// Whether its worker was lost when an attempt had begun that may not be made twice.
     pub has_begun: bool,
+    /// Which opening it is of: 0 for the first, which made it. Any other one is for one attempt
+    /// that somebody asked for.
+    pub opening: u64,
     /// The event, when it is still in memory.
     pub event: Option<Arc<CachedEvent>>,
 }
@@ -96,6 +101,8 @@ pub struct Queue {
 struct Shared {
     state: Mutex<State>,
     wake: Notify,
+    /// A cancelled delivery came back.
+    ended: Notify,
     clock: Arc<dyn Clock>,
     cache: Arc<PayloadCache>,
     lease_limit: Duration,
@@ -104,6 +111,7 @@ struct Shared {
 struct State {
     lanes: Lanes,
     schedule: Schedule,
+    cancels: Cancels,
     expired: u64,
     /// Counts the calls of [`Queue::unpark`].
     generation: u64,
@@ -128,6 +136,7 @@ impl Queue {
         let state = State {
             lanes: Lanes::new(lane_concurrency.max(1), in_flight_max.max(1)),
             schedule: Schedule::default(),
+            cancels: Cancels::default(),
             expired: 0,
             generation: 0,
             seen_ms: i64::MIN,
@@ -136,6 +145,7 @@ impl Queue {
             shared: Arc::new(Shared {
                 state: Mutex::new(state),
                 wake: Notify::new(),
+                ended: Notify::new(),
                 clock,
                 cache,
                 lease_limit,
@@ -167,6 +177,7 @@ impl Queue {
                 accepted_ms: found.key.event.unix_ms(),
                 due_ms: found.due_ms,
                 has_begun: false,
+                opening: state.opening(found.is_reopened),
                 event: None,
             };
             state.add(entry, now_ms);
@@ -194,6 +205,7 @@ impl Queue {
 
     /// The delivery has its final state.
     pub fn complete(&self, lease: &Lease) {
+        self.state().cancels.forget(lease.id);
         self.give_back(lease, |_, _| {});
     }
 
@@ -289,8 +301,17 @@ impl Queue {
     fn try_lease(&self) -> (Option<Lease>, Option<Duration>) {
         let (now_ms, now) = (self.shared.clock.now_ms(), Instant::now());
         let mut state = self.state();
-        state.advance(now_ms, now);
-        if let Some(entry) = state.lanes.next() {
+        if state.advance(now_ms, now) {
+            self.shared.ended.notify_one();
+        }
+        for _ in 0..PASSED_OVER_MAX {
+            let Some(entry) = state.lanes.next() else {
+                return (None, state.schedule.sleep(now_ms, now));
+            };
+            if state.cancels.is_dead(&entry) {
+                state.lanes.free(entry.target.endpoint);
+                continue;
+            }
             let id = state.schedule.lease(&entry, now + self.shared.lease_limit);
             let generation = state.generation;
             return (
@@ -302,7 +323,7 @@ impl Queue {
                 None,
             );
         }
-        (None, state.schedule.sleep(now_ms, now))
+        (None, Some(Duration::ZERO))
     }
 
     /// Ends a lease, unless it was taken back already: then somebody else has the delivery.
@@ -310,7 +331,11 @@ impl Queue {
         let mut state = self.state();
         if state.schedule.end(lease.id) {
             state.lanes.free(lease.entry.target.endpoint);
-            then(&mut state, self.shared.clock.now_ms());
+            if state.ends(lease) {
+                self.shared.ended.notify_one();
+            } else {
+                then(&mut state, self.shared.clock.now_ms());
+            }
         }
         drop(state);
         self.shared.wake.notify_one();
@@ -344,7 +369,8 @@ impl State {
     }
 
     /// Moves what has become due into its lane, and takes back leases whose worker is lost.
-    fn advance(&mut self, now_ms: i64, now: Instant) {
+    /// Whether one of those was its delivery's last.
+    fn advance(&mut self, now_ms: i64, now: Instant) -> bool {
         if now_ms < self.seen_ms.saturating_sub(CLOCK_STEP_MS) {
             tracing::warn!(
                 by_ms = self.seen_ms.saturating_sub(now_ms),
@@ -361,11 +387,19 @@ impl State {
         while let Some(entry) = self.schedule.pop_due(now_ms) {
             self.lanes.push(entry);
         }
-        while let Some(entry) = self.schedule.pop_expired(now) {
+        let mut is_ended = false;
+        while let Some((lease, entry)) = self.schedule.pop_expired(now) {
             self.expired += 1;
             self.lanes.free(entry.target.endpoint);
-            self.lanes.push(entry);
+            // What may have arrived is not called off.
+            if !entry.has_begun && self.cancels.ends(lease, &entry) {
+                is_ended = true;
+            } else {
+                self.cancels.forget(lease);
+                self.lanes.push(entry);
+            }
         }
+        is_ended
     }
 }
 
@@ -399,6 +433,7 @@ impl AcceptedSink for Sink {
                     accepted_ms: event.id.unix_ms(),
                     due_ms: event.id.unix_ms(),
                     has_begun: false,
+                    opening: 0,
                     event: cached.clone(),
                 });
             }

@@ -34,11 +34,11 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
-pub use self::items::{DeliveryItem, EventContent, EventItem};
+pub use self::items::{DeliveryItem, DeliveryState, EventContent, EventItem};
 pub use self::known::Synced;
 use self::mark::Mark;
 pub use self::page::{Direction, Page, PageRequest, Sort};
-pub use self::query::{DeliveryFilter, EventFilter, OwnerFilter, Search};
+pub use self::query::{Count, DeliveryFilter, EventFilter, OwnerFilter, Search};
 use self::readers::Readers;
 use crate::dir::FileError;
 use crate::event::Position;

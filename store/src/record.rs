@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use outrider_webhook::event::{HeaderList, Origin};
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, ProjectId};
+use serde::{Deserialize, Serialize};
 
 use crate::event::Position;
 
 /// State of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {
     /// Waits for its first attempt, or for one a person asked for.
     Scheduled,
@@ -99,7 +101,7 @@ pub struct AttemptRecord {
     pub tls_us: u64,
     /// Request sent to head of the answer, microseconds.
     pub first_byte_us: u64,
-    /// Bits: the constants, and in 8 to 29 `outrider_webhook::retry::ResponseFlags`.
+    /// Bits, see the constants.
     pub flags: u32,
     /// Configuration revision it was made under.
     pub revision: u64,
@@ -124,7 +126,7 @@ impl AttemptRecord {
     pub const HEADER_BYTES_MAX: usize = 64 << 10;
     /// Flag: the attempt does not count against the limit of attempts.
     pub const FREE: u32 = 1;
-    /// Flag: the answer's body was longer than the excerpt. Set by the log for what it cuts.
+    /// Flag set by the log: the excerpt was longer than is kept.
     pub const EXCERPT_CUT: u32 = 1 << 31;
     /// Flag set by the log: headers beyond the bound were left out.
     pub const HEADERS_CUT: u32 = 1 << 30;
@@ -274,6 +276,42 @@ impl CommandRecord {
     /// Verb of a command that no person gave: an endpoint that events made is the control
     /// plane's business from here on. The id is the endpoint's.
     pub const ENDPOINT_SETTLED: &'static str = "endpoint_settled";
+    /// Verb of a command that cancels the deliveries whose keys are its body. One that is not
+    /// final then ends when nobody works on it any more, at the latest at the next start.
+    pub const CANCEL: &'static str = "cancel";
+    /// What the verbs of batches begin with. Each record of a batch has its whole state as its
+    /// body, so that the newest one is enough.
+    pub const BATCH: &'static str = "batch_";
+
+    /// Whether it is a state of a batch.
+    #[must_use]
+    pub fn is_batch(&self) -> bool {
+        self.verb.starts_with(Self::BATCH)
+    }
+
+    /// Keys as the body of [`CommandRecord::CANCEL`]: of each the event's id and the ordinal,
+    /// little-endian, 12 bytes.
+    #[must_use]
+    pub fn body_of(keys: &[DeliveryKey]) -> Bytes {
+        let bytes = keys.iter().flat_map(|key| {
+            let event = key.event.raw().to_le_bytes();
+            event.into_iter().chain(key.ordinal.to_le_bytes())
+        });
+        bytes.collect::<Vec<u8>>().into()
+    }
+
+    /// The keys in such a body.
+    #[must_use]
+    pub fn keys_of(body: &[u8]) -> Vec<DeliveryKey> {
+        let (keys, _) = body.as_chunks::<12>();
+        let key = |bytes: &[u8; 12]| {
+            let [a, b, c, d, e, f, g, h, ordinal @ ..] = *bytes;
+            let event = EventId::from_raw(i64::from_le_bytes([a, b, c, d, e, f, g, h]))?;
+            let ordinal = u32::from_le_bytes(ordinal);
+            Some(DeliveryKey { event, ordinal })
+        };
+        keys.iter().filter_map(key).collect()
+    }
 }
 
 /// The payload of an event is to be erased (RULINGS 4). This is the order, which comes before

@@ -3,6 +3,7 @@
 //! A final state is final: after it only a STATE opens a delivery again. An attempt recorded
 //! behind it came from a worker that had lost its lease, and changes nothing.
 
+mod commands;
 mod made;
 mod state;
 
@@ -14,13 +15,13 @@ use outrider_webhook::event::Target;
 use outrider_webhook::id::{DeliveryKey, EventId, ProjectId};
 
 pub use self::made::Unsettled;
-pub(crate) use self::state::State;
+pub(crate) use self::state::{Open, State};
 use crate::catalog::SegmentFacts;
 use crate::codec::Chain;
 use crate::dir::{Damage, Meta};
 use crate::event::Position;
 use crate::options::Options;
-use crate::record::EndpointStateRecord;
+use crate::record::{CommandRecord, EndpointStateRecord};
 use crate::scan::{FoundGroup, ScanError, Scanner, Step};
 use crate::segment::HEADER_BYTES;
 use crate::writer::Idempotency;
@@ -44,6 +45,8 @@ pub struct Pending {
     pub due_ms: i64,
     /// Configuration revision it was routed under.
     pub revision: u64,
+    /// Whether it had ended, and somebody asked for one more attempt.
+    pub is_reopened: bool,
     /// Bytes of the event's payload in the log: headers, path, query and body.
     pub bytes: u32,
 }
@@ -74,6 +77,12 @@ pub struct Recovered {
     /// At-most-once deliveries with an attempt that began and has no outcome (RULINGS 27).
     /// Nothing drives them: the caller records `Failure(outcome_unknown)` for each.
     pub outcome_unknown: Vec<Pending>,
+    /// Deliveries that were cancelled while an attempt was under way, which did not end. Nothing
+    /// drives them: the caller records `Discarded(cancelled)` for each.
+    pub cancelled: Vec<Pending>,
+    /// The newest record of each batch of commands, in the order of the log: of all that are not
+    /// finished, and of the latest that are.
+    pub batches: Vec<CommandRecord>,
     /// Deliveries that nothing can drive: the caller records `Failure(payload_gone)` for each.
     pub lost: Vec<Lost>,
     /// The last condition of each class of each endpoint that the data plane decided about.

@@ -2,6 +2,7 @@
 
 mod accept;
 mod audit;
+mod commands;
 mod damage;
 mod faults;
 mod index;

@@ -57,8 +57,23 @@ impl NodeId {
 
 /// An accepted event. Positive, and ordered by acceptance on one node:
 /// 41 bits of milliseconds since [`EPOCH_MS`], 10 bits of node, 12 bits of sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
 pub struct EventId(i64);
+
+impl TryFrom<i64> for EventId {
+    type Error = &'static str;
+
+    fn try_from(raw: i64) -> Result<Self, Self::Error> {
+        Self::from_raw(raw).ok_or("an event's number is not negative")
+    }
+}
+
+impl From<EventId> for i64 {
+    fn from(id: EventId) -> Self {
+        id.0
+    }
+}
 
 impl EventId {
     /// The smallest id; no event ever has it.
@@ -129,7 +144,7 @@ impl EventId {
 }
 
 /// One delivery: the event, and which of its targets (0 is the first).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeliveryKey {
     /// The event that is delivered.
     pub event: EventId,

@@ -20,18 +20,18 @@ mod session;
 pub(crate) mod wire;
 
 use bytes::Bytes;
-use outrider_webhook::id::{DeliveryKey, ProjectId, Uid};
+use outrider_webhook::id::{DeliveryKey, EventId, ProjectId, Uid};
 
 pub use ask::{ANSWER_BYTES_MAX, Question};
 pub use client::{ControlClient, HeadProbe};
 pub use commands::{Commands, SendError};
 pub(crate) use grpc::ControlService;
-pub use offer::{DisabledEndpoint, EndpointOffer, Offer, OfferAnswer, OfferHandler, Offers};
+pub use offer::{EndpointOffer, OfferAnswer, OfferHandler, Offers};
 #[cfg(test)]
 pub(crate) use {client::RUNNING_MAX, commands::WAITING_MAX, grpc::open};
 
 /// What one data plane is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// Names the command: the same id is the same command, however often it arrives.
     pub id: Uid,
@@ -39,10 +39,65 @@ pub struct Command {
     pub action: Action,
 }
 
-/// The kinds of commands.
+/// Longest filter of a batch, bytes.
+pub const FILTER_BYTES_MAX: usize = 64 << 10;
+
+/// What a batch does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchKind {
+    /// One more attempt of deliveries that ended without success.
+    Retry,
+    /// Ends deliveries that have not ended.
+    Cancel,
+    /// Events go through today's subscriptions again.
+    Replay,
+}
+
+/// The same for everything that a filter finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The project; it has one at a time.
+    pub project: ProjectId,
+    /// What is done.
+    pub kind: BatchKind,
+    /// Which deliveries or events: a filter of the index, in JSON. At most [`FILTER_BYTES_MAX`].
+    pub filter: Bytes,
+}
+
+/// The kinds of commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// One more attempt of a delivery.
+    /// One more attempt of a delivery that was delivered.
+    ForceResend {
+        /// The project the delivery must belong to.
+        project: ProjectId,
+        /// The delivery.
+        delivery: DeliveryKey,
+    },
+    /// No further attempt of a delivery that has not ended.
+    Cancel {
+        /// The project the delivery must belong to.
+        project: ProjectId,
+        /// The delivery.
+        delivery: DeliveryKey,
+    },
+    /// An event goes through today's subscriptions again.
+    Replay {
+        /// The project the event must belong to.
+        project: ProjectId,
+        /// The event.
+        event: EventId,
+    },
+    /// The begin of a batch, whose id is the command's.
+    Batch(Batch),
+    /// The end of a batch that is not finished.
+    StopBatch {
+        /// The project the batch must belong to.
+        project: ProjectId,
+        /// The batch.
+        batch: Uid,
+    },
+    /// One more attempt of a delivery that ended without success.
     Resend {
         /// The project the delivery must belong to.
         project: ProjectId,

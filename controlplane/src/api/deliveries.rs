@@ -1,34 +1,36 @@
 //! `P/eventdeliveries`: what became of events, and another try (contract 3.8, 3.9).
 
+pub(super) mod actions;
 mod attempt;
 mod filter;
 mod shape;
 
 use axum::Router;
 use axum::routing::{get, post, put};
-use outrider_store::DeliveryItem;
+use outrider_store::{DeliveryFilter, DeliveryItem, DeliveryStatus};
 use outrider_webhook::id::{Decoded, DeliveryKey, Uid};
-use outrider_xds::{Action, Command, Outcome};
 
 use super::call::ProjectCall;
 use super::error::{Answer, ApiError};
 use super::events;
 use super::reply::Reply;
-use super::{Api, not_supported, reads};
-use crate::{View, random};
-
-/// How long a command may take, until the client is told that nobody knows yet.
-const COMMAND_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+use super::{Api, reads};
+use crate::View;
 
 pub(super) fn routes() -> Router<Api> {
+    const COUNT_RETRY: &str = "/eventdeliveries/countbatchretryevents";
     const ATTEMPTS: &str = "/eventdeliveries/{id}/deliveryattempts";
     Router::new()
         .route("/eventdeliveries", get(list))
         .route("/eventdeliveries/{id}", get(show))
-        .route("/eventdeliveries/{id}/resend", put(resend))
-        .route("/eventdeliveries/forceresend", post(not_supported))
-        .route("/eventdeliveries/batchretry", post(not_supported))
-        .route("/eventdeliveries/countbatchretryevents", get(not_supported))
+        .route("/deadletters", get(dead_letters))
+        .route("/eventdeliveries/{id}/resend", put(actions::resend))
+        .route("/eventdeliveries/{id}/cancel", put(actions::cancel))
+        .route("/eventdeliveries/forceresend", post(actions::force_resend))
+        .route("/eventdeliveries/batchretry", post(actions::batch_retry))
+        .route("/eventdeliveries/batchcancel", post(actions::batch_cancel))
+        .route(COUNT_RETRY, get(actions::count_batch_retry))
+        .route("/eventdeliveries/statustotals", get(actions::status_totals))
         .route(ATTEMPTS, get(attempt::list))
         .route(
             "/eventdeliveries/{id}/deliveryattempts/{attempt}",
@@ -37,6 +39,20 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 async fn list(call: ProjectCall) -> Answer {
+    let filter = filter::parse(&call)?;
+    page(call, filter).await
+}
+
+/// Deliveries that gave up, each with its reason. Not in the contract.
+async fn dead_letters(call: ProjectCall) -> Answer {
+    let filter = filter::parse(&call)?.and_then(|mut filter| {
+        let is_any = filter.keep_only(&[DeliveryStatus::Failure]);
+        is_any.then_some(filter)
+    });
+    page(call, filter).await
+}
+
+async fn page(call: ProjectCall, filter: Option<DeliveryFilter>) -> Answer {
     let index = call.api.index()?.clone();
     let uids = index.uids().clone();
     let delivery_key = |uid| match uids.decode(uid) {
@@ -44,7 +60,7 @@ async fn list(call: ProjectCall) -> Answer {
         _ => None,
     };
     let (asked, request) = reads::request(&call.query, delivery_key)?;
-    let (page, lag) = match filter::parse(&call)? {
+    let (page, lag) = match filter {
         Some(filter) => index.deliveries(filter, request).await?,
         None => Default::default(),
     };
@@ -71,37 +87,22 @@ async fn show(call: ProjectCall) -> Answer {
     shown(&call, item, "Event Delivery fetched successfully").await
 }
 
-/// Opens a delivery that failed for another attempt: a command to the node that has it.
-async fn resend(call: ProjectCall) -> Answer {
-    let key = key(&call)?;
-    let before = item(&call, key).await?;
-    let command = Command {
-        id: random::uid(call.api.now_ms()),
-        action: Action::Resend {
-            project: call.project,
-            delivery: key,
-        },
-    };
-    let commands = call.api.commands();
-    let outcome = commands
-        .send(key.event.node(), command, COMMAND_LIMIT)
-        .await?;
-    if let Outcome::Refused { code, message } = outcome {
-        return Err(ApiError::Command { code, message });
-    }
-    // It is done, whatever reading it back says.
-    let now = item(&call, key).await.unwrap_or(before);
-    shown(&call, now, "App event processed for retry successfully").await
-}
-
 /// The delivery that the path names. Whether it exists is for the index to say.
 fn key(call: &ProjectCall) -> Result<DeliveryKey, ApiError> {
-    let index = call.api.index()?;
     let uid: Option<Uid> = call.id().and_then(|text| text.parse().ok());
-    match uid.and_then(|uid| index.uids().decode(uid)) {
-        Some(Decoded::Delivery(key)) => Ok(key),
-        _ => Err(not_found()),
-    }
+    let key = match uid {
+        Some(uid) => key_of(call, uid)?,
+        None => None,
+    };
+    key.ok_or_else(not_found)
+}
+
+/// The delivery that a uid stands for.
+fn key_of(call: &ProjectCall, uid: Uid) -> Result<Option<DeliveryKey>, ApiError> {
+    Ok(match call.api.index()?.uids().decode(uid) {
+        Some(Decoded::Delivery(key)) => Some(key),
+        _ => None,
+    })
 }
 
 fn not_found() -> ApiError {

@@ -183,10 +183,17 @@ impl ApiError {
 }
 
 /// What a data plane said to a command (its `command.rs` has the list).
-const COMMAND_CODES: [(&str, StatusCode); 11] = [
+const COMMAND_CODES: [(&str, StatusCode); 18] = [
     ("unknown_delivery", StatusCode::NOT_FOUND),
     ("already_sent", StatusCode::BAD_REQUEST),
     ("not_ended", StatusCode::BAD_REQUEST),
+    ("not_delivered", StatusCode::BAD_REQUEST),
+    ("ended", StatusCode::BAD_REQUEST),
+    ("batch_active", StatusCode::BAD_REQUEST),
+    ("batch_finished", StatusCode::BAD_REQUEST),
+    ("bad_filter", StatusCode::BAD_REQUEST),
+    ("unknown_batch", StatusCode::NOT_FOUND),
+    ("not_supported", StatusCode::NOT_IMPLEMENTED),
     ("endpoint_paused", StatusCode::BAD_REQUEST),
     ("endpoint_inactive", StatusCode::BAD_REQUEST),
     ("endpoint_deleted", StatusCode::BAD_REQUEST),

@@ -6,13 +6,12 @@ use axum::routing::any;
 
 use super::{Api, not_supported};
 
-const PATHS: [&str; 6] = [
+const PATHS: [&str; 5] = [
     "/portal-links",
     "/portal-links/{*rest}",
     "/meta-events",
     "/meta-events/{*rest}",
     "/onboard",
-    "/eventdeliveries/statustotals",
 ];
 
 pub(super) fn routes() -> Router<Api> {

@@ -1,5 +1,7 @@
 //! Replies in Convoy's envelope (contract 2.2).
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +22,7 @@ const WARNING_HEADER: &str = "x-outrider-warning";
 /// A success. There is no `Debug`: it may show a secret.
 pub(super) struct Reply {
     status: StatusCode,
-    message: &'static str,
+    message: Cow<'static, str>,
     data: Data,
     lag_ms: Option<u64>,
     in_force: Option<InForce>,
@@ -33,7 +35,7 @@ impl Reply {
     pub(super) fn ok(message: &'static str, data: Value) -> Self {
         Self {
             status: StatusCode::OK,
-            message,
+            message: message.into(),
             data: Data::Value(data),
             lag_ms: None,
             in_force: None,
@@ -64,6 +66,14 @@ impl Reply {
                 pagination,
             },
         )
+    }
+
+    /// With a message that is not the same every time.
+    pub(super) fn saying(self, message: String) -> Self {
+        Self {
+            message: message.into(),
+            ..self
+        }
     }
 
     /// Says that newer events may be missing, and since when, milliseconds (RULINGS 9).
@@ -109,7 +119,7 @@ impl Reply {
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         let body = match self.data {
-            Data::Value(data) => written(true, self.message, Some(&data)),
+            Data::Value(data) => written(true, &self.message, Some(&data)),
             Data::Written(body) => Ok(body),
         };
         let mut response = response(self.status, body);

@@ -6,7 +6,6 @@ use outrider_xds::{ANSWER_BYTES_MAX, Outcome, Question};
 use serde_json::Value;
 
 use crate::alerts::Alerts;
-use crate::disabled::Disabling;
 use crate::ingest::rejected::Rejected;
 use crate::table::RoutingTable;
 
@@ -18,13 +17,14 @@ pub(crate) struct Questions {
     pub(crate) table: RoutingTable,
     pub(crate) rejected: Rejected,
     pub(crate) alerts: Alerts,
-    pub(crate) disabling: Disabling,
 }
 
 impl Questions {
     pub(crate) fn answer(&self, question: Question) -> Outcome {
         match question {
             Question::Rejected { project, source } => self.rejected(project, source),
+            // Answered by who has them.
+            Question::Batches { .. } => refused("unknown_kind", "batches are asked elsewhere"),
             Question::Alerts { project } => answered(&self.alerts.shown(Some(project))),
         }
     }
@@ -42,7 +42,7 @@ impl Questions {
     }
 }
 
-fn answered(value: &Value) -> Outcome {
+pub(super) fn answered(value: &Value) -> Outcome {
     Outcome::Answered(value.to_string().into())
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use outrider_config::snapshot::RetryStrategy;
 use outrider_store::{DeliveryStatus, LogClosed};
-use outrider_webhook::retry::{self, Failure, Made, Outcome, Step};
+use outrider_webhook::retry::{self, Failure, GiveUp, Made, Outcome, Step};
 
 use super::attempt::Attempted;
 use super::{Deliverer, HOLD_RECORDED_MIN, Obstacle, READ_RETRY_MS, record};
@@ -65,7 +65,7 @@ impl Deliverer {
         let hold = retry::hold(&exchange.outcome, made.retry_after);
         let (policy, answers) = (&strategy.policy, &strategy.answers);
         let step = retry::next_step(policy, answers, &exchange.outcome, &made);
-        (step, hold)
+        (only_one_more(entry, exchange, step), hold)
     }
 
     /// How long the receiver asks to wait. What cannot be read is ignored and counted.
@@ -96,14 +96,9 @@ impl Deliverer {
         self.count(&lease.entry, &attempted, &next, now_ms);
         self.trace(&lease.entry, &attempted, &next);
         let is_free = retry::is_free(&attempted.exchange.outcome);
-        let disables = attempted.disables;
         self.log
             .record(record::attempt(&lease.entry, attempted, &next))
             .await?;
-        if let Some((reason, epoch)) = disables {
-            let whom = (lease.entry.project, lease.entry.target.endpoint);
-            self.disabling.disable_as_of(whom, epoch, reason).await?;
-        }
         match next.due_ms {
             Some(due_ms) => {
                 lease.entry.attempts += 1;
@@ -226,6 +221,17 @@ impl Deliverer {
             duration_us = exchange.timing.total_us,
             "attempt"
         );
+    }
+}
+
+/// Who asks for another attempt of a delivery that had ended gets one (RULINGS 24), and another
+/// for one that does not count.
+fn only_one_more(entry: &Entry, exchange: &Exchange, step: Step) -> Step {
+    match step {
+        Step::RetryAfter(_) if entry.opening > 0 && !retry::is_free(&exchange.outcome) => {
+            Step::GiveUp(GiveUp::RetryLimitExceeded)
+        }
+        step => step,
     }
 }
 

@@ -1,9 +1,9 @@
 //! What waits for a time: deliveries due later, and leases that may be lost.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use outrider_webhook::id::EndpointId;
+use outrider_webhook::id::{DeliveryKey, EndpointId};
 use tokio::time::Instant;
 
 use super::Entry;
@@ -106,13 +106,22 @@ impl Schedule {
     }
 
     /// The next delivery whose worker is lost.
-    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<Entry> {
+    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<(LeaseId, Entry)> {
         let (deadline, id) = *self.deadlines.first_key_value()?.0;
         if deadline > now {
             return None;
         }
         self.deadlines.remove(&(deadline, id));
-        self.leases.remove(&id).map(|(_, entry)| entry)
+        self.leases.remove(&id).map(|(_, entry)| (id, entry))
+    }
+
+    /// The leases of these deliveries.
+    pub(super) fn leased_of(
+        &self,
+        keys: &HashSet<DeliveryKey>,
+    ) -> impl Iterator<Item = (LeaseId, DeliveryKey)> {
+        let leases = self.leases.iter();
+        leases.filter_map(|(id, (_, entry))| keys.contains(&entry.key).then_some((*id, entry.key)))
     }
 
     /// How long nothing can happen by time alone; `None` when nothing waits.

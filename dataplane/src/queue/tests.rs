@@ -12,10 +12,10 @@ use proptest::prelude::*;
 use super::Hold;
 use super::{Depth, Lease, PayloadCache, Queue};
 
-const NOW_MS: i64 = 1_800_000_000_000;
+pub(super) const NOW_MS: i64 = 1_800_000_000_000;
 const IN_FLIGHT_MAX: u32 = 64;
 
-struct TestClock(AtomicI64);
+pub(super) struct TestClock(AtomicI64);
 
 impl Clock for TestClock {
     fn now_ms(&self) -> i64 {
@@ -23,7 +23,7 @@ impl Clock for TestClock {
     }
 }
 
-fn queue(concurrency: u32) -> (Queue, Arc<TestClock>) {
+pub(super) fn queue(concurrency: u32) -> (Queue, Arc<TestClock>) {
     let clock = Arc::new(TestClock(AtomicI64::new(NOW_MS)));
     let queue = Queue::new(
         Arc::clone(&clock) as Arc<dyn Clock>,
@@ -35,7 +35,7 @@ fn queue(concurrency: u32) -> (Queue, Arc<TestClock>) {
     (queue, clock)
 }
 
-fn pending(project: u128, endpoint: u128, number: u16, due_ms: i64) -> Pending {
+pub(super) fn pending(project: u128, endpoint: u128, number: u16, due_ms: i64) -> Pending {
     let node = NodeId::new(0).unwrap();
     Pending {
         key: DeliveryKey {
@@ -57,6 +57,7 @@ fn pending(project: u128, endpoint: u128, number: u16, due_ms: i64) -> Pending {
         attempts_free: 0,
         due_ms,
         revision: 1,
+        is_reopened: false,
         bytes: 0,
     }
 }
@@ -74,7 +75,7 @@ async fn leases(queue: &Queue, count: usize) -> Vec<Lease> {
 }
 
 /// Whether nothing can be leased right now.
-async fn is_quiet(queue: &Queue) -> bool {
+pub(super) async fn is_quiet(queue: &Queue) -> bool {
     tokio::time::timeout(Duration::from_millis(1), queue.lease())
         .await
         .is_err()

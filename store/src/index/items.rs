@@ -59,6 +59,19 @@ pub struct DeliveryItem {
     pub attempt: Option<Arc<AttemptRecord>>,
 }
 
+/// Where a delivery stands, without what it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryState {
+    /// Which delivery.
+    pub key: DeliveryKey,
+    /// Where its event is in the log.
+    pub position: Position,
+    /// Its state.
+    pub status: DeliveryStatus,
+    /// Attempts made so far.
+    pub attempts: u32,
+}
+
 /// The events of a page. What retention took in between is left out.
 pub(super) fn events(
     view: &View<'_>,

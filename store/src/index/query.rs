@@ -5,13 +5,16 @@
 //! the order of the rows in the table. A walk looks at so many rows only, and then says where to
 //! go on: a rare combination cannot hold a reader.
 
+mod count;
 pub(super) mod deliveries;
 pub(super) mod events;
 mod search;
 mod walk;
 
 use outrider_webhook::id::{EndpointId, EventId, ProjectId, SourceId, SubscriptionId};
+use serde::{Deserialize, Serialize};
 
+pub use self::count::Count;
 pub use self::search::Search;
 use crate::record::DeliveryStatus;
 
@@ -19,7 +22,7 @@ use crate::record::DeliveryStatus;
 const WORK_MAX: u32 = 10_000;
 
 /// Which events. Empty lists and `None` mean all.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct EventFilter {
     /// Of this project; required.
     pub project: Option<ProjectId>,
@@ -35,12 +38,13 @@ pub struct EventFilter {
     pub from: Option<EventId>,
     /// Up to this id.
     pub to: Option<EventId>,
-    /// That a search finds.
+    /// That a search finds. Not for batches, which look at everything once.
+    #[serde(skip)]
     pub search: Option<Search>,
 }
 
 /// Events for an owner: fanned out to him, or routed to one of his endpoints.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OwnerFilter {
     /// The owner id.
     pub owner: String,
@@ -49,7 +53,7 @@ pub struct OwnerFilter {
 }
 
 /// Which deliveries. Empty lists and `None` mean all.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct DeliveryFilter {
     /// Of this project; required.
     pub project: Option<ProjectId>,
@@ -69,4 +73,26 @@ pub struct DeliveryFilter {
     pub from: Option<EventId>,
     /// Of events up to this id.
     pub to: Option<EventId>,
+}
+
+impl DeliveryFilter {
+    /// The states of deliveries that ended without success.
+    pub const UNDELIVERED: [DeliveryStatus; 2] =
+        [DeliveryStatus::Failure, DeliveryStatus::Discarded];
+    /// The states of deliveries that have not ended.
+    pub const OPEN: [DeliveryStatus; 3] = [
+        DeliveryStatus::Scheduled,
+        DeliveryStatus::Processing,
+        DeliveryStatus::Retry,
+    ];
+
+    /// Keeps to these states; whether any of them was wanted.
+    pub fn keep_only(&mut self, statuses: &[DeliveryStatus]) -> bool {
+        if self.statuses.is_empty() {
+            self.statuses = statuses.to_vec();
+        } else {
+            self.statuses.retain(|wanted| statuses.contains(wanted));
+        }
+        !self.statuses.is_empty()
+    }
 }

@@ -17,7 +17,7 @@ use crate::event::Position;
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::read::Reader;
-use crate::recover::{self, Recovered, Recovery, Resume, TornTail};
+use crate::recover::{self, Open, Recovered, Recovery, Resume, TornTail};
 use crate::segment::{HEADER_BYTES, SegmentFile, SegmentHeader, salt_print};
 use crate::spare::Spares;
 use crate::stats::Counters;
@@ -169,14 +169,20 @@ fn writable_segment(
 }
 
 fn hand_over(recovery: &mut Recovery) -> (Recovered, OpenDeliveries) {
-    let (pending, outcome_unknown) = recovery.state.take_pending();
+    let Open {
+        driven: pending,
+        outcome_unknown,
+        cancelled,
+    } = recovery.state.take_open();
     let mut open = OpenDeliveries::default();
-    for pending in pending.iter().chain(&outcome_unknown) {
+    for pending in pending.iter().chain(&outcome_unknown).chain(&cancelled) {
         open.open(pending.key, pending.position.segment);
     }
     let recovered = Recovered {
         pending,
         outcome_unknown,
+        cancelled,
+        batches: recovery.state.take_batches(),
         lost: recovery.state.take_lost(),
         endpoint_states: recovery.state.take_endpoint_states(),
         unsettled: recovery.state.take_unsettled(),
@@ -205,13 +211,18 @@ fn shared(
             .insert(*number, SegmentFacts { bytes, ..*facts });
     }
     catalog.segments.entry(segment.number).or_default().bytes = segment.bytes;
-    for pending in recovered.pending.iter().chain(&recovered.outcome_unknown) {
+    for pending in recovered
+        .pending
+        .iter()
+        .chain(&recovered.outcome_unknown)
+        .chain(&recovered.cancelled)
+    {
         catalog.change_open(pending.position.segment, 1);
     }
     let counters = Counters::default();
     counters
         .open_deliveries
-        .set(recovered.pending.len() + recovered.outcome_unknown.len());
+        .set(recovered.pending.len() + recovered.outcome_unknown.len() + recovered.cancelled.len());
     counters
         .idempotency_keys
         .set(recovery.state.idempotency.len());

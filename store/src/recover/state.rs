@@ -8,6 +8,7 @@ use bytes::Bytes;
 use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
 
+use super::commands::Commands;
 use super::made::Made;
 use super::{Lost, Pending, Unsettled};
 use crate::codec::{
@@ -16,7 +17,7 @@ use crate::codec::{
 };
 use crate::event::Position;
 use crate::read::{self, ReadError};
-use crate::record::{ConditionClass, DeliveryStatus, EndpointStateRecord};
+use crate::record::{CommandRecord, ConditionClass, DeliveryStatus, EndpointStateRecord};
 use crate::scan::{FoundGroup, ScanError, for_each_member};
 use crate::writer::{Idempotency, Mixed};
 
@@ -35,6 +36,9 @@ pub(crate) struct State {
     unfinished: Option<Unfinished>,
     endpoint_states: HashMap<(EndpointId, ConditionClass), EndpointStateRecord>,
     made: Made,
+    commands: Commands,
+    /// Open deliveries that end as soon as nobody works on them.
+    cancelled: Deliveries<()>,
     pub(crate) idempotency: Idempotency,
     /// Payloads of nothing but zeros that no ERASE has named yet.
     zeroed: BTreeSet<Position>,
@@ -43,6 +47,16 @@ pub(crate) struct State {
     group_ms: i64,
     pub(crate) events: u64,
     now_ms: i64,
+}
+
+/// Open deliveries.
+pub(crate) struct Open {
+    /// Those to be driven.
+    pub(crate) driven: Vec<Pending>,
+    /// Those whose last attempt may or may not have arrived.
+    pub(crate) outcome_unknown: Vec<Pending>,
+    /// Those that only wait for their end.
+    pub(crate) cancelled: Vec<Pending>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +86,8 @@ impl State {
             unfinished: None,
             endpoint_states: HashMap::new(),
             made: Made::default(),
+            commands: Commands::default(),
+            cancelled: HashMap::default(),
             idempotency,
             zeroed: BTreeSet::new(),
             last_id: EventId::ZERO,
@@ -129,10 +145,21 @@ impl State {
                     self.zeroed.remove(position);
                 }
             }
-            kind::COMMAND => self.made.command(&record, position)?,
+            kind::COMMAND => self.command(&record, position)?,
             kind::BARRIER => {}
             _ if prefix.has(flag::IGNORABLE) => {}
             _ => return Err(Malformed("kind: written by a later version")),
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, record: &RawRecord<'_>, position: Position) -> Result<(), Malformed> {
+        self.made.command(record, position)?;
+        for key in self.commands.command(record, position)? {
+            // What has ended stays as it is.
+            if self.pending.contains_key(&key) || self.reopened.contains_key(&key) {
+                self.cancelled.insert(key, ());
+            }
         }
         Ok(())
     }
@@ -163,6 +190,7 @@ impl State {
             attempts_free: 0,
             due_ms,
             revision: head.decision.revision,
+            is_reopened: false,
             bytes: u32::try_from(record.payload().len()).unwrap_or(u32::MAX),
         };
         let deliveries: Vec<Pending> = (0..).zip(head.targets).map(template).collect();
@@ -236,6 +264,7 @@ impl State {
         if outcome.status.is_final() {
             self.pending.remove(&outcome.key);
             self.reopened.remove(&outcome.key);
+            self.cancelled.remove(&outcome.key);
             return;
         }
         let free = u32::from(outcome.is_free);
@@ -345,19 +374,33 @@ impl State {
             attempts_free: reopened.attempts_free,
             due_ms: reopened.due_ms,
             revision: event.revision,
+            is_reopened: true,
             bytes: u32::try_from(event.facts.body.len()).unwrap_or(u32::MAX),
         };
         self.pending.insert(key, pending);
     }
 
-    /// The open deliveries in order: those to be driven, and those whose outcome is unknown.
-    pub(crate) fn take_pending(&mut self) -> (Vec<Pending>, Vec<Pending>) {
+    /// The open deliveries in order.
+    pub(crate) fn take_open(&mut self) -> Open {
         let mut all: Vec<Pending> = std::mem::take(&mut self.pending).into_values().collect();
         all.sort_unstable_by_key(|pending| pending.key);
         let started = std::mem::take(&mut self.started);
-        all.into_iter().partition(|pending| {
+        let cancelled = std::mem::take(&mut self.cancelled);
+        let (known, outcome_unknown): (Vec<_>, _) = all.into_iter().partition(|pending| {
             pending.target.mode != DeliveryMode::AtMostOnce || !started.contains_key(&pending.key)
-        })
+        });
+        let (cancelled, driven) = known
+            .into_iter()
+            .partition(|pending| cancelled.contains_key(&pending.key));
+        Open {
+            driven,
+            outcome_unknown,
+            cancelled,
+        }
+    }
+
+    pub(crate) fn take_batches(&mut self) -> Vec<CommandRecord> {
+        self.commands.take()
     }
 
     pub(crate) fn take_lost(&mut self) -> Vec<Lost> {

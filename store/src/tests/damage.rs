@@ -422,7 +422,7 @@ fn any_damage_is_refused_or_leaves_a_beginning_of_what_was_written() {
     for sync in [Sync::Always, Sync::Off] {
         let bed = runtime.block_on(log_of(6, sync));
         let bytes = std::fs::read(bed.segment(1)).unwrap();
-        let written = try_recover(&bed).unwrap().state.take_pending().0;
+        let written = try_recover(&bed).unwrap().state.take_open().driven;
         let damage = proptest::collection::vec(
             (
                 64..bytes.len(),
@@ -442,14 +442,14 @@ fn any_damage_is_refused_or_leaves_a_beginning_of_what_was_written() {
             let salvaged = recover(&bed.options.dir, &meta, &[1], &salvaging, NOW_MS);
             std::fs::write(bed.segment(1), &bytes).unwrap();
             if let Ok(mut found) = found {
-                let open = found.state.take_pending().0;
+                let open = found.state.take_open().driven;
                 prop_assert!(written.starts_with(&open), "{open:?}");
             }
             let open = salvaged
                 .map_err(|error| TestCaseError::fail(error.to_string()))?
                 .state
-                .take_pending()
-                .0;
+                .take_open()
+                .driven;
             prop_assert!(
                 open.iter().all(|pending| written.contains(pending)),
                 "{open:?}"

@@ -1,6 +1,5 @@
 //! The shared vectors, and what goes on the wire.
 
-mod credential;
 mod headers;
 mod keys;
 mod message;
@@ -160,8 +159,6 @@ fn outgoing<'a>(
         event_headers: headers,
         content_type: HeaderValue::from_static("application/json"),
         body,
-        json: None,
-        authentication: None,
         idempotency: None,
     }
 }

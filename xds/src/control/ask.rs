@@ -22,6 +22,11 @@ pub enum Question {
         /// The source.
         source: SourceId,
     },
+    /// The batches of a project: those that are not finished, and the latest that are.
+    Batches {
+        /// The project.
+        project: ProjectId,
+    },
     /// The alerts that are raised for sources of a project.
     Alerts {
         /// The project.
@@ -31,7 +36,7 @@ pub enum Question {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct AskFields {
-    #[prost(oneof = "QuestionFields", tags = "1, 2")]
+    #[prost(oneof = "QuestionFields", tags = "1, 2, 3")]
     question: Option<QuestionFields>,
 }
 
@@ -41,6 +46,8 @@ enum QuestionFields {
     Rejected(RejectedFields),
     #[prost(message, tag = "2")]
     Alerts(AlertsFields),
+    #[prost(message, tag = "3")]
+    Batches(BatchesFields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -57,6 +64,12 @@ struct AlertsFields {
     project: Vec<u8>,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct BatchesFields {
+    #[prost(bytes = "vec", tag = "1")]
+    project: Vec<u8>,
+}
+
 impl From<Question> for AskFields {
     fn from(question: Question) -> Self {
         let question = match question {
@@ -65,6 +78,9 @@ impl From<Question> for AskFields {
                 source: bytes_of(source.uid()),
             }),
             Question::Alerts { project } => QuestionFields::Alerts(AlertsFields {
+                project: bytes_of(project.uid()),
+            }),
+            Question::Batches { project } => QuestionFields::Batches(BatchesFields {
                 project: bytes_of(project.uid()),
             }),
         };
@@ -83,6 +99,9 @@ impl AskFields {
                 source: SourceId::new(uid_of("source", &fields.source)?),
             },
             Some(QuestionFields::Alerts(fields)) => Question::Alerts {
+                project: project(&fields.project)?,
+            },
+            Some(QuestionFields::Batches(fields)) => Question::Batches {
                 project: project(&fields.project)?,
             },
             None => return Err(WireError::Unknown("question")),
@@ -107,7 +126,11 @@ mod tests {
         fn a_question_survives_the_way(project: u128, source: u128) {
             let project = ProjectId::new(Uid::from_bits(project));
             let source = SourceId::new(Uid::from_bits(source));
-            for question in [Question::Rejected { project, source }, Question::Alerts { project }] {
+            for question in [
+                Question::Rejected { project, source },
+                Question::Alerts { project },
+                Question::Batches { project },
+            ] {
                 let bytes = AskFields::from(question).encode_to_vec();
                 let fields = AskFields::decode(bytes.as_slice()).unwrap();
                 prop_assert_eq!(fields.read(), Ok(question));

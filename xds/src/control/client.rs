@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrider_config::Version;
+use outrider_webhook::id::Uid;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
-use super::offer::{Offer, OfferAnswer, Offers};
+use super::offer::{EndpointOffer, OfferAnswer, Offers};
 use super::{Command, CommandHandler, Outcome, wire};
 use crate::backoff::Backoff;
 use crate::node::{Claim, Node};
@@ -52,8 +53,8 @@ pub struct ControlClient {
 pub(super) enum Ask {
     /// For the journal's head.
     Head(oneshot::Sender<Version>),
-    /// Whether it makes something configuration.
-    Offer(Box<Offer>, oneshot::Sender<OfferAnswer>),
+    /// Whether it takes an endpoint.
+    Offer(Box<EndpointOffer>, oneshot::Sender<OfferAnswer>),
 }
 
 impl Ask {
@@ -93,7 +94,7 @@ impl ControlClient {
         }
     }
 
-    /// A handle that makes offers over the session that is open then.
+    /// A handle that offers endpoints over the session that is open then.
     #[must_use]
     pub fn offers(&self) -> Offers {
         Offers {
@@ -185,8 +186,9 @@ impl Runner {
         self.tasks.spawn(async move {
             let _permit = permit; // freed on return, stop or panic alike
             let answered = async {
+                let id = command.id;
                 let outcome = handler.run(command).await;
-                report(command, &outcome, &outgoing).await;
+                report(id, &outcome, &outgoing).await;
             };
             stop.run_until_cancelled(answered).await;
         });
@@ -204,16 +206,16 @@ impl Runner {
     }
 }
 
-async fn report(command: Command, outcome: &Outcome, outgoing: &mpsc::Sender<wire::FromNode>) {
+async fn report(command: Uid, outcome: &Outcome, outgoing: &mpsc::Sender<wire::FromNode>) {
     let sent = timeout(
         ANSWER_TIMEOUT,
-        outgoing.send(wire::outcome(command.id, outcome)),
+        outgoing.send(wire::outcome(command, outcome)),
     )
     .await;
     match sent {
         Ok(Ok(())) => {}
         // It is asked for again over the next session, if anybody still waits.
-        Ok(Err(_)) => info!(command = %command.id, "the session of a command is gone"),
-        Err(_) => warn!(command = %command.id, "the control plane does not read outcomes"),
+        Ok(Err(_)) => info!(%command, "the session of a command is gone"),
+        Err(_) => warn!(%command, "the control plane does not read outcomes"),
     }
 }

@@ -232,7 +232,7 @@ async fn drive(mut route: watch::Receiver<Option<Route>>, command: Command, reac
                     Ok(()) => continue,
                     Err(_) => return,
                 },
-                sent = outgoing.send(Ok(wire::command(command))) => sent,
+                sent = outgoing.send(Ok(wire::command(command.clone()))) => sent,
             };
             if sent.is_ok() {
                 *reached = Reached::Sent;

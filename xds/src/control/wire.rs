@@ -6,8 +6,7 @@
 //! package outrider.control.v1;
 //! service Control { rpc Session(stream FromNode) returns (stream ToNode); }
 //!
-//! message FromNode { oneof said { Hello hello = 1; Outcome outcome = 2; HeadRequest head_request = 3; EndpointOffer offer = 8;
-//!     DisabledEndpoint disabled = 9; } }
+//! message FromNode { oneof said { Hello hello = 1; Outcome outcome = 2; HeadRequest head_request = 3; EndpointOffer offer = 8; } }
 //! message Hello { uint32 number = 1; string id = 2; bytes instance = 3; }
 //! message Outcome { bytes command = 1; oneof result { Done done = 2; Refused refused = 3; bytes answered = 4; } }
 //! message Done {}
@@ -15,15 +14,18 @@
 //! message HeadRequest { uint64 number = 1; }
 //! message EndpointOffer { uint64 number = 1; bytes project = 2; bytes endpoint = 3; bytes subscription = 4;
 //!     string url = 5; string secret = 6; repeated string event_types = 7; }
-//! message DisabledEndpoint { uint64 number = 1; bytes project = 2; bytes endpoint = 3; uint64 activation_epoch = 4;
-//!     string reason = 5; }
 //!
 //! message ToNode { oneof said { Command command = 1; Head head = 2; OfferAnswer offer_answer = 8; } }
-//! message Command { bytes id = 1; oneof action { Resend resend = 2; Ask ask = 3; } }
-//! message Resend { bytes project = 1; int64 event = 2; uint32 ordinal = 3; }
-//! message Ask { oneof question { Rejected rejected = 1; Alerts alerts = 2; } }
+//! message Command { bytes id = 1; oneof action { Delivery resend = 2; Ask ask = 3; Delivery force_resend = 4;
+//!     Delivery cancel = 5; Batch batch = 6; StopBatch stop_batch = 7; Event replay = 8; } }
+//! message Delivery { bytes project = 1; int64 event = 2; uint32 ordinal = 3; }
+//! message Event { bytes project = 1; int64 event = 2; }
+//! message Batch { bytes project = 1; uint32 kind = 2; bytes filter = 3; }
+//! message StopBatch { bytes project = 1; bytes batch = 2; }
+//! message Ask { oneof question { Rejected rejected = 1; Alerts alerts = 2; Batches batches = 3; } }
 //! message Rejected { bytes project = 1; bytes source = 2; }
 //! message Alerts { bytes project = 1; }
+//! message Batches { bytes project = 1; }
 //! message Head { uint64 number = 1; bytes journal = 2; uint64 revision = 3; }
 //! message OfferAnswer { uint64 number = 1; oneof answer { Head taken = 2; Refused refused = 3; Refused later = 4; } }
 //! ```
@@ -31,18 +33,18 @@
 //! Uids travel as their 16 bytes, the most significant first. `HeadRequest` and its `Head` carry
 //! the same number, which the data plane chose; so do an offer and its answer.
 
-mod disabled;
+mod action;
 mod offer;
 
+pub(crate) use action::ActionFields;
 use bytes::Bytes;
-pub(crate) use disabled::DisabledFields;
 pub(crate) use offer::{OfferAnswerFields, OfferFields, offer, offer_answer};
 use outrider_config::Version;
-use outrider_webhook::id::{DeliveryKey, EventId, NodeId, ORDINAL_MAX, ProjectId, Uid};
+use outrider_webhook::id::{NodeId, Uid};
 use prost::{Message, Oneof};
 use tonic::Status;
 
-use super::ask::{ANSWER_BYTES_MAX, AskFields};
+use super::ask::ANSWER_BYTES_MAX;
 use super::{Action, Command, Outcome};
 use crate::node::Claim;
 
@@ -62,7 +64,7 @@ const NODE_CHARS_MAX: usize = 256;
 /// What the data plane says.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct FromNode {
-    #[prost(oneof = "NodeSaid", tags = "1, 2, 3, 8, 9")]
+    #[prost(oneof = "NodeSaid", tags = "1, 2, 3, 8")]
     pub(crate) said: Option<NodeSaid>,
 }
 
@@ -76,8 +78,6 @@ pub(crate) enum NodeSaid {
     HeadRequest(HeadRequestFields),
     #[prost(message, tag = "8")]
     Offer(OfferFields),
-    #[prost(message, tag = "9")]
-    Disabled(DisabledFields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -146,26 +146,8 @@ pub(crate) enum ControlSaid {
 pub(crate) struct CommandFields {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) id: Vec<u8>,
-    #[prost(oneof = "ActionFields", tags = "2, 3")]
+    #[prost(oneof = "ActionFields", tags = "2, 3, 4, 5, 6, 7, 8")]
     pub(crate) action: Option<ActionFields>,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-pub(crate) enum ActionFields {
-    #[prost(message, tag = "2")]
-    Resend(ResendFields),
-    #[prost(message, tag = "3")]
-    Ask(AskFields),
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct ResendFields {
-    #[prost(bytes = "vec", tag = "1")]
-    project: Vec<u8>,
-    #[prost(int64, tag = "2")]
-    event: i64,
-    #[prost(uint32, tag = "3")]
-    ordinal: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -189,6 +171,8 @@ pub(crate) enum WireError {
     Unknown(&'static str),
     #[error("no delivery has the key {event}/{ordinal}")]
     Delivery { event: i64, ordinal: u32 },
+    #[error("no event has the number {0}")]
+    Event(i64),
     #[error("`{0}` has too many items")]
     TooMany(&'static str),
 }
@@ -201,6 +185,7 @@ impl WireError {
             Self::Node(_) => "bad_node",
             Self::Unknown(_) => "unknown_kind",
             Self::Delivery { .. } => "bad_delivery",
+            Self::Event(_) => "bad_event",
             Self::TooMany(_) => "too_many",
         }
     }
@@ -258,17 +243,9 @@ pub(crate) fn head_request(number: u64) -> FromNode {
 
 /// A command as it travels.
 pub(crate) fn command(command: Command) -> ToNode {
-    let action = match command.action {
-        Action::Resend { project, delivery } => ActionFields::Resend(ResendFields {
-            project: bytes_of(project.uid()),
-            event: delivery.event.raw(),
-            ordinal: delivery.ordinal,
-        }),
-        Action::Ask(question) => ActionFields::Ask(question.into()),
-    };
     let fields = CommandFields {
         id: bytes_of(command.id),
-        action: Some(action),
+        action: Some(command.action.into()),
     };
     ToNode {
         said: Some(ControlSaid::Command(fields)),
@@ -324,22 +301,8 @@ impl CommandFields {
     /// What is to be done. Apart from the id, so that a command of a newer version is refused by
     /// its id and does not end the session.
     pub(crate) fn read_action(&self) -> Result<Action, WireError> {
-        let resend = match &self.action {
-            Some(ActionFields::Resend(resend)) => resend,
-            Some(ActionFields::Ask(ask)) => return ask.read().map(Action::Ask),
-            None => return Err(WireError::Unknown("action")),
-        };
-        let (raw, ordinal) = (resend.event, resend.ordinal);
-        let event = EventId::from_raw(raw)
-            .filter(|_| ordinal <= ORDINAL_MAX)
-            .ok_or(WireError::Delivery {
-                event: raw,
-                ordinal,
-            })?;
-        Ok(Action::Resend {
-            project: ProjectId::new(uid_of("project", &resend.project)?),
-            delivery: DeliveryKey { event, ordinal },
-        })
+        let action = self.action.as_ref();
+        action.ok_or(WireError::Unknown("action"))?.read()
     }
 }
 
@@ -373,125 +336,4 @@ fn cut(text: &str, chars: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn fields_of(message: ToNode) -> CommandFields {
-        match message.said {
-            Some(ControlSaid::Command(fields)) => fields,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn resend(raw: i64, ordinal: u32) -> CommandFields {
-        let fields = ResendFields {
-            project: vec![0; 16],
-            event: raw,
-            ordinal,
-        };
-        CommandFields {
-            id: vec![1; 16],
-            action: Some(ActionFields::Resend(fields)),
-        }
-    }
-
-    #[test]
-    fn a_node_number_beyond_the_largest_is_refused() {
-        for number in [1_024, 65_536, u32::MAX] {
-            let fields = HelloFields {
-                number,
-                id: String::new(),
-                instance: vec![0; 16],
-            };
-            assert_eq!(fields.read(), Err(WireError::Node(number)));
-        }
-    }
-
-    #[test]
-    fn a_command_that_means_nothing_is_refused() {
-        let error = |fields: CommandFields| fields.read_action().unwrap_err().code();
-        assert_eq!(error(resend(-1, 0)), "bad_delivery");
-        assert_eq!(error(resend(1, ORDINAL_MAX + 1)), "bad_delivery");
-        assert_eq!(error(CommandFields::default()), "unknown_kind");
-        assert!(CommandFields::default().read_id().is_err());
-        assert!(resend(1, ORDINAL_MAX).read_action().is_ok());
-    }
-
-    #[test]
-    fn an_outcome_without_a_result_or_an_id_is_refused() {
-        let mut fields = OutcomeFields {
-            command: vec![0; 16],
-            result: None,
-        };
-        let error = fields.clone().read().unwrap_err();
-        assert_eq!(error, WireError::Unknown("result"));
-        fields.command.pop();
-        assert_eq!(fields.read().unwrap_err().code(), "bad_uid");
-    }
-
-    #[test]
-    fn a_long_refusal_is_cut() {
-        let long = Outcome::Refused {
-            code: "c".repeat(5_000),
-            message: "ä".repeat(50_000),
-        };
-        let message = outcome(Uid::from_bits(1), &long);
-        assert!(message.encoded_len() < CONTROL_BYTES_MAX);
-        let Some(NodeSaid::Outcome(fields)) = message.said else {
-            panic!("an outcome is written");
-        };
-        let (_, Outcome::Refused { code, message }) = fields.read().unwrap() else {
-            panic!("a refusal is read");
-        };
-        assert_eq!((code.len(), message.chars().count()), (64, 1_024));
-    }
-
-    #[test]
-    fn an_answer_that_is_too_long_is_refused_and_a_shorter_one_travels() {
-        let longest = Outcome::Answered(vec![b' '; ANSWER_BYTES_MAX].into());
-        let message = outcome(Uid::from_bits(1), &longest);
-        assert!(message.encoded_len() < CONTROL_BYTES_MAX);
-        let Some(NodeSaid::Outcome(fields)) = message.said else {
-            panic!("an outcome is written");
-        };
-        assert_eq!(fields.read().unwrap().1, longest);
-        let longer = Outcome::Answered(vec![b' '; ANSWER_BYTES_MAX + 1].into());
-        let message = outcome(Uid::from_bits(1), &longer);
-        let Some(NodeSaid::Outcome(fields)) = message.said else {
-            panic!("an outcome is written");
-        };
-        let (_, Outcome::Refused { code, .. }) = fields.read().unwrap() else {
-            panic!("a refusal is read");
-        };
-        assert_eq!(code, "answer_too_long");
-    }
-
-    proptest! {
-        #[test]
-        fn a_command_survives_the_way(
-            id: u128, project: u128, raw in 0..=i64::MAX, ordinal in 0..=ORDINAL_MAX,
-        ) {
-            let event = EventId::from_raw(raw).unwrap();
-            let action = Action::Resend {
-                project: ProjectId::new(Uid::from_bits(project)),
-                delivery: DeliveryKey { event, ordinal },
-            };
-            let id = Uid::from_bits(id);
-            let bytes = command(Command { id, action }).encode_to_vec();
-            let fields = fields_of(ToNode::decode(bytes.as_slice()).unwrap());
-            prop_assert_eq!(fields.read_id(), Ok(id));
-            prop_assert_eq!(fields.read_action(), Ok(action));
-        }
-
-        #[test]
-        fn no_bytes_make_the_readers_panic(bytes: Vec<u8>) {
-            if let Ok(ToNode { said: Some(ControlSaid::Command(fields)) }) = ToNode::decode(bytes.as_slice()) {
-                let _ = (fields.read_id(), fields.read_action());
-            }
-            if let Ok(FromNode { said: Some(NodeSaid::Outcome(fields)) }) = FromNode::decode(bytes.as_slice()) {
-                let _ = fields.read();
-            }
-        }
-    }
-}
+mod tests;

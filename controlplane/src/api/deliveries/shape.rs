@@ -46,6 +46,9 @@ pub(super) struct DeliveryShape<'d> {
     metadata: Metadata<'d>,
     cli_metadata: Option<Value>,
     description: String,
+    /// Ours: the stable code of why it ended without success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'d str>,
     acknowledged_at: String,
     created_at: String,
     updated_at: String,
@@ -104,6 +107,7 @@ pub(super) fn delivery<'d>(
         metadata: metadata(shapes, item),
         cli_metadata: None,
         description: description(item),
+        reason: reason(item),
         acknowledged_at: rfc3339(accepted_ms),
         created_at: rfc3339(accepted_ms),
         updated_at: rfc3339(item.updated_ms),
@@ -187,12 +191,15 @@ fn schedule(policy: &Policy) -> (&'static str, u64, u64) {
     }
 }
 
+/// Why it ended without success.
+fn reason(item: &DeliveryItem) -> Option<&str> {
+    let is_undelivered = item.status.is_final() && item.status != DeliveryStatus::Success;
+    item.reason.as_deref().filter(|_| is_undelivered)
+}
+
 /// Why it ended; empty while it has not, and for a success.
 fn description(item: &DeliveryItem) -> String {
-    if !item.status.is_final() || item.status == DeliveryStatus::Success {
-        return String::new();
-    }
-    match item.reason.as_deref() {
+    match reason(item) {
         // Convoy's text.
         Some("retry_limit_exceeded") => "Retry limit exceeded".to_owned(),
         Some(code) => code.replace('_', " "),

@@ -6,12 +6,14 @@ use outrider_webhook::id::{DeliveryKey, EventId, ProjectId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use self::plan::Plan;
-use super::DeliveryFilter;
 use super::walk::{Work, page};
+use super::{Count, DeliveryFilter};
 use crate::event::Position;
 use crate::index::mark::unpacked;
 use crate::index::names::{self, Kind};
-use crate::index::{DeliveryItem, Index, IndexError, Page, PageRequest, View, items};
+use crate::index::{
+    DeliveryItem, DeliveryState, Index, IndexError, Page, PageRequest, View, items,
+};
 use crate::record::{AttemptRecord, DeliveryStatus};
 
 /// Attempts of a delivery that are shown.
@@ -107,6 +109,27 @@ impl Index {
         .await
     }
 
+    /// Where these deliveries stand, of those that there are.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn states(&self, keys: Vec<DeliveryKey>) -> Result<Vec<DeliveryState>, IndexError> {
+        self.get(&self.inner.reads, move |view| {
+            let mut statement = view.connection.prepare_cached(
+                "SELECT d.event, d.ordinal, d.status, d.attempts, e.place
+                 FROM deliveries d CROSS JOIN events e ON e.id = d.event
+                 WHERE d.event = ?1 AND d.ordinal = ?2",
+            )?;
+            let mut states = Vec::with_capacity(keys.len());
+            for key in &keys {
+                let found = statement.query_row((key.event.raw(), key.ordinal), state);
+                states.extend(found.optional()?);
+            }
+            Ok(states)
+        })
+        .await
+    }
+
     /// Whether a command was carried out.
     ///
     /// # Errors
@@ -120,6 +143,15 @@ impl Index {
         })
         .await
     }
+}
+
+fn state(row: &Row<'_>) -> Result<DeliveryState, rusqlite::Error> {
+    Ok(DeliveryState {
+        key: key_of(row)?,
+        position: unpacked(row.get(4)?),
+        status: DeliveryStatus::from_number(row.get(2)?).unwrap_or(DeliveryStatus::Scheduled),
+        attempts: row.get(3)?,
+    })
 }
 
 /// The row of a delivery that is in the project and of an event that is whole.
@@ -160,6 +192,17 @@ fn attempt_places(view: &View<'_>, row: &DeliveryRow) -> Result<Vec<Position>, I
     places.reverse();
     places.extend(row.attempt);
     Ok(places)
+}
+
+pub(super) fn count(
+    view: &View<'_>,
+    filter: &DeliveryFilter,
+    most: u32,
+) -> Result<Count, IndexError> {
+    let Some(plan) = Plan::make(view, filter)? else {
+        return Ok(Count::default());
+    };
+    plan.count(view, &mut Work::of(most))
 }
 
 fn list(

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 
 use super::search::Prepared;
 use super::walk::{Found, Walk, Walked, Work, direction, page, walk};
-use super::{EventFilter, OwnerFilter};
+use super::{Count, EventFilter, OwnerFilter};
 use crate::codec::IdemKey;
 use crate::event::Position;
 use crate::index::EventItem;
@@ -107,6 +107,13 @@ pub(in crate::index) fn one(
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([id.raw()])?;
     Ok(rows.next()?.map(EventRow::read).transpose()?)
+}
+
+pub(super) fn count(view: &View<'_>, filter: &EventFilter, most: u32) -> Result<Count, IndexError> {
+    let Some(plan) = Plan::make(view, filter)? else {
+        return Ok(Count::default());
+    };
+    plan.count(view, &mut Work::of(most))
 }
 
 fn list(
@@ -224,6 +231,20 @@ impl Plan {
                 }
             },
         )
+    }
+
+    /// How many there are, as far as the work goes. Nothing is kept of them.
+    fn count(&self, view: &View<'_>, work: &mut Work) -> Result<Count, IndexError> {
+        let mut rows = 0;
+        let mut walks = self.walks(view.connection, None, false)?;
+        let walked = walk(&mut walks, false, 0, work, |row: &EventRow, work| {
+            rows += u64::from(self.matches(view, row, work)?);
+            Ok(false)
+        })?;
+        Ok(Count {
+            rows,
+            is_least: walked.next.is_some(),
+        })
     }
 
     fn walks<'c>(

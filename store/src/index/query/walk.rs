@@ -31,6 +31,11 @@ impl Work {
         Self(WORK_MAX)
     }
 
+    /// Another bound, for what is no page.
+    pub(super) fn of(units: u32) -> Self {
+        Self(units)
+    }
+
     pub(super) fn spend(&mut self, units: u32) {
         self.0 = self.0.saturating_sub(units);
     }

@@ -8,7 +8,7 @@ use crate::codec::IdemKey;
 use crate::index::fold::first_word;
 use crate::index::names::{self, Kind};
 use crate::index::query::walk::{Found, Walk, Walked, Work, direction, walk};
-use crate::index::query::{DeliveryFilter, events};
+use crate::index::query::{Count, DeliveryFilter, events};
 use crate::index::{IndexError, View};
 use crate::record::DeliveryStatus;
 
@@ -139,6 +139,20 @@ impl Plan {
         let mut walks = self.walks(view.connection, from, is_backwards)?;
         walk(&mut walks, is_backwards, limit, work, |one, _| {
             Ok(self.matches(one))
+        })
+    }
+
+    /// How many there are, as far as the work goes. Nothing is kept of them.
+    pub(super) fn count(&self, view: &View<'_>, work: &mut Work) -> Result<Count, IndexError> {
+        let mut rows = 0;
+        let mut walks = self.walks(view.connection, None, false)?;
+        let walked = walk(&mut walks, false, 0, work, |one: &Candidate, _| {
+            rows += u64::from(self.matches(one));
+            Ok(false)
+        })?;
+        Ok(Count {
+            rows,
+            is_least: walked.next.is_some(),
         })
     }
 
