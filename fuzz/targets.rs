@@ -249,6 +249,8 @@ pub fn signature_header(data: &[u8]) {
         event_headers: &Vec::new(),
         content_type: HeaderValue::from_static("application/json"),
         body: &Bytes::from_static(b"{}"),
+        json: None,
+        authentication: None,
         idempotency: None,
     };
     let signed = sign::sign(&outgoing, &scheme, sign::Mode::Advanced, &keys, NOW_S);

@@ -5,8 +5,10 @@
 //! is found at once. The same specification types serve files, REST, the journal and the wire.
 //! What a checked type needs of other resources is checked by the snapshot.
 
+mod activation;
 mod alerts;
 mod api_key;
+mod authentication;
 mod check;
 mod client_certificate;
 mod deduplication;
@@ -31,6 +33,7 @@ mod verification;
 
 pub use alerts::{AlertsSpec, Thresholds};
 pub use api_key::{ApiKey, ApiKeySpec};
+pub use authentication::{AuthenticationSpec, REDACTED};
 pub use check::{FieldError, Reason};
 pub use client_certificate::ClientCertificateSpec;
 pub use deduplication::Deduplication;

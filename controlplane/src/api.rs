@@ -13,6 +13,7 @@ mod body;
 mod call;
 mod dataplanes;
 mod deliveries;
+mod disabling;
 mod endpoints;
 mod error;
 mod event_types;

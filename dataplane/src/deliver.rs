@@ -10,6 +10,7 @@
 //! - `outcome`: what follows
 
 mod attempt;
+mod mask;
 mod outcome;
 mod place;
 mod record;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::buckets::Buckets;
 use crate::chance::Chance;
+use crate::disabled::Disabling;
 use crate::egress::Egress;
 use crate::made::MadeEndpoints;
 use crate::metrics::Metrics;
@@ -50,6 +52,8 @@ pub struct Deliverer {
     pub log: LocalLog,
     /// Endpoints that are no configuration yet.
     pub made: MadeEndpoints,
+    /// Endpoints that were switched off here.
+    pub disabling: Disabling,
     /// The way out.
     pub egress: Egress,
     /// Wall time.

@@ -10,6 +10,7 @@ mod buckets;
 pub mod chance;
 mod command;
 pub mod deliver;
+pub mod disabled;
 pub mod egress;
 pub mod ingest;
 mod instance;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrider_config::bootstrap::PublicTls;
-use outrider_store::{Clock, FatalError, Index, LocalLog, Unsettled};
+use outrider_store::{Clock, EndpointStateRecord, FatalError, Index, LocalLog, Unsettled};
 use outrider_webhook::id::Uid;
 use outrider_xds::{CommandHandler, Offers};
 use tokio::sync::watch;
@@ -43,6 +44,7 @@ use self::buckets::Buckets;
 use self::chance::Chance;
 use self::command::{Executor, Means, Questions};
 use self::deliver::Deliverer;
+use self::disabled::Disabling;
 use self::egress::Egress;
 use self::ingest::rejected::Rejected;
 use self::ingest::{Intake, Limits, PublicCertificates, PublicListener, Ways};
@@ -111,6 +113,7 @@ pub struct DataPlane {
     settings: Running,
     recovered: Summary,
     unsettled: Vec<Unsettled>,
+    disabled: Vec<EndpointStateRecord>,
     offers: Option<Offers>,
     instance: Uid,
     certificates: Option<Arc<PublicCertificates>>,
@@ -165,6 +168,7 @@ pub struct Serving {
     retention: JoinHandle<()>,
     judge: JoinHandle<()>,
     desk: JoinHandle<()>,
+    switched_off: JoinHandle<()>,
     batches: JoinHandle<()>,
     /// Ends cancelled deliveries that workers give back.
     ending: JoinHandle<()>,
@@ -220,17 +224,25 @@ impl DataPlane {
             open::log(settings.log, index_dir.clone(), Arc::clone(&clock), &queue).await?;
         open::end_lost(&log, &recovered, clock.now_ms()).await?;
         let unsettled = recovered.unsettled.clone();
+        let disabled = disabled::found(&recovered);
         let batches = recovered.batches.clone();
         let recovered = open::restore(&queue, recovered, clock.now_ms());
         let index = open::index(index_dir, &log).await?;
         let instance = open::instance(note)?;
         let kept = open::state(settings.state).await?;
         let table = RoutingTable::new(mark, kept, queue.clone(), clock.clone(), metrics.clone())?;
+        let disabling = Disabling::new(
+            table.clone(),
+            log.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
         let deliverer = Arc::new(Deliverer {
             queue: queue.clone(),
             table: table.clone(),
             log: log.clone(),
             made: running.intake.made.clone(),
+            disabling: disabling.clone(),
             egress: egress.clone(),
             clock: Arc::clone(&clock),
             chance: Chance::seeded(settings.seed),
@@ -242,6 +254,7 @@ impl DataPlane {
             table: table.clone(),
             rejected: running.intake.rejected.clone(),
             alerts: running.intake.alerts.clone(),
+            disabling,
         };
         let means = Means {
             queue: queue.clone(),
@@ -279,6 +292,7 @@ impl DataPlane {
             settings: running,
             recovered,
             unsettled,
+            disabled,
             offers: None,
             instance,
             certificates,
@@ -342,6 +356,10 @@ impl DataPlane {
         let _ = version.wait_for(Option::is_some).await;
         let made = self.settings.intake.made.clone();
         made::restore(&made, &self.log, &self.unsettled, &self.table.load()).await;
+        self.deliverer
+            .disabling
+            .restore(self.disabled.clone())
+            .await;
         let intake = Intake::new(
             self.table.clone(),
             Ways {
@@ -386,6 +404,11 @@ impl DataPlane {
             offers: self.offers.clone(),
         };
         let desk = tokio::spawn(desk.run(stop_delivery.clone()));
+        let switched_off = disabled::Desk {
+            disabling: self.deliverer.disabling.clone(),
+            offers: self.offers.clone(),
+        };
+        let switched_off = tokio::spawn(switched_off.run(stop_delivery.clone()));
         let batches = Arc::clone(&self.executor).run_batches(stop_delivery.clone());
         let batches = tokio::spawn(batches);
         // Workers give deliveries back until the last of them is done.
@@ -401,6 +424,7 @@ impl DataPlane {
             retention,
             judge,
             desk,
+            switched_off,
             batches,
             ending,
             stop_ending,
@@ -456,6 +480,9 @@ impl Serving {
         }
         if self.desk.await.is_err() {
             tracing::error!("the task of made endpoints ended with a panic");
+        }
+        if self.switched_off.await.is_err() {
+            tracing::error!("the task of endpoints that were switched off ended with a panic");
         }
         plane.deliverer.egress.shutdown().await;
         drop(plane.deliverer);

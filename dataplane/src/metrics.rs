@@ -40,6 +40,10 @@ pub struct Metrics {
     pub filter_faults: IntCounterVec,
     /// Attempts by outcome.
     pub attempts: IntCounterVec,
+    /// Endpoints that were switched off by what their receivers did, by reason.
+    pub endpoints_disabled: IntCounterVec,
+    /// Endpoints that are off here, whatever the configuration says of them yet.
+    pub endpoints_off: IntGauge,
     /// Times that an endpoint was left alone because of its rate.
     pub endpoint_rate_limited: IntCounter,
     /// Answers that asked to be called later, by whether that could be read: read, ignored.
@@ -160,6 +164,17 @@ impl Metrics {
                 "delivery_attempts_total",
                 "Delivery attempts",
                 &["outcome", "attempt"],
+            )?,
+            endpoints_disabled: counters(
+                r,
+                "endpoints_disabled_total",
+                "Endpoints switched off by what their receivers did",
+                &["reason"],
+            )?,
+            endpoints_off: gauge(
+                r,
+                "endpoints_off_locally",
+                "Endpoints that are off here and not yet in the configuration",
             )?,
             endpoint_rate_limited: counter(
                 r,

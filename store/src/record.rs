@@ -101,7 +101,7 @@ pub struct AttemptRecord {
     pub tls_us: u64,
     /// Request sent to head of the answer, microseconds.
     pub first_byte_us: u64,
-    /// Bits, see the constants.
+    /// Bits: the constants, and in 8 to 29 `outrider_webhook::retry::ResponseFlags`.
     pub flags: u32,
     /// Configuration revision it was made under.
     pub revision: u64,
@@ -126,7 +126,7 @@ impl AttemptRecord {
     pub const HEADER_BYTES_MAX: usize = 64 << 10;
     /// Flag: the attempt does not count against the limit of attempts.
     pub const FREE: u32 = 1;
-    /// Flag set by the log: the excerpt was longer than is kept.
+    /// Flag: the answer's body was longer than the excerpt. Set by the log for what it cuts.
     pub const EXCERPT_CUT: u32 = 1 << 31;
     /// Flag set by the log: headers beyond the bound were left out.
     pub const HEADERS_CUT: u32 = 1 << 30;

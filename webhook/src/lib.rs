@@ -5,6 +5,7 @@
 //! in the control plane cannot differ from what the data plane does.
 
 pub mod address;
+pub mod authentication;
 pub mod client_certificate;
 pub mod cloudevents;
 pub mod decode;
@@ -12,6 +13,7 @@ pub mod dynamic;
 pub mod event;
 pub mod event_type;
 pub mod filter;
+pub mod form;
 pub mod http1;
 pub mod id;
 pub mod idempotency;

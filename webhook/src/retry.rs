@@ -6,17 +6,20 @@
 //! - `answers`: which statuses are a success, and which end a delivery
 //! - `outcome`: how one attempt ended
 //! - `retry_after`: when the receiver asked to be called again
+//! - `flags`: what an attempt met, for people
 //! - `decide`: all of that gives the next step
 
 mod answers;
 mod decide;
+mod flags;
 mod outcome;
 mod policy;
 mod retry_after;
 
 pub use answers::{Answers, BadStatuses, Statuses};
 pub use decide::{GiveUp, Made, Step, hold, is_free, next_step};
-pub use outcome::{Failure, Outcome};
+pub use flags::{ResponseFlag, ResponseFlags};
+pub use outcome::{Failure, Outcome, error_class};
 pub use policy::{
     AGE_MAX, Backoff, INTERVALS_MAX, Jitter, Policy, PolicyError, STANDARD_WEBHOOKS, WAIT_MAX,
 };

@@ -26,7 +26,7 @@ pub use ask::{ANSWER_BYTES_MAX, Question};
 pub use client::{ControlClient, HeadProbe};
 pub use commands::{Commands, SendError};
 pub(crate) use grpc::ControlService;
-pub use offer::{EndpointOffer, OfferAnswer, OfferHandler, Offers};
+pub use offer::{DisabledEndpoint, EndpointOffer, Offer, OfferAnswer, OfferHandler, Offers};
 #[cfg(test)]
 pub(crate) use {client::RUNNING_MAX, commands::WAITING_MAX, grpc::open};
 

@@ -225,7 +225,6 @@ fn a_project_setting_out_of_bounds_is_refused() {
             "{request_id_header: X-Convoy-Signature}",
             "request_id_header",
         ),
-        ("{disable_endpoint: true}", "disable_endpoint"),
         ("{circuit_breaker: {sample_rate: 31}}", "circuit_breaker"),
         ("{meta_event: {is_enabled: true}}", "meta_event"),
         ("{search_policy: 24h}", "search_policy"),
@@ -414,7 +413,7 @@ fn an_endpoint_setting_that_makes_no_sense_is_refused() {
         ),
         (
             "{}",
-            format!("{url}, secret: hunter2, content_type: application/x-www-form-urlencoded"),
+            format!("{url}, secret: hunter2, content_type: text/plain"),
             "content_type",
         ),
         (
@@ -425,7 +424,7 @@ fn an_endpoint_setting_that_makes_no_sense_is_refused() {
         (
             "{}",
             format!("{url}, secret: hunter2, authentication: {{type: basic_auth}}"),
-            "authentication",
+            "authentication.basic_auth",
         ),
         (
             "{}",

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use outrider_webhook::authentication::Authentication;
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::rate::Rate;
 use outrider_webhook::sign::{self, SigningKey};
 use outrider_webhook::url_template::EndpointUrl;
 use serde_json::{Value, json};
 
+use super::authentication;
 use super::check::{Checks, FieldError, Range, Reason};
-use super::endpoint_spec::EndpointSpec;
+use super::endpoint_spec::{EndpointSpec, FORM};
 use super::field::{self, given};
 use super::project::{Project, ProjectKind};
 use super::strategy::RetryStrategy;
@@ -64,6 +66,8 @@ pub struct Endpoint {
     status: EndpointStatus,
     content_type: HeaderValue,
     rate: Option<Rate>,
+    authentication: Option<Authentication>,
+    activation_epoch: u64,
     /// Few endpoints have their own.
     strategy: Option<Box<RetryStrategy>>,
 }
@@ -93,6 +97,9 @@ impl Endpoint {
         let status = spec.status(&mut checks);
         let content_type = spec.content_type(&mut checks);
         let rate = spec.rate(&mut checks);
+        let authentication = spec.authentication.as_ref();
+        let authentication = authentication.map(|spec| spec.compile(&mut checks));
+        let activation_epoch = spec.epoch(&mut checks);
         let own = spec.strategy.as_ref();
         let strategy = own.map(|own| own.compile("strategy", &mut checks).map(Box::new));
         let timeout = checks.number(
@@ -121,6 +128,8 @@ impl Endpoint {
                 status: status?,
                 content_type: content_type?,
                 rate,
+                authentication: authentication.unwrap_or(Some(None))?,
+                activation_epoch,
                 strategy: strategy.map_or(Some(None), |own| own.map(Some))?,
             })
         })();
@@ -142,6 +151,15 @@ impl Endpoint {
                 "url",
                 Reason::Rule("must be https: the project enforces secure endpoints".to_owned()),
             );
+        }
+        if let Some(authentication) = &self.authentication {
+            let header = authentication.header();
+            let free = project.signature().check_free(header);
+            free.or_else(|error| refuse("authentication", Reason::refused(error)))?;
+            if header == project.idempotency_header() {
+                let says = format!("header `{header}` carries the project's idempotency keys");
+                return refuse("authentication", Reason::Rule(says));
+            }
         }
         let fit = project.signature().check_keys(&self.keys);
         fit.or_else(|error| refuse("secret", Reason::refused(error)))
@@ -212,6 +230,12 @@ impl Endpoint {
         self.status
     }
 
+    /// How often it was switched on again.
+    #[must_use]
+    pub fn activation_epoch(&self) -> u64 {
+        self.activation_epoch
+    }
+
     /// How often its receiver is called at most.
     #[must_use]
     pub fn rate(&self) -> Option<&Rate> {
@@ -222,6 +246,18 @@ impl Endpoint {
     #[must_use]
     pub fn strategy<'s>(&'s self, project: &'s Project) -> &'s RetryStrategy {
         self.strategy.as_deref().unwrap_or(project.strategy())
+    }
+
+    /// How its receiver knows its caller, beside the signature.
+    #[must_use]
+    pub fn authentication(&self) -> Option<&Authentication> {
+        self.authentication.as_ref()
+    }
+
+    /// Whether its data is sent as a form.
+    #[must_use]
+    pub fn takes_forms(&self) -> bool {
+        self.content_type == FORM
     }
 
     /// Content type of deliveries that do not bring their own.
@@ -241,7 +277,9 @@ impl Endpoint {
             "http_timeout": self.timeout.as_secs(),
             "owner_id": self.owner_id.as_deref(),
             "status": self.status.as_str(),
+            "activation_epoch": self.activation_epoch,
             "content_type": self.content_type.to_str().unwrap_or_default(),
+            "authentication": self.authentication.as_ref().map(authentication::dump),
             "rate_limit": self.rate.map(|rate| rate.count()),
             "rate_limit_duration": self.rate.map(|rate| rate.window().as_secs()),
             "strategy": self.strategy.as_deref().map(RetryStrategy::dump),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::authentication::AuthenticationSpec;
 use super::check::{Checks, Range, Reason};
 use super::endpoint::EndpointStatus;
 use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given, refuse_unsupported};
@@ -28,6 +29,9 @@ const RATE_COUNT: Range = Range {
 };
 /// Longest owner id, bytes (the limit of the events API).
 const OWNER_BYTES_MAX: usize = 255;
+const JSON: &str = "application/json";
+/// Data is sent as a form.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 const DESCRIPTION_BYTES_MAX: usize = 4 * 1024;
 /// Longest address of a mailbox, bytes: 64 before the `@`, 255 behind it (RFC 5321).
 const EMAIL_BYTES_MAX: usize = 320;
@@ -58,19 +62,25 @@ pub struct EndpointSpec {
     pub status: Option<String>,
     /// Seconds an attempt may take; 1 to 120, default 10.
     pub http_timeout: Option<u64>,
-    /// `application/json`.
+    /// `application/json` (default) or `application/x-www-form-urlencoded`.
     pub content_type: Option<String>,
     /// Shown to people only; at most 320 bytes.
     pub support_email: Option<String>,
     /// Native: how its deliveries are retried, instead of its project's way.
     pub strategy: Option<StrategySpec>,
+    /// Native: counts how often it was switched on again. A larger one ends what a data plane decided
+    /// by itself under a smaller one.
+    pub activation_epoch: Option<u64>,
+    /// Native: why it was switched off, when no person did it; at most 255 bytes.
+    pub disabled_reason: Option<String>,
     slack_webhook_url: Unsupported,
     teams_webhook_url: Unsupported,
     /// Deliveries in `rate_limit_duration`, 1 to 1,000,000,000; any number when it is 0.
     pub rate_limit: Option<u64>,
     /// Seconds, 1 to 86,400; 0 without a limit.
     pub rate_limit_duration: Option<u64>,
-    authentication: Unsupported,
+    /// How its receiver knows its caller, beside the signature.
+    pub authentication: Option<AuthenticationSpec>,
     mtls_client_cert: Unsupported,
 }
 
@@ -95,12 +105,7 @@ impl EndpointSpec {
             checks,
             self,
             "",
-            [
-                slack_webhook_url,
-                teams_webhook_url,
-                authentication,
-                mtls_client_cert,
-            ]
+            [slack_webhook_url, teams_webhook_url, mtls_client_cert,]
         );
     }
 
@@ -196,17 +201,11 @@ impl EndpointSpec {
     }
 
     pub(super) fn content_type(&self, checks: &mut Checks) -> Option<HeaderValue> {
-        match given(self.content_type.as_deref()).unwrap_or("application/json") {
-            "application/json" => Some(HeaderValue::from_static("application/json")),
-            "application/x-www-form-urlencoded" => {
-                checks.fail(
-                    "content_type",
-                    Reason::UnsupportedValue("`application/x-www-form-urlencoded`"),
-                );
-                None
-            }
+        match given(self.content_type.as_deref()).unwrap_or(JSON) {
+            JSON => Some(HeaderValue::from_static(JSON)),
+            FORM => Some(HeaderValue::from_static(FORM)),
             _ => {
-                checks.fail("content_type", Reason::NotOneOf(&["application/json"]));
+                checks.fail("content_type", Reason::NotOneOf(&[JSON, FORM]));
                 None
             }
         }

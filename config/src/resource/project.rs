@@ -74,6 +74,7 @@ pub struct Project {
     protection: Protection,
     verifies_dynamic_events: bool,
     allows_unmatched_dynamic_urls: bool,
+    disables_endpoints: bool,
 }
 
 impl Project {
@@ -136,6 +137,7 @@ impl Project {
                 protection,
                 verifies_dynamic_events: config.verify_dynamic_events.unwrap_or(false),
                 allows_unmatched_dynamic_urls: config.allow_unmatched_dynamic_urls.unwrap_or(false),
+                disables_endpoints: config.disable_endpoint.unwrap_or(false),
             })
         })();
         checks.finish(project)
@@ -239,11 +241,19 @@ impl Project {
         self.allows_unmatched_dynamic_urls
     }
 
+    /// Whether an endpoint is switched off when a delivery has used up its attempts.
+    #[must_use]
+    pub fn disables_endpoints(&self) -> bool {
+        self.disables_endpoints
+    }
+
     /// Whether an endpoint that is right for `old` may be wrong for this version.
     pub(crate) fn demands_more_than(&self, old: &Self) -> bool {
         let is_new = |is: bool, was: bool| is && !was;
         is_new(self.is_https_enforced, old.is_https_enforced)
             || self.signature.demands_more_than(&old.signature)
+            || self.signature.takes_more_than(&old.signature)
+            || self.idempotency_header != old.idempotency_header
     }
 
     /// How long its events are kept.
@@ -275,6 +285,7 @@ impl Project {
             "protection": self.protection.dump(),
             "filter_mode": self.filter_mode.as_str(),
             "allow_unmatched_dynamic_urls": self.allows_unmatched_dynamic_urls,
+            "disable_endpoint": self.disables_endpoints,
             "retention_s": self.retention().as_secs(),
             "idempotency_window_s": self.idempotency_window_s,
         })

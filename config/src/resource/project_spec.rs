@@ -68,7 +68,8 @@ pub struct ConfigSpec {
     pub ingest_deny_cidrs: Option<Vec<String>>,
     /// Native: how many requests with events are taken.
     pub ingest_rate_limit: Option<RateSpec>,
-    disable_endpoint: Unsupported,
+    /// Whether an endpoint is switched off when a delivery to it has used up its attempts.
+    pub disable_endpoint: Option<bool>,
     search_policy: Unsupported,
     meta_event: Unsupported,
     /// Whether a dynamic event is answered only once its endpoint is configuration, at most 30 s.
@@ -113,7 +114,7 @@ impl ProjectSpec {
 
 impl ConfigSpec {
     pub(super) fn refuse_unsupported(&self, checks: &mut Checks) {
-        refuse_unsupported!(checks, self, "config.", [disable_endpoint, search_policy,]);
+        refuse_unsupported!(checks, self, "config.", [search_policy]);
         // Convoy's defaults, which clients repeat. They name what this version does not do, at
         // a size that asks for nothing more than the default behaviour.
         let breaker = json!({
@@ -166,7 +167,7 @@ impl ConfigSpec {
         let field = "config.request_id_header";
         let text = given(self.request_id_header.as_deref()).unwrap_or(IDEMPOTENCY_HEADER_DEFAULT);
         let name = checks.take(field, own_header(text))?;
-        let fits = signature.map_or(Ok(()), |scheme| scheme.check_idempotency_header(&name));
+        let fits = signature.map_or(Ok(()), |scheme| scheme.check_free(&name));
         checks.take(field, fits.map(|()| name).map_err(Reason::refused))
     }
 }

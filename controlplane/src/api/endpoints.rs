@@ -1,5 +1,6 @@
 //! Endpoints (contract 3.2).
 
+mod authentication;
 mod change;
 mod secrets;
 mod shape;
@@ -20,7 +21,7 @@ use super::write::Writing;
 use super::{Api, not_supported};
 use crate::{Edit, Selection, Stored, View};
 
-pub(super) use change::{created, keep, keep_text};
+pub(super) use change::{created, keep, keep_text, with_status};
 use secrets::ExpireSpec;
 pub(super) use shape::{is_incoming, metadata};
 
@@ -126,20 +127,25 @@ async fn pause(call: ProjectCall) -> Answer {
 async fn activate(call: ProjectCall) -> Answer {
     let activate = |old: EndpointSpec, _: &Writing<'_>| match shape::status(&old) {
         "active" => Err(ApiError::State("the endpoint is already active")),
-        _ => Ok(change::with_status(old, EndpointStatus::Active)),
+        _ => Ok(change::activated(old)),
     };
     edit(&call, "endpoint status successfully activated", activate).await
 }
 
 /// The body, as clients of today write it. Who sends a reply back must not undo with it what has
-/// happened since: secrets and status change by their own routes, by `secret` and by
-/// `is_disabled` (contract 3.2).
+/// happened since: secrets and status, with what stands beside it, change by their own
+/// routes, by `secret` and by `is_disabled` (contract 3.2).
 fn read(
     call: &ProjectCall,
     mut body: JsonBody,
 ) -> Result<(EndpointSpec, super::ignored::Ignored), ApiError> {
     let json = call.version.modern(body.json.take())?;
-    body.with(json).ignore("secrets").ignore("status").read()
+    body.with(json)
+        .ignore("secrets")
+        .ignore("status")
+        .ignore("activation_epoch")
+        .ignore("disabled_reason")
+        .read()
 }
 
 /// Changes an endpoint and shows it.
@@ -161,7 +167,11 @@ async fn edited(
         let before = writing.editable(Kind::Endpoint, uid)?;
         let old: EndpointSpec = before.spec()?;
         let old_url = old.url.clone();
-        let spec = change(secrets::without_expired(old, writing.now_ms()), writing)?;
+        let mut spec = change(
+            secrets::without_expired(old.clone(), writing.now_ms()),
+            writing,
+        )?;
+        spec.follow(&old);
         let endpoint = check(writing, uid, &spec)?;
         // An address that is closed by now must not keep anybody from pausing its endpoint.
         if spec.url != old_url {

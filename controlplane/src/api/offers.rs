@@ -1,5 +1,5 @@
-//! Endpoints that data planes made for events become configuration here (RULINGS 15): by the
-//! rules of an endpoint that a client makes, in one revision with its subscription.
+//! What data planes offer becomes configuration here. Endpoints that they made for events
+//! (RULINGS 15): by the rules of an endpoint that a client makes, in one revision with its subscription.
 
 use std::sync::Arc;
 
@@ -13,8 +13,9 @@ use outrider_webhook::address::{Policy, TargetUrl};
 use outrider_webhook::dynamic::UrlKey;
 use outrider_webhook::id::SubscriptionId;
 use outrider_webhook::url_template::{is_template, without_braces};
-use outrider_xds::{EndpointOffer, OfferAnswer, OfferHandler};
+use outrider_xds::{EndpointOffer, Offer, OfferAnswer, OfferHandler};
 
+use super::disabling;
 use super::endpoints;
 use super::error::ApiError;
 use super::subscriptions;
@@ -45,24 +46,31 @@ impl OfferDesk {
 
 #[async_trait::async_trait]
 impl OfferHandler for OfferDesk {
-    async fn take(&self, offer: EndpointOffer) -> OfferAnswer {
-        let (egress, endpoint) = (self.egress.clone(), offer.endpoint);
+    async fn take(&self, offer: Offer) -> OfferAnswer {
+        let egress = self.egress.clone();
+        let (project, endpoint) = match &offer {
+            Offer::Endpoint(offer) => (offer.project, offer.endpoint),
+            Offer::Disabled(disabled) => (disabled.project, disabled.endpoint),
+        };
         let decide = move |view: &View<'_>, by: &Author<'_>| {
-            let project = offer.project;
             let writing = Writing { view, by, project };
-            Ok((edits(&writing, offer, &egress)?, ()))
+            let edits = match offer {
+                Offer::Endpoint(offer) => edits(&writing, offer, &egress)?,
+                Offer::Disabled(disabled) => disabling::edits(&writing, disabled)?,
+            };
+            Ok((edits, ()))
         };
         let now_ms = self.clock.now_ms();
         let changed = self.control.change(ACTOR.to_owned(), now_ms, decide).await;
         match changed {
             Ok(changed) => OfferAnswer::Taken(changed.version),
             Err(error) if !is_final(&error) => {
-                tracing::warn!(endpoint_id = %endpoint, %error, code = error.code(), "an offered endpoint could not be taken yet");
+                tracing::warn!(endpoint_id = %endpoint, %error, code = error.code(), "an offer could not be taken yet");
                 let code = error.code().to_owned();
                 OfferAnswer::Later { code }
             }
             Err(error) => {
-                tracing::warn!(endpoint_id = %endpoint, %error, code = error.code(), "an offered endpoint is refused");
+                tracing::warn!(endpoint_id = %endpoint, %error, code = error.code(), "an offer is refused");
                 OfferAnswer::Refused {
                     code: error.code().to_owned(),
                     message: error.to_string(),

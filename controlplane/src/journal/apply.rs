@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 use outrider_config::file::{File, Naming, PlanError, Planned};
-use outrider_config::resource::mask_of;
+use outrider_config::resource::{EndpointSpec, from_document, mask_of, to_document};
 use outrider_config::{Document, Kind, Quarantined};
 use outrider_webhook::id::{ProjectId, Uid};
 
@@ -155,7 +157,8 @@ fn edits(
             Some(before)
                 if (before.document.kind, before.document.project) == (one.kind, one.project) =>
             {
-                let after = before.changed(one.spec, by)?;
+                let spec = carried_on(&before, one.spec)?;
+                let after = before.changed(spec, by)?;
                 edits.push(Edit::update(before, after));
             }
             Some(_) => return Err(taken(one)),
@@ -169,6 +172,18 @@ fn edits(
     }
     edits.extend(stored.into_values().map(Edit::delete));
     Ok(edits)
+}
+
+/// What a file does not say of an endpoint and its new version still has to know: how often it was
+/// switched on.
+fn carried_on(before: &Stored, spec: Bytes) -> Result<Bytes, JournalError> {
+    if before.document.kind != Kind::Endpoint || before.document.spec == spec {
+        return Ok(spec);
+    }
+    let corrupt = |error: &dyn std::fmt::Display| JournalError::Corrupt(error.to_string());
+    let mut after: EndpointSpec = from_document(&spec).map_err(|error| corrupt(&error))?;
+    after.follow(&before.spec()?);
+    to_document(&after).map_err(|error| corrupt(&error))
 }
 
 /// An event type that the API made and that the file now has: whoever may call the API must not

@@ -6,6 +6,7 @@ use outrider_xds::{ANSWER_BYTES_MAX, Outcome, Question};
 use serde_json::Value;
 
 use crate::alerts::Alerts;
+use crate::disabled::Disabling;
 use crate::ingest::rejected::Rejected;
 use crate::table::RoutingTable;
 
@@ -17,6 +18,7 @@ pub(crate) struct Questions {
     pub(crate) table: RoutingTable,
     pub(crate) rejected: Rejected,
     pub(crate) alerts: Alerts,
+    pub(crate) disabling: Disabling,
 }
 
 impl Questions {

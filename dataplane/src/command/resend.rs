@@ -75,6 +75,9 @@ impl Executor {
             .project(project)
             .and_then(|table| table.endpoint(delivery.target.endpoint));
         let endpoint = endpoint.ok_or(Refusal::EndpointDeleted)?;
+        if self.questions.disabling.is_off(endpoint) {
+            return Err(Refusal::EndpointInactive);
+        }
         match endpoint.status() {
             EndpointStatus::Active => {}
             EndpointStatus::Paused => return Err(Refusal::EndpointPaused),

@@ -6,12 +6,15 @@ use std::time::Duration;
 use outrider_config::snapshot::{Endpoint, ProjectTable};
 use outrider_store::{LogClosed, Record, StartedRecord, StoredEvent};
 use outrider_webhook::address::{ProjectRef, TargetUrl};
+use outrider_webhook::authentication::Authentication;
 use outrider_webhook::cloudevents;
 use outrider_webhook::event::{DeliveryMode, Origin};
+use outrider_webhook::form;
 use outrider_webhook::retry::Step;
 use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
 
 use super::{Deliverer, Obstacle, UNRESOLVED_URL};
+use crate::disabled;
 use crate::egress::Exchange;
 use crate::queue::{Entry, Lease};
 
@@ -24,6 +27,8 @@ pub(super) struct Attempted {
     pub(super) started_ms: i64,
     pub(super) revision: u64,
     pub(super) request_headers: http::HeaderMap,
+    /// Why it switches its endpoint off, if it does, and under which activation epoch.
+    pub(super) disables: Option<(&'static str, u64)>,
 }
 
 impl Deliverer {
@@ -68,6 +73,8 @@ impl Deliverer {
             .await;
         let strategy = endpoint.strategy(table.project());
         let (step, hold) = self.judge(entry, strategy, &exchange);
+        let disables = disabled::cause(&step, table.project())
+            .map(|reason| (reason, endpoint.activation_epoch()));
         Ok(Attempted {
             exchange,
             step,
@@ -75,6 +82,7 @@ impl Deliverer {
             started_ms,
             revision,
             request_headers,
+            disables,
         })
     }
 
@@ -145,6 +153,16 @@ impl Deliverer {
         };
         let own_type = own_type.map(|(_, value)| value);
         let own_type = own_type.or_else(|| cloudevents::content_type(&facts.headers));
+        let made_form = match own_type {
+            None if endpoint.takes_forms() => {
+                let made = form::from_json(&facts.body);
+                Some(made.map_err(|_| Obstacle::Fail("data_not_a_form"))?)
+            }
+            _ => None,
+        };
+        let authentication = endpoint.authentication().map(|how| match how {
+            Authentication::Fixed(fixed) => (fixed.name(), fixed.value()),
+        });
         let outgoing = Outgoing {
             event_uid: uids.event(entry.key.event),
             delivery_uid: uids.delivery(entry.key),
@@ -154,7 +172,9 @@ impl Deliverer {
             query: &facts.query,
             event_headers: &facts.headers,
             content_type: own_type.unwrap_or_else(|| endpoint.content_type()).clone(),
-            body: &facts.body,
+            body: made_form.as_ref().unwrap_or(&facts.body),
+            json: made_form.as_ref().map(|_| &facts.body),
+            authentication,
             idempotency: facts
                 .idempotency_key
                 .as_deref()

@@ -96,9 +96,14 @@ impl Deliverer {
         self.count(&lease.entry, &attempted, &next, now_ms);
         self.trace(&lease.entry, &attempted, &next);
         let is_free = retry::is_free(&attempted.exchange.outcome);
+        let disables = attempted.disables;
         self.log
             .record(record::attempt(&lease.entry, attempted, &next))
             .await?;
+        if let Some((reason, epoch)) = disables {
+            let whom = (lease.entry.project, lease.entry.target.endpoint);
+            self.disabling.disable_as_of(whom, epoch, reason).await?;
+        }
         match next.due_ms {
             Some(due_ms) => {
                 lease.entry.attempts += 1;

@@ -27,6 +27,9 @@ impl Deliverer {
             (None, Some(Found::Refused(reason))) => return Err(Obstacle::Fail(reason)),
             (None, None) => return Err(missing("endpoint_deleted")),
         };
+        if self.disabling.is_off(endpoint) {
+            return Err(Obstacle::Discard("endpoint_inactive"));
+        }
         match endpoint.status() {
             EndpointStatus::Active => {}
             EndpointStatus::Paused => return Err(Obstacle::Hold("endpoint_paused")),

@@ -3,14 +3,16 @@
 use outrider_store::{
     AttemptRecord, DeliveryStatus, EndpointCondition, EndpointStateRecord, Record, StateRecord,
 };
-use outrider_webhook::retry::{self, Outcome};
+use outrider_webhook::retry::{self, Outcome, ResponseFlags};
 
 use super::attempt::Attempted;
+use super::mask::masked;
 use super::outcome::Next;
 use crate::queue::Entry;
 
 /// Everything needed to debug the attempt later.
 pub(super) fn attempt(entry: &Entry, attempted: Attempted, next: &Next) -> Record {
+    let flags = flags(&attempted);
     let exchange = attempted.exchange;
     let (status, error) = match exchange.outcome {
         Outcome::Answered { status } => (Some(status), None),
@@ -30,19 +32,24 @@ pub(super) fn attempt(entry: &Entry, attempted: Attempted, next: &Next) -> Recor
         connect_us: exchange.timing.connect_us,
         tls_us: exchange.timing.tls_us,
         first_byte_us: exchange.timing.first_byte_us,
-        flags: if retry::is_free(&exchange.outcome) {
-            AttemptRecord::FREE
-        } else {
-            0
-        },
+        flags,
         revision: attempted.revision,
-        request_headers: pairs(&attempted.request_headers),
-        response_headers: pairs(&exchange.response_headers),
+        request_headers: masked(&attempted.request_headers),
+        response_headers: masked(&exchange.response_headers),
         excerpt: exchange.excerpt,
         result: next.status,
         next_due_ms: next.due_ms,
         reason: next.reason.map(Into::into),
     })
+}
+
+fn flags(attempted: &Attempted) -> u32 {
+    let exchange = &attempted.exchange;
+    let (outcome, is_held) = (&exchange.outcome, attempted.hold.is_some());
+    let met = ResponseFlags::of(outcome, exchange.was_sent, &attempted.step, is_held);
+    let free = retry::is_free(outcome).then_some(AttemptRecord::FREE);
+    let cut = exchange.is_truncated.then_some(AttemptRecord::EXCERPT_CUT);
+    met.bits() | free.unwrap_or_default() | cut.unwrap_or_default()
 }
 
 /// An endpoint is left alone until a time, because it asked for that.
@@ -74,11 +81,4 @@ pub(super) fn state(
         attempts: entry.attempts,
         reason: Some(reason.into()),
     })
-}
-
-fn pairs(headers: &http::HeaderMap) -> Vec<(http::HeaderName, http::HeaderValue)> {
-    headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
 }

@@ -34,6 +34,8 @@ pub struct Exchange {
     pub detail: Option<String>,
     /// How long the parts took.
     pub timing: Timing,
+    /// Whether the request was handed to a connection.
+    pub was_sent: bool,
     /// Our side of the connection; `None` when there was none.
     pub local: Option<SocketAddr>,
     /// The receiver's side of the connection; `None` when there was none.
@@ -146,6 +148,7 @@ impl Draft {
             is_truncated: self.body_bytes > kept,
             detail,
             timing: self.timing,
+            was_sent: matches!(self.phase, Phase::Answer | Phase::Body),
             local: self.local,
             remote: self.remote,
         }

@@ -9,7 +9,7 @@ use outrider_store::{Clock, CommandRecord, LocalLog, Record, Unsettled};
 use outrider_webhook::event::Audience;
 use outrider_webhook::id::EndpointId;
 use outrider_webhook::secret::Secret;
-use outrider_xds::{OfferAnswer, Offers};
+use outrider_xds::{Offer, OfferAnswer, Offers};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -65,7 +65,11 @@ impl Desk {
                     under_way.spawn(async move {
                         let endpoint = offer.endpoint;
                         let answer = match offers.connected().await {
-                            true => offers.offer(offer.as_ref().clone(), ANSWER_LIMIT).await,
+                            true => {
+                                offers
+                                    .offer(Offer::Endpoint(offer.as_ref().clone()), ANSWER_LIMIT)
+                                    .await
+                            }
                             false => None,
                         };
                         Offered { endpoint, answer }

@@ -12,6 +12,24 @@ pub enum Outcome {
     Failed(Failure),
 }
 
+/// The class of an attempt that was no success, for records and API bodies: a closed list.
+#[must_use]
+pub fn error_class(status: Option<u16>, failure: Option<&str>) -> &'static str {
+    match (status, failure) {
+        (_, Some(code)) => Failure::ALL
+            .iter()
+            .map(|failure| failure.code())
+            .find(|known| *known == code)
+            .unwrap_or(Failure::Internal.code()), // written by another version
+        (Some(429), None) => "http_429",
+        (Some(200..=299), None) => "http_2xx",
+        (Some(300..=399), None) => "http_3xx",
+        (Some(400..=499), None) => "http_4xx",
+        (Some(_), None) => "http_5xx",
+        (None, None) => Failure::Internal.code(),
+    }
+}
+
 /// Why there was no answer: a closed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Failure {
@@ -45,6 +63,22 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::DnsFailure,
+        Self::ConnectRefused,
+        Self::ConnectReset,
+        Self::ConnectUnreachable,
+        Self::ConnectTimeout,
+        Self::TlsFailure,
+        Self::ProtocolError,
+        Self::ResponseTimeout,
+        Self::EgressDenied { literal: false },
+        Self::NoHealthySource,
+        Self::PortExhausted,
+        Self::Internal,
+    ];
+
     /// Stable code for records, labels and API bodies.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -71,5 +105,28 @@ impl Failure {
             self,
             Self::NoHealthySource | Self::PortExhausted | Self::Internal
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_no_success_has_a_class() {
+        for failure in Failure::ALL {
+            assert_eq!(error_class(None, Some(failure.code())), failure.code());
+        }
+        assert_eq!(error_class(None, Some("of a later version")), "internal");
+        for (status, expected) in [
+            (204, "http_2xx"),
+            (302, "http_3xx"),
+            (429, "http_429"),
+            (404, "http_4xx"),
+            (500, "http_5xx"),
+            (999, "http_5xx"),
+        ] {
+            assert_eq!(error_class(Some(status), None), expected);
+        }
     }
 }

@@ -82,6 +82,11 @@ pub struct Outgoing<'a> {
     pub content_type: HeaderValue,
     /// The bytes that are sent.
     pub body: &'a Bytes,
+    /// The JSON that `body` was made of, where it is a form: Convoy's signature is over that, the
+    /// one case in which the signed bytes are not those that are sent (RULINGS 20).
+    pub json: Option<&'a Bytes>,
+    /// Header and value by which the receiver knows its caller, beside the signature.
+    pub authentication: Option<(&'a HeaderName, &'a HeaderValue)>,
     /// Header and value of the idempotency key, when the event has one.
     pub idempotency: Option<(&'a HeaderName, &'a str)>,
 }
@@ -155,7 +160,13 @@ pub fn sign(
     let ours = 10 + scheme.headers().len();
     let mut headers = HeaderMap::with_capacity(outgoing.event_headers.len() + ours);
     if scheme.format().has_convoy() {
-        let value = convoy(scheme, mode, keys, outgoing.body, now_s)?;
+        let value = convoy(
+            scheme,
+            mode,
+            keys,
+            outgoing.json.unwrap_or(outgoing.body),
+            now_s,
+        )?;
         headers.insert(scheme.header(), value);
     }
     if scheme.format().has_standard() {
@@ -181,10 +192,20 @@ pub fn sign(
     }
     headers.insert(header::CONTENT_TYPE, outgoing.content_type.clone());
     insert_ids(&mut headers, outgoing, message_id)?;
+    if let Some((name, value)) = outgoing.authentication {
+        scheme.check_free(name)?;
+        headers.insert(name, value.clone());
+    }
     merge(&mut headers, outgoing.event_headers);
     if let Some((name, key)) = outgoing.idempotency {
         // Replaces what the event brought, but never the signature.
-        scheme.check_idempotency_header(name)?;
+        scheme.check_free(name)?;
+        if outgoing
+            .authentication
+            .is_some_and(|(taken, _)| taken == name)
+        {
+            return Err(SignError::ReservedHeader(name.clone()));
+        }
         headers.insert(name, value(name.clone(), key.to_owned())?);
     }
     headers.entry(header::USER_AGENT).or_insert(USER_AGENT);

@@ -94,11 +94,12 @@ impl TryFrom<Settings> for Scheme {
 }
 
 impl Scheme {
-    /// Whether a header may carry the idempotency key: it must not be one that we write.
+    /// Whether a header may carry something else, an idempotency key or a credential: it must not
+    /// be one that we write.
     ///
     /// # Errors
     /// [`SignError::ReservedHeader`].
-    pub fn check_idempotency_header(&self, name: &HeaderName) -> Result<(), SignError> {
+    pub fn check_free(&self, name: &HeaderName) -> Result<(), SignError> {
         let is_convoys = self.format().has_convoy() && name == self.header();
         let is_own = self.headers().iter().any(|own| own.name() == name);
         let is_messages = self.message().is_some() && is_of_messages(name);
@@ -156,6 +157,15 @@ impl Scheme {
                 .headers()
                 .iter()
                 .any(SignatureHeader::is_by_newest_only)
+    }
+
+    /// Whether this writes a header that `old` leaves to others.
+    #[must_use]
+    pub fn takes_more_than(&self, old: &Self) -> bool {
+        let own = self.headers().iter().map(SignatureHeader::name);
+        let mut names = own.chain(self.format().has_convoy().then_some(self.header()));
+        let has_messages = self.message().is_some() && old.message().is_none();
+        has_messages || names.any(|name| old.check_free(name).is_ok())
     }
 
     /// Whether keys that could sign for `old` may be unable to sign for this.

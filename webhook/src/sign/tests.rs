@@ -1,5 +1,6 @@
 //! The shared vectors, and what goes on the wire.
 
+mod credential;
 mod headers;
 mod keys;
 mod message;
@@ -159,6 +160,8 @@ fn outgoing<'a>(
         event_headers: headers,
         content_type: HeaderValue::from_static("application/json"),
         body,
+        json: None,
+        authentication: None,
         idempotency: None,
     }
 }

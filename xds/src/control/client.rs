@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
-use super::offer::{EndpointOffer, OfferAnswer, Offers};
+use super::offer::{Offer, OfferAnswer, Offers};
 use super::{Command, CommandHandler, Outcome, wire};
 use crate::backoff::Backoff;
 use crate::node::{Claim, Node};
@@ -53,8 +53,8 @@ pub struct ControlClient {
 pub(super) enum Ask {
     /// For the journal's head.
     Head(oneshot::Sender<Version>),
-    /// Whether it takes an endpoint.
-    Offer(Box<EndpointOffer>, oneshot::Sender<OfferAnswer>),
+    /// Whether it makes something configuration.
+    Offer(Box<Offer>, oneshot::Sender<OfferAnswer>),
 }
 
 impl Ask {
@@ -94,7 +94,7 @@ impl ControlClient {
         }
     }
 
-    /// A handle that offers endpoints over the session that is open then.
+    /// A handle that makes offers over the session that is open then.
     #[must_use]
     pub fn offers(&self) -> Offers {
         Offers {

@@ -1,5 +1,5 @@
-//! Endpoints that a data plane made for events, offered to the configuration (RULINGS 15): a data
-//! plane writes none itself. An offer goes up the command stream until it is answered.
+//! What a data plane wants to be configuration, of which it writes none itself: endpoints that it
+//! made for events (RULINGS 15), and that it switched one off (RULINGS 16). An offer goes up the command stream until it is answered.
 
 use std::time::Duration;
 
@@ -28,10 +28,32 @@ pub struct EndpointOffer {
     pub event_types: Vec<String>,
 }
 
+/// An endpoint that a data plane switched off by itself, to become configuration (RULINGS 16).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisabledEndpoint {
+    /// The project.
+    pub project: ProjectId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The activation epoch of the configuration that it was decided under.
+    pub activation_epoch: u64,
+    /// Stable code of the cause; 64 characters travel.
+    pub reason: String,
+}
+
+/// What a data plane wants to be configuration.
+#[derive(Debug, Clone)]
+pub enum Offer {
+    /// An endpoint that an event named.
+    Endpoint(EndpointOffer),
+    /// That an endpoint is switched off.
+    Disabled(DisabledEndpoint),
+}
+
 /// What the control plane says to an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OfferAnswer {
-    /// The endpoint is configuration as of this version, or was before.
+    /// It is configuration as of this version, or was before.
     Taken(Version),
     /// It will not be configuration.
     Refused {
@@ -51,19 +73,19 @@ pub enum OfferAnswer {
 #[tonic::async_trait]
 pub trait OfferHandler: Send + Sync {
     /// Takes an offer, once however often it comes.
-    async fn take(&self, offer: EndpointOffer) -> OfferAnswer;
+    async fn take(&self, offer: Offer) -> OfferAnswer;
 }
 
-/// Offers endpoints over the session that is open then. Clones use the same one.
+/// Offers over the session that is open then. Clones use the same one.
 #[derive(Clone)]
 pub struct Offers {
     pub(super) asks: watch::Receiver<Option<mpsc::Sender<Ask>>>,
 }
 
 impl Offers {
-    /// Offers an endpoint. `None` when no session is open, it breaks, or there is no answer
-    /// within `limit`: whether the endpoint was taken is unknown then.
-    pub async fn offer(&self, offer: EndpointOffer, limit: Duration) -> Option<OfferAnswer> {
+    /// Makes an offer. `None` when no session is open, it breaks, or there is no answer
+    /// within `limit`: whether it was taken is unknown then.
+    pub async fn offer(&self, offer: Offer, limit: Duration) -> Option<OfferAnswer> {
         let asks = self.asks.borrow().clone()?;
         let (sender, answer) = oneshot::channel();
         let asking = async {

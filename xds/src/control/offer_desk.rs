@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::commands::Outgoing;
 use super::grpc::ControlService;
-use super::offer::{EndpointOffer, OfferAnswer, OfferHandler};
+use super::offer::{Offer, OfferAnswer, OfferHandler};
 use super::wire;
 
 /// Offers of a session that are decided at a time; those beyond are to come again.
@@ -41,7 +41,7 @@ impl OfferDesk {
     }
 
     /// Has an offer decided and answered.
-    pub(super) fn take(&self, number: u64, offer: EndpointOffer) {
+    pub(super) fn take(&self, number: u64, offer: Offer) {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let (Ok(permit), Some(handler)) = (permit, self.handler.clone()) else {
             let code = "busy".to_owned();

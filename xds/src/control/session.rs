@@ -17,6 +17,7 @@ use tracing::{debug, info};
 
 use super::commands::{Commands, Outgoing, Seat};
 use super::grpc::ControlService;
+use super::offer::Offer;
 use super::offer_desk::OfferDesk;
 use super::wire::{self, FromNode, NodeSaid, WireError};
 use crate::node::Taken;
@@ -144,7 +145,11 @@ impl Session {
             Some(NodeSaid::HeadRequest(request)) => self.answer_head(node, request.number),
             Some(NodeSaid::Offer(fields)) => {
                 let number = fields.number;
-                self.offers.take(number, fields.read()?);
+                self.offers.take(number, Offer::Endpoint(fields.read()?));
+            }
+            Some(NodeSaid::Disabled(fields)) => {
+                let number = fields.number;
+                self.offers.take(number, Offer::Disabled(fields.read()?));
             }
             Some(NodeSaid::Hello(_)) => {
                 return Err(Status::invalid_argument("a session has one hello").into());

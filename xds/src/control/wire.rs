@@ -6,7 +6,8 @@
 //! package outrider.control.v1;
 //! service Control { rpc Session(stream FromNode) returns (stream ToNode); }
 //!
-//! message FromNode { oneof said { Hello hello = 1; Outcome outcome = 2; HeadRequest head_request = 3; EndpointOffer offer = 8; } }
+//! message FromNode { oneof said { Hello hello = 1; Outcome outcome = 2; HeadRequest head_request = 3; EndpointOffer offer = 8;
+//!     DisabledEndpoint disabled = 9; } }
 //! message Hello { uint32 number = 1; string id = 2; bytes instance = 3; }
 //! message Outcome { bytes command = 1; oneof result { Done done = 2; Refused refused = 3; bytes answered = 4; } }
 //! message Done {}
@@ -14,6 +15,8 @@
 //! message HeadRequest { uint64 number = 1; }
 //! message EndpointOffer { uint64 number = 1; bytes project = 2; bytes endpoint = 3; bytes subscription = 4;
 //!     string url = 5; string secret = 6; repeated string event_types = 7; }
+//! message DisabledEndpoint { uint64 number = 1; bytes project = 2; bytes endpoint = 3; uint64 activation_epoch = 4;
+//!     string reason = 5; }
 //!
 //! message ToNode { oneof said { Command command = 1; Head head = 2; OfferAnswer offer_answer = 8; } }
 //! message Command { bytes id = 1; oneof action { Delivery resend = 2; Ask ask = 3; Delivery force_resend = 4;
@@ -34,10 +37,12 @@
 //! the same number, which the data plane chose; so do an offer and its answer.
 
 mod action;
+mod disabled;
 mod offer;
 
 pub(crate) use action::ActionFields;
 use bytes::Bytes;
+pub(crate) use disabled::DisabledFields;
 pub(crate) use offer::{OfferAnswerFields, OfferFields, offer, offer_answer};
 use outrider_config::Version;
 use outrider_webhook::id::{NodeId, Uid};
@@ -64,7 +69,7 @@ const NODE_CHARS_MAX: usize = 256;
 /// What the data plane says.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct FromNode {
-    #[prost(oneof = "NodeSaid", tags = "1, 2, 3, 8")]
+    #[prost(oneof = "NodeSaid", tags = "1, 2, 3, 8, 9")]
     pub(crate) said: Option<NodeSaid>,
 }
 
@@ -78,6 +83,8 @@ pub(crate) enum NodeSaid {
     HeadRequest(HeadRequestFields),
     #[prost(message, tag = "8")]
     Offer(OfferFields),
+    #[prost(message, tag = "9")]
+    Disabled(DisabledFields),
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -12,21 +12,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::fake::{Journal, endpoint, soon};
 use crate::{
-    Channel, Claim, Command, CommandHandler, ControlClient, EndpointOffer, Node, OfferAnswer,
-    OfferHandler, Offers, Outcome, Server, serve_in_process,
+    Channel, Claim, Command, CommandHandler, ControlClient, EndpointOffer, Node, Offer,
+    OfferAnswer, OfferHandler, Offers, Outcome, Server, serve_in_process,
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// An offer that the control plane decides about, and the way to decide.
-type Asked = (EndpointOffer, oneshot::Sender<OfferAnswer>);
+type Asked = (Offer, oneshot::Sender<OfferAnswer>);
 
 /// Does what the test says.
 struct Scripted(mpsc::Sender<Asked>);
 
 #[tonic::async_trait]
 impl OfferHandler for Scripted {
-    async fn take(&self, offer: EndpointOffer) -> OfferAnswer {
+    async fn take(&self, offer: Offer) -> OfferAnswer {
         let (answer, decided) = oneshot::channel();
         self.0.send((offer, answer)).await.unwrap();
         match decided.await {
@@ -88,7 +88,7 @@ impl World {
 
     fn offer(&self, id: u128) -> JoinHandle<Option<OfferAnswer>> {
         let offers = self.offers.clone();
-        tokio::spawn(async move { offers.offer(offered(id), LIMIT).await })
+        tokio::spawn(async move { offers.offer(Offer::Endpoint(offered(id)), LIMIT).await })
     }
 
     async fn stop(self) {
@@ -130,6 +130,14 @@ async fn each_offer_gets_the_answer_that_was_given_to_it() {
         asked.push(soon(world.asked.recv()).await.unwrap());
     }
     // Decided in another order than they came.
+    let endpoint_of = |offer: Offer| match offer {
+        Offer::Endpoint(offer) => offer,
+        Offer::Disabled(_) => panic!("an endpoint was offered"),
+    };
+    let mut asked: Vec<_> = asked
+        .into_iter()
+        .map(|(offer, answer)| (endpoint_of(offer), answer))
+        .collect();
     asked.sort_by_key(|(offer, _)| std::cmp::Reverse(offer.endpoint));
     for ((offer, answer), id) in asked.into_iter().zip([2, 1, 0]) {
         assert_eq!(offer.endpoint, offered(id as u128).endpoint);
@@ -172,7 +180,7 @@ async fn without_a_decision_or_a_session_there_is_no_answer() {
     assert_eq!(soon(sent).await.unwrap(), None, "the limit is over");
     let offers = world.offers.clone();
     world.stop().await;
-    assert_eq!(offers.offer(offered(2), LIMIT).await, None);
+    assert_eq!(offers.offer(Offer::Endpoint(offered(2)), LIMIT).await, None);
     // A control plane that takes none says so.
     let world = World::start(false).await;
     let answer = soon(world.offer(1)).await.unwrap();

@@ -1,7 +1,8 @@
 //! `P/eventdeliveries/{id}/deliveryattempts`: every request that was made (contract 3.9).
 
-use outrider_store::{AttemptRecord, DeliveryItem};
-use serde_json::Value;
+use outrider_store::{AttemptRecord, DeliveryItem, DeliveryStatus};
+use outrider_webhook::retry::{self, ResponseFlags};
+use serde_json::{Value, json};
 
 use super::super::call::ProjectCall;
 use super::super::error::{Answer, ApiError};
@@ -55,6 +56,36 @@ fn shapes(
     url: &str,
     attempts: &[AttemptRecord],
 ) -> Vec<Value> {
-    let one = |attempt: &AttemptRecord| shape::attempt(index.uids(), item, url, attempt);
+    let one = |attempt: &AttemptRecord| {
+        let mut shown = shape::attempt(index.uids(), item, url, attempt);
+        if let (Value::Object(fields), Value::Object(own)) = (&mut shown, native(attempt)) {
+            fields.extend(own);
+        }
+        shown
+    };
     attempts.iter().map(one).collect()
+}
+
+/// What Convoy has no field for.
+fn native(attempt: &AttemptRecord) -> Value {
+    let is_success = attempt.result == DeliveryStatus::Success;
+    let class = || retry::error_class(attempt.status, attempt.error.as_deref());
+    let has = |flag: u32| attempt.flags & flag != 0;
+    json!({
+        "attempt": attempt.number,
+        "counts": !has(AttemptRecord::FREE),
+        "error_class": (!is_success).then(class),
+        "response_flags": ResponseFlags::from_bits(attempt.flags).to_string(),
+        "source_address": attempt.source.map(|from| from.to_string()),
+        "destination_address": attempt.destination.map(|to| to.to_string()),
+        "config_revision": attempt.revision,
+        "timings_us": {
+            "dns": attempt.dns_us,
+            "connect": attempt.connect_us,
+            "tls": attempt.tls_us,
+            "first_byte": attempt.first_byte_us,
+            "total": attempt.duration_us,
+        },
+        "is_cut": has(AttemptRecord::EXCERPT_CUT | AttemptRecord::HEADERS_CUT),
+    })
 }

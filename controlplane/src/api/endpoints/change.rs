@@ -3,8 +3,8 @@
 use outrider_config::resource::{EndpointSecretSpec, EndpointSpec, EndpointStatus};
 use outrider_config::snapshot::{Project, ProjectKind};
 
-use super::secrets;
 use super::shape::status;
+use super::{authentication, secrets};
 use crate::Author;
 
 /// What is not given stays.
@@ -65,6 +65,7 @@ pub(super) fn merged(
     }
     keep(&mut given.rate_limit, old.rate_limit);
     keep(&mut given.rate_limit_duration, old.rate_limit_duration);
+    authentication::keep(&mut given.authentication, old.authentication);
     keep(&mut given.strategy, old.strategy);
     keep(&mut given.advanced_signatures, old.advanced_signatures);
     if project.kind() == ProjectKind::Incoming {
@@ -73,9 +74,15 @@ pub(super) fn merged(
     settled(given, by)
 }
 
-pub(super) fn with_status(mut spec: EndpointSpec, status: EndpointStatus) -> EndpointSpec {
+pub(in crate::api) fn with_status(mut spec: EndpointSpec, status: EndpointStatus) -> EndpointSpec {
     spec.status = Some(status.as_str().to_owned());
     spec.is_disabled = None;
+    spec
+}
+
+/// The endpoint that a person wants to receive again.
+pub(super) fn activated(mut spec: EndpointSpec) -> EndpointSpec {
+    spec.activate();
     spec
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::error::ApiError;
 use super::super::projects::shape as projects;
 use super::super::time::{at, rfc3339};
-use super::secrets;
+use super::{authentication, secrets};
 use crate::{Stored, View};
 
 /// Seconds of an attempt when nothing is set.
@@ -26,6 +26,7 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         .collect();
     let status = status(&spec);
     let strategy = spec.strategy.take();
+    let (epoch, reason) = (spec.activation_epoch.take(), spec.disabled_reason.take());
     let mut shown = json!({
         "uid": one.uid(),
         "project_id": one.document.project,
@@ -40,7 +41,7 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         "support_email": spec.support_email.unwrap_or_default(),
         "status": status,
         "http_timeout": spec.http_timeout.filter(|s| *s != 0).unwrap_or(TIMEOUT_DEFAULT_S),
-        "authentication": null,
+        "authentication": spec.authentication.and_then(authentication::shown),
         "rate_limit": spec.rate_limit.unwrap_or(0),
         "rate_limit_duration": spec.rate_limit_duration.unwrap_or(0),
         "content_type": spec.content_type.filter(|text| !text.is_empty())
@@ -60,6 +61,15 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
     if let (Some(strategy), Value::Object(fields)) = (strategy, &mut shown) {
         fields.insert("strategy".to_owned(), projects::strategy(strategy));
     }
+    let beside_status = [
+        ("activation_epoch", epoch.map(Value::from)),
+        ("disabled_reason", reason.map(Value::from)),
+    ];
+    for (name, value) in beside_status {
+        if let (Some(value), Value::Object(fields)) = (value, &mut shown) {
+            fields.insert(name.to_owned(), value);
+        }
+    }
     Ok(shown)
 }
 
@@ -68,6 +78,7 @@ pub(in crate::api) fn metadata(one: &Stored, is_incoming: bool) -> Result<Value,
     let mut shown = reply(one, is_incoming, 0)?;
     if let Value::Object(fields) = &mut shown {
         fields.insert("secrets".to_owned(), json!([]));
+        fields.insert("authentication".to_owned(), Value::Null);
     }
     Ok(shown)
 }

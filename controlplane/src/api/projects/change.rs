@@ -38,6 +38,7 @@ fn config(old: ConfigSpec, mut given: ConfigSpec) -> ConfigSpec {
         &mut given.multiple_endpoint_subscriptions,
         old.multiple_endpoint_subscriptions,
     );
+    keep(&mut given.disable_endpoint, old.disable_endpoint);
     keep(&mut given.verify_dynamic_events, old.verify_dynamic_events);
     keep(
         &mut given.allow_unmatched_dynamic_urls,

@@ -64,7 +64,7 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
         "max_payload_read_size": number(spec.max_payload_read_size, BODY_BYTES_DEFAULT as u64),
         "replay_attacks_prevention_enabled": spec.replay_attacks_prevention_enabled.unwrap_or(false),
         "add_event_id_trace_headers": spec.add_event_id_trace_headers.unwrap_or(false),
-        "disable_endpoint": false,
+        "disable_endpoint": spec.disable_endpoint.unwrap_or(false),
         "multiple_endpoint_subscriptions": spec.multiple_endpoint_subscriptions.unwrap_or(false),
         "search_policy": "",
         "ssl": {"enforce_secure_endpoints": ssl.enforce_secure_endpoints.unwrap_or(false)},

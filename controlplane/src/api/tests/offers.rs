@@ -1,20 +1,20 @@
 //! Endpoints that data planes made for events.
 
 use outrider_webhook::id::{EndpointId, SubscriptionId, Uid};
-use outrider_xds::{EndpointOffer, OfferAnswer, OfferHandler};
+use outrider_xds::{EndpointOffer, Offer, OfferAnswer, OfferHandler};
 
 use super::super::OfferDesk;
 use super::*;
 
-fn offer(fixture: &Fixture, url: &str) -> EndpointOffer {
-    EndpointOffer {
+fn offer(fixture: &Fixture, url: &str) -> Offer {
+    Offer::Endpoint(EndpointOffer {
         project: fixture.names["out"].parse().unwrap(),
         endpoint: EndpointId::new(Uid::from_bits(7)),
         subscription: SubscriptionId::new(Uid::from_bits(8)),
         url: url.to_owned(),
         secret: Secret::new("s"),
         event_types: Vec::new(),
-    }
+    })
 }
 
 /// Data planes refuse such URLs from events, but for those that earlier builds have in their logs:

@@ -54,8 +54,8 @@ async fn section_3_1_projects() {
                 .says("a project with the name `p` already exists").code("already_exists"),
             row("POST", all, json!({}), 400).says("`name`: is missing; `type`: is missing").code("invalid_fields"),
             row("POST", all, json!({"name": "", "type": "sideways"}), 400).says("..`type`: must be `incoming` or `outgoing`"),
-            row("POST", all, json!({"name": "x", "type": "outgoing", "config": {"sync_dynamic_event_ack": true, "disable_endpoint": true}}), 400)
-                .says("..`config.disable_endpoint`: is not supported by this version"),
+            row("POST", all, json!({"name": "x", "type": "outgoing", "config": {"sync_dynamic_event_ack": true, "search_policy": "24h"}}), 400)
+                .says("..`config.search_policy`: is not supported by this version"),
             row("POST", all, json!({"name": "x", "type": "outgoing", "logo_url": "javascript:alert(1)"}), 400).says("`logo_url`: must be an http or https URL"),
             row("POST", all, json!({"name": "x", "type": "outgoing", "logo_url": format!("https://l/{}", "x".repeat(2048))}), 400)
                 .says("`logo_url`: must be from 0 to 2048 bytes"),

@@ -166,6 +166,8 @@ pub(super) fn request_with(url: &str, body: impl Into<Bytes>) -> SignedRequest {
         event_headers: &Vec::new(),
         content_type: HeaderValue::from_static("application/json"),
         body: &body.into(),
+        json: None,
+        authentication: None,
         idempotency: None,
     };
     let keys = [SigningKey::new(Secret::new("a secret of the tests"), None).unwrap()];

@@ -227,7 +227,7 @@ fn no_header_takes_the_place_of_another() {
         assert_eq!(custom(headers).unwrap_err().code(), "no_scheme");
     }
     let scheme = custom(vec![signed("x-a")]).unwrap();
-    let taken = scheme.check_idempotency_header(&HeaderName::from_static("x-a"));
+    let taken = scheme.check_free(&HeaderName::from_static("x-a"));
     assert_eq!(taken.unwrap_err().code(), "reserved_header");
 }
 

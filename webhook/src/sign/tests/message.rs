@@ -252,7 +252,7 @@ fn its_headers_are_taken_and_an_event_cannot_bring_them() {
         );
         let refused = convoys(Some(message(&[], None, None))).unwrap_err();
         assert_eq!(refused.code(), "reserved_header", "{name}");
-        let taken = scheme(message(&[], None, None)).check_idempotency_header(&name);
+        let taken = scheme(message(&[], None, None)).check_free(&name);
         assert_eq!(taken.unwrap_err().code(), "reserved_header", "{name}");
     }
     let forged = vec![

@@ -10,7 +10,7 @@ use super::{
     CODE_CHARS_MAX, ControlSaid, FromNode, HeadFields, MESSAGE_CHARS_MAX, NodeSaid, RefusedFields,
     ToNode, WireError, bytes_of, cut, uid_of,
 };
-use crate::control::offer::{EndpointOffer, OfferAnswer};
+use crate::control::offer::{EndpointOffer, Offer, OfferAnswer};
 
 /// Event types of one offer. With everything else they fit into a message.
 const EVENT_TYPES_MAX: usize = 128;
@@ -63,7 +63,11 @@ enum AnswerFields {
 }
 
 /// An offer as it travels.
-pub(crate) fn offer(number: u64, offer: &EndpointOffer) -> FromNode {
+pub(crate) fn offer(number: u64, offer: &Offer) -> FromNode {
+    let offer = match offer {
+        Offer::Endpoint(offer) => offer,
+        Offer::Disabled(disabled) => return super::disabled::disabled(number, disabled),
+    };
     let fields = OfferFields {
         number,
         project: bytes_of(offer.project.uid()),
@@ -187,7 +191,7 @@ mod tests {
                 secret: Secret::new(secret),
                 event_types,
             };
-            let bytes = offer(number, &sent).encode_to_vec();
+            let bytes = offer(number, &Offer::Endpoint(sent.clone())).encode_to_vec();
             let fields = fields_of(FromNode::decode(bytes.as_slice()).unwrap());
             prop_assert_eq!(fields.number, number);
             let read = fields.read().unwrap();

@@ -1,0 +1,55 @@
+//! Credentials of endpoints in requests and replies: a secret that replies hide may be sent back as
+//! they show it.
+
+use outrider_config::resource::{AuthenticationSpec, REDACTED};
+use outrider_webhook::secret::Secret;
+use serde_json::{Value, json};
+
+/// As replies show it; `None` when there is none.
+pub(super) fn shown(spec: AuthenticationSpec) -> Option<Value> {
+    if spec.is_blank() {
+        return None;
+    }
+    let kind = spec.kind.unwrap_or_default();
+    let mut shown = json!({ "type": kind });
+    if let Some(key) = spec.api_key.filter(|_| kind == "api_key") {
+        // Convoy shows it, as it shows the secrets that sign.
+        shown["api_key"] = json!({
+            "header_name": key.header_name.unwrap_or_default(),
+            "header_value": key.header_value.as_ref().map_or("", Secret::expose),
+        });
+    }
+    if let Some(basic) = spec.basic_auth.filter(|_| kind == "basic_auth") {
+        shown["basic_auth"] = json!({
+            "username": basic.username.unwrap_or_default(),
+            "password": REDACTED,
+        });
+    }
+    Some(shown)
+}
+
+/// What is not given stays, and what is given as replies show it.
+pub(super) fn keep(given: &mut Option<AuthenticationSpec>, old: Option<AuthenticationSpec>) {
+    let Some(given) = given else {
+        *given = old;
+        return;
+    };
+    let Some(old) = old else { return };
+    if let (Some(given), Some(old)) = (&mut given.basic_auth, old.basic_auth) {
+        keep_secret(&mut given.password, old.password);
+    }
+    if let (Some(given), Some(old)) = (&mut given.api_key, old.api_key) {
+        keep_secret(&mut given.header_value, old.header_value);
+    }
+}
+
+/// The secret that is there, where what was sent is what replies show for it.
+pub(super) fn keep_secret(given: &mut Option<Secret>, old: Option<Secret>) {
+    if given
+        .as_ref()
+        .is_some_and(|given| given.expose() == REDACTED)
+        && old.is_some()
+    {
+        *given = old;
+    }
+}
