@@ -18,6 +18,7 @@ mod event_type;
 mod field;
 mod filter_spec;
 mod interest;
+mod meta_event;
 mod preset_choice;
 mod project;
 mod project_spec;
@@ -41,6 +42,7 @@ pub use endpoint::{Endpoint, EndpointStatus};
 pub use endpoint_spec::{EndpointSecretSpec, EndpointSpec};
 pub use event_type::{EventType, EventTypeSpec, SchemaSpec};
 pub use filter_spec::{ConditionsSpec, FilterRowSpec, FilterSpec, Scoped};
+pub use meta_event::{MetaEventSpec, MetaEvents, MetaKind};
 pub use preset_choice::{PRESET_BYTES_MAX, PresetChoice};
 pub use project::{
     BODY_BYTES_CEILING, BODY_BYTES_DEFAULT, Project, ProjectKind, RETENTION_DEFAULT,

@@ -29,8 +29,8 @@ use outrider_webhook::verify::ApiKeyDigest;
 
 pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
 pub use crate::resource::{
-    ApiKey, Deduplication, Endpoint, EndpointStatus, Enforcement, EventType, Project, ProjectKind,
-    RetryStrategy, Source, Subscription, Thresholds, TypePolicy,
+    ApiKey, Deduplication, Endpoint, EndpointStatus, Enforcement, EventType, MetaEvents, MetaKind,
+    Project, ProjectKind, RetryStrategy, Source, Subscription, Thresholds, TypePolicy,
 };
 pub use project_table::ProjectTable;
 pub use type_index::{FilterIndex, TypeIndex, Wanting};
@@ -40,6 +40,8 @@ pub use type_index::{FilterIndex, TypeIndex, Wanting};
 pub struct Snapshot {
     version: Option<Version>,
     projects: imbl::OrdMap<ProjectId, Arc<ProjectTable>>,
+    /// What the meta events of projects belong to, by its own id.
+    own: imbl::OrdMap<ProjectId, Arc<ProjectTable>>,
     /// Sources by mask; masks are unique over all projects.
     masks: imbl::HashMap<Arc<str>, (ProjectId, SourceId)>,
     /// API keys by digest; digests are unique over all projects.
@@ -129,6 +131,7 @@ impl Snapshot {
         Self {
             version: None,
             projects: imbl::OrdMap::new(),
+            own: imbl::OrdMap::new(),
             masks: imbl::HashMap::new(),
             keys: imbl::HashMap::new(),
             homes: Homes::default(),
@@ -208,6 +211,12 @@ impl Snapshot {
     #[must_use]
     pub fn project(&self, id: ProjectId) -> Option<&Arc<ProjectTable>> {
         self.projects.get(&id)
+    }
+
+    /// The same, also where a delivery belongs to the meta events of a project.
+    #[must_use]
+    pub fn project_of_delivery(&self, id: ProjectId) -> Option<&Arc<ProjectTable>> {
+        self.projects.get(&id).or_else(|| self.own.get(&id))
     }
 
     /// All sources in force.

@@ -24,6 +24,7 @@ mod ignored;
 mod later;
 mod linger;
 mod list;
+mod meta_events;
 mod misdirected;
 mod offers;
 pub mod page;
@@ -159,6 +160,7 @@ pub fn router(api: Api) -> Router {
         .merge(events::routes())
         .merge(deliveries::routes())
         .merge(batches::routes())
+        .merge(meta_events::routes())
         .merge(misdirected::routes())
         .merge(later::routes());
     let routes = Router::new()

@@ -14,6 +14,7 @@ mod mask;
 mod outcome;
 mod place;
 mod record;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::chance::Chance;
 use crate::disabled::Disabling;
 use crate::egress::Egress;
 use crate::made::MadeEndpoints;
+use crate::meta::Teller;
 use crate::metrics::Metrics;
 use crate::queue::{Lease, Queue};
 use crate::table::RoutingTable;
@@ -54,6 +56,8 @@ pub struct Deliverer {
     pub made: MadeEndpoints,
     /// Endpoints that were switched off here.
     pub disabling: Disabling,
+    /// Tells the owners of projects.
+    pub teller: Teller,
     /// The way out.
     pub egress: Egress,
     /// Wall time.

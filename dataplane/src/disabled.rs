@@ -36,6 +36,9 @@ const RETRIES_EXHAUSTED: &str = "retries_exhausted";
 
 /// Why an attempt that ended so switches its endpoint off: a stable code.
 pub(crate) fn cause(step: &Step, project: &Project) -> Option<&'static str> {
+    if project.is_own() {
+        return None; // where meta events go is a setting of the project
+    }
     match step {
         Step::GiveUp(GiveUp::Gone) => Some(GONE),
         Step::GiveUp(GiveUp::RetryLimitExceeded | GiveUp::AgeLimitExceeded) => {
@@ -166,13 +169,13 @@ impl Disabling {
         {
             return Ok(());
         }
+        tracing::warn!(endpoint_id = %endpoint, project_id = %project, reason, "endpoint switched off");
+        // What the attempt itself left in the log stands before it, so that is on disk as well.
+        let record = self.record(endpoint, &disabled);
+        self.inner.log.record_synced(record).await?;
         let counter = &self.inner.metrics.endpoints_disabled;
         counter.with_label_values(&[reason]).inc();
-        tracing::warn!(endpoint_id = %endpoint, project_id = %project, reason, "endpoint switched off");
-        self.inner
-            .log
-            .record(self.record(endpoint, &disabled))
-            .await
+        Ok(())
     }
 
     /// Whether this endpoint of the configuration is switched off here.

@@ -15,6 +15,7 @@ pub mod egress;
 pub mod ingest;
 mod instance;
 pub mod made;
+pub mod meta;
 pub mod metrics;
 pub mod note;
 mod open;
@@ -49,6 +50,7 @@ use self::egress::Egress;
 use self::ingest::rejected::Rejected;
 use self::ingest::{Intake, Limits, PublicCertificates, PublicListener, Ways};
 use self::made::MadeEndpoints;
+use self::meta::Teller;
 use self::metrics::Metrics;
 pub use self::open::StartError;
 use self::queue::{PayloadCache, Queue};
@@ -237,12 +239,14 @@ impl DataPlane {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         );
+        let teller = Teller::new(log.clone(), Arc::clone(&clock), Arc::clone(&metrics));
         let deliverer = Arc::new(Deliverer {
             queue: queue.clone(),
             table: table.clone(),
             log: log.clone(),
             made: running.intake.made.clone(),
             disabling: disabling.clone(),
+            teller: teller.clone(),
             egress: egress.clone(),
             clock: Arc::clone(&clock),
             chance: Chance::seeded(settings.seed),

@@ -40,6 +40,10 @@ pub struct Metrics {
     pub filter_faults: IntCounterVec,
     /// Attempts by outcome.
     pub attempts: IntCounterVec,
+    /// Meta events that were told, by their type.
+    pub meta_events: IntCounterVec,
+    /// Meta events that the log did not take.
+    pub meta_events_lost: IntCounter,
     /// Endpoints that were switched off by what their receivers did, by reason.
     pub endpoints_disabled: IntCounterVec,
     /// Endpoints that are off here, whatever the configuration says of them yet.
@@ -164,6 +168,17 @@ impl Metrics {
                 "delivery_attempts_total",
                 "Delivery attempts",
                 &["outcome", "attempt"],
+            )?,
+            meta_events: counters(
+                r,
+                "meta_events_total",
+                "Meta events told to the owners of projects",
+                &["event_type"],
+            )?,
+            meta_events_lost: counter(
+                r,
+                "meta_events_lost_total",
+                "Meta events that the log did not take",
             )?,
             endpoints_disabled: counters(
                 r,

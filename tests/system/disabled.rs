@@ -123,7 +123,11 @@ async fn an_endpoint_of_a_file_is_off_over_restarts_until_the_file_counts_it_up(
     let mut project = Api::of_project(outrider.public(), OUTGOING, API_KEY);
     let first = project.publish(&uid(1), "a", &json!(1)).await;
     project.delivery(&first, "Failure").await;
-    outrider.wait_for_metric(OFF, &[], 1.0, DEADLINE).await;
+    // Counted once it is on disk.
+    let gone = ["reason=\"gone\""];
+    outrider
+        .wait_for_metric("outrider_endpoints_disabled_total", &gone, 1.0, DEADLINE)
+        .await;
     *mood.lock().unwrap() = Fault::None;
     outrider.kill();
     outrider.start().await;
@@ -163,6 +167,11 @@ async fn without_a_control_plane_it_holds_over_a_restart_and_is_told_later() {
         .await;
     };
     line(&data, "outrider_endpoints_off_locally 1").await;
+    line(
+        &data,
+        "outrider_endpoints_disabled_total{reason=\"gone\"} 1",
+    )
+    .await; // on disk
     *mood.lock().unwrap() = Fault::None;
     data.process.kill();
     data.start().await;

@@ -23,6 +23,7 @@ mod handshakes;
 mod incoming;
 mod index;
 mod intake_limits;
+mod meta_events;
 mod one_base_url;
 mod operations;
 mod outgoing;

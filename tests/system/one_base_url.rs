@@ -130,18 +130,13 @@ async fn what_this_version_does_not_do_yet_is_501_and_says_so() {
         (Method::PUT, replay.as_str()),
         (Method::POST, "/events/batchreplay"),
         (Method::GET, "/events/countbatchreplayevents"),
-        (Method::POST, "/eventdeliveries/forceresend"),
-        (Method::POST, "/eventdeliveries/batchretry"),
-        (Method::GET, "/eventdeliveries/countbatchretryevents"),
         (Method::POST, "/subscriptions/test_function"),
         (Method::POST, "/sources/test_function"),
         (Method::POST, "/endpoints/oauth2/test"),
         (Method::GET, "/endpoints/period-failure-rates"),
         (Method::POST, "/portal-links"),
         (Method::PUT, "/portal-links/x/revoke"),
-        (Method::GET, "/meta-events"),
         (Method::POST, "/onboard"),
-        (Method::GET, "/eventdeliveries/statustotals"),
     ] {
         let body = (method != Method::GET).then(|| json!({"event_type": "a", "data": 1}));
         let reply = project.call(method, path, body.as_ref()).await;

@@ -226,7 +226,10 @@ fn a_project_setting_out_of_bounds_is_refused() {
             "request_id_header",
         ),
         ("{circuit_breaker: {sample_rate: 31}}", "circuit_breaker"),
-        ("{meta_event: {is_enabled: true}}", "meta_event"),
+        (
+            "{meta_event: {is_enabled: true, url: 'http://a/', secret: s}}",
+            "meta_event.event_type",
+        ),
         ("{search_policy: 24h}", "search_policy"),
     ] {
         let text = config(text).replace("''''", "'a b'");

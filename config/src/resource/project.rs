@@ -11,6 +11,7 @@ use super::check::{Checks, FieldError, Reason};
 use super::deduplication::WINDOW_S;
 use super::field::{self, given};
 use super::filter_spec::filter_mode;
+use super::meta_event::MetaEvents;
 use super::project_spec::{ConfigSpec, ProjectSpec};
 use super::protection::Protection;
 use super::strategy::RetryStrategy;
@@ -75,6 +76,8 @@ pub struct Project {
     verifies_dynamic_events: bool,
     allows_unmatched_dynamic_urls: bool,
     disables_endpoints: bool,
+    meta: Option<Box<MetaEvents>>,
+    is_own: bool,
 }
 
 impl Project {
@@ -118,6 +121,7 @@ impl Project {
             WINDOW_S.max,
             WINDOW_S,
         );
+        let meta = MetaEvents::compile((id, revision), spec, &mut checks);
         let protection = Protection::compile(&mut checks, &config.protection());
         let project = (|| {
             Some(Self {
@@ -137,6 +141,8 @@ impl Project {
                 protection,
                 verifies_dynamic_events: config.verify_dynamic_events.unwrap_or(false),
                 allows_unmatched_dynamic_urls: config.allow_unmatched_dynamic_urls.unwrap_or(false),
+                meta: meta.map(Box::new),
+                is_own: false,
                 disables_endpoints: config.disable_endpoint.unwrap_or(false),
             })
         })();
@@ -241,6 +247,23 @@ impl Project {
         self.allows_unmatched_dynamic_urls
     }
 
+    /// What its owner is told of it, if anything.
+    #[must_use]
+    pub fn meta(&self) -> Option<&MetaEvents> {
+        self.meta.as_deref()
+    }
+
+    /// Whether no person made it: meta events belong to it, and nothing else does.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    pub(super) fn into_own(mut self) -> Self {
+        self.is_own = true;
+        self
+    }
+
     /// Whether an endpoint is switched off when a delivery has used up its attempts.
     #[must_use]
     pub fn disables_endpoints(&self) -> bool {
@@ -285,6 +308,7 @@ impl Project {
             "protection": self.protection.dump(),
             "filter_mode": self.filter_mode.as_str(),
             "allow_unmatched_dynamic_urls": self.allows_unmatched_dynamic_urls,
+            "meta_event": self.meta.as_deref().map(MetaEvents::dump),
             "disable_endpoint": self.disables_endpoints,
             "retention_s": self.retention().as_secs(),
             "idempotency_window_s": self.idempotency_window_s,

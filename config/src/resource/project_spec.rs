@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::check::{Checks, Range, Reason};
 use super::field::{URL_BYTES_MAX, at_most, given, header_name, is_framing, refuse_unsupported};
+use super::meta_event::MetaEventSpec;
 use super::project::BODY_BYTES_CEILING;
 use super::protection::{ProtectionSpec, RateSpec};
 use super::signature_spec::SignatureSpec;
@@ -71,7 +72,8 @@ pub struct ConfigSpec {
     /// Whether an endpoint is switched off when a delivery to it has used up its attempts.
     pub disable_endpoint: Option<bool>,
     search_policy: Unsupported,
-    meta_event: Unsupported,
+    /// What its owner is told of the project itself.
+    pub meta_event: Option<MetaEventSpec>,
     /// Whether a dynamic event is answered only once its endpoint is configuration, at most 30 s.
     pub verify_dynamic_events: Option<bool>,
     /// Whether a dynamic event whose URL matches none of the project's URL templates makes an
@@ -121,16 +123,8 @@ impl ConfigSpec {
             "sample_rate": 30, "error_timeout": 30, "failure_threshold": 70, "success_threshold": 5,
             "observability_window": 5, "minimum_request_count": 10, "consecutive_failure_threshold": 10,
         });
-        for (field, is_fine) in [
-            (
-                "config.circuit_breaker",
-                self.circuit_breaker.is_blank_or(&breaker),
-            ),
-            ("config.meta_event", self.meta_event.is_off("is_enabled")),
-        ] {
-            if !is_fine {
-                checks.fail(field, Reason::Unsupported);
-            }
+        if !self.circuit_breaker.is_blank_or(&breaker) {
+            checks.fail("config.circuit_breaker", Reason::Unsupported);
         }
     }
 

@@ -28,11 +28,6 @@ impl Unsupported {
     pub(super) fn is_blank_or(&self, value: &Value) -> bool {
         self.is_blank() || self.0 == *value
     }
-
-    /// Whether it is a map that says `flag: false`, whatever else it holds.
-    pub(super) fn is_off(&self, flag: &str) -> bool {
-        self.is_blank() || self.0.get(flag) == Some(&Value::Bool(false))
-    }
 }
 
 fn is_blank(value: &Value) -> bool {

@@ -14,7 +14,7 @@ use outrider_webhook::id::{EndpointId, ProjectId, SourceId, SubscriptionId, Uid}
 use serde::de::DeserializeOwned;
 
 use super::{Document, Held, Kind, Pending, ProjectTable, Snapshot, Transaction};
-use crate::resource::{Endpoint, FieldError, Project, Subscription, from_document};
+use crate::resource::{Endpoint, FieldError, MetaEvents, Project, Subscription, from_document};
 
 /// The snapshot after a transaction.
 pub(super) fn apply(old: &Snapshot, transaction: &Transaction) -> Snapshot {
@@ -46,6 +46,7 @@ pub(super) fn apply(old: &Snapshot, transaction: &Transaction) -> Snapshot {
     work.put_subscriptions(of(Kind::Subscription));
     work.put_api_keys(of(Kind::ApiKey));
     work.hold_orphans();
+    work.put_own(transaction);
     work.next.version = Some(transaction.version);
     work.next
 }
@@ -188,6 +189,32 @@ impl Work {
             if let Some(reason) = unfit {
                 Arc::make_mut(table).set_project(old);
                 self.hold(Pending::Document(document), Refusal::new(reason));
+            }
+        }
+    }
+
+    /// What the meta events of the projects belong to that something changes in.
+    fn put_own(&mut self, transaction: &Transaction) {
+        let removed = transaction
+            .removals
+            .iter()
+            .map(|(_, uid)| ProjectId::new(*uid));
+        let touched = self.touched.iter().copied().chain(removed);
+        if transaction.is_full {
+            self.next.own = imbl::OrdMap::new(); // it names every project
+        }
+        for id in touched {
+            let own = MetaEvents::project_of(id);
+            let table = self.next.projects.get(&id);
+            match table.and_then(|table| table.project().meta()) {
+                Some(meta) => {
+                    let mut table = ProjectTable::new(Arc::clone(meta.project()));
+                    table.set_endpoint(Arc::clone(meta.endpoint()));
+                    self.next.own.insert(own, Arc::new(table));
+                }
+                None => {
+                    self.next.own.remove(&own);
+                }
             }
         }
     }

@@ -670,3 +670,35 @@ proptest! {
         prop_assert_eq!(Counts { quarantined: 0, ..counts }, fresh.counts());
     }
 }
+
+/// A project whose owner is told something, or not.
+fn told(id: u128, revision: u64, is_enabled: bool) -> Document {
+    let meta = json!({"is_enabled": is_enabled, "event_type": ["endpoint.created"], "url": "http://a.example/", "secret": "s"});
+    let spec = json!({"name": format!("project-{id}"), "type": "incoming", "config": {"meta_event": meta}});
+    document(Kind::Project, id, id, revision, &spec)
+}
+
+#[test]
+fn what_meta_events_belong_to_is_there_as_long_as_there_are_some() {
+    let id = ProjectId::new(uid(1));
+    let own = MetaEvents::project_of(id);
+    let endpoint = |snapshot: &Snapshot| {
+        let table = snapshot.project_of_delivery(own)?;
+        assert!(table.project().is_own());
+        table.endpoint(EndpointId::new(own.uid())).cloned()
+    };
+    let on = start(vec![told(1, 1, true), project(2, "outgoing")]);
+    assert!(endpoint(&on).is_some());
+    assert!(on.project(own).is_none(), "it is no project of anybody");
+    assert_eq!(on.counts().projects, 2);
+    let (other, _) = on.apply(&transaction(2, vec![project(2, "outgoing")], &[]));
+    assert!(endpoint(&other).is_some());
+    let (off, _) = on.apply(&transaction(2, vec![told(1, 2, false)], &[]));
+    assert!(endpoint(&off).is_none());
+    let (gone, _) = on.apply(&transaction(2, vec![], &[(Kind::Project, 1)]));
+    assert!(endpoint(&gone).is_none());
+    let (anew, _) = on.apply(&full(2, vec![project(2, "outgoing")]));
+    assert!(endpoint(&anew).is_none());
+    let (anew, _) = on.apply(&full(2, vec![told(1, 2, true)]));
+    assert!(endpoint(&anew).is_some());
+}

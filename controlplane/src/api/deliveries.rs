@@ -3,7 +3,7 @@
 pub(super) mod actions;
 mod attempt;
 mod filter;
-mod shape;
+pub(super) mod shape;
 
 use axum::Router;
 use axum::routing::{get, post, put};

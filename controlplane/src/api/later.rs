@@ -6,13 +6,7 @@ use axum::routing::any;
 
 use super::{Api, not_supported};
 
-const PATHS: [&str; 5] = [
-    "/portal-links",
-    "/portal-links/{*rest}",
-    "/meta-events",
-    "/meta-events/{*rest}",
-    "/onboard",
-];
+const PATHS: [&str; 3] = ["/portal-links", "/portal-links/{*rest}", "/onboard"];
 
 pub(super) fn routes() -> Router<Api> {
     PATHS.into_iter().fold(Router::new(), |routes, path| {

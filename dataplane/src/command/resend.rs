@@ -72,7 +72,7 @@ impl Executor {
     fn check_endpoint(&self, project: ProjectId, delivery: &DeliveryItem) -> Result<(), Refusal> {
         let snapshot = self.table.load();
         let endpoint = snapshot
-            .project(project)
+            .project_of_delivery(project)
             .and_then(|table| table.endpoint(delivery.target.endpoint));
         let endpoint = endpoint.ok_or(Refusal::EndpointDeleted)?;
         if self.questions.disabling.is_off(endpoint) {

@@ -8,6 +8,7 @@ use outrider_store::{DeliveryStatus, LogClosed};
 use outrider_webhook::retry::{self, Failure, GiveUp, Made, Outcome, Step};
 
 use super::attempt::Attempted;
+use super::told::End;
 use super::{Deliverer, HOLD_RECORDED_MIN, Obstacle, READ_RETRY_MS, record};
 use crate::egress::Exchange;
 use crate::queue::{Entry, Hold, Lease};
@@ -97,6 +98,10 @@ impl Deliverer {
         self.trace(&lease.entry, &attempted, &next);
         let is_free = retry::is_free(&attempted.exchange.outcome);
         let disables = attempted.disables;
+        if next.status.is_final() {
+            self.tell_end(&lease.entry, &end_of(&lease.entry, &attempted, &next))
+                .await?;
+        }
         self.log
             .record(record::attempt(&lease.entry, attempted, &next))
             .await?;
@@ -171,6 +176,14 @@ impl Deliverer {
                 "failed"
             }])
             .inc();
+        let end = End {
+            status,
+            reason: Some(reason),
+            attempts: lease.entry.attempts,
+            http_status: None,
+            error: None,
+        };
+        self.tell_end(&lease.entry, &end).await?;
         self.log
             .record(record::state(
                 &lease.entry,
@@ -237,6 +250,21 @@ fn only_one_more(entry: &Entry, exchange: &Exchange, step: Step) -> Step {
             Step::GiveUp(GiveUp::RetryLimitExceeded)
         }
         step => step,
+    }
+}
+
+/// How an attempt ended its delivery.
+fn end_of<'e>(entry: &Entry, attempted: &'e Attempted, next: &Next) -> End<'e> {
+    let (http_status, error) = match &attempted.exchange.outcome {
+        Outcome::Answered { status } => (Some(*status), None),
+        Outcome::Failed(failure) => (None, Some(failure.code())),
+    };
+    End {
+        status: next.status,
+        reason: next.reason,
+        attempts: entry.attempts + 1,
+        http_status,
+        error,
     }
 }
 

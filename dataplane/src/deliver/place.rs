@@ -20,7 +20,7 @@ impl Deliverer {
         }
         let missing = |what| self.missing(snapshot, entry, what);
         let table = snapshot
-            .project(entry.project)
+            .project_of_delivery(entry.project)
             .ok_or_else(|| missing("project_deleted"))?;
         let endpoint = match (table.endpoint(entry.target.endpoint), made) {
             (Some(endpoint), _) | (None, Some(Found::Made(endpoint))) => endpoint,

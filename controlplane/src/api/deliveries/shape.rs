@@ -57,7 +57,7 @@ pub(super) struct DeliveryShape<'d> {
 
 /// How a delivery is retried.
 #[derive(Serialize)]
-struct Metadata<'d> {
+pub(in crate::api) struct Metadata<'d> {
     data: Option<&'d RawValue>,
     raw: Cow<'d, str>,
     strategy: &'static str,
@@ -116,7 +116,7 @@ pub(super) fn delivery<'d>(
 }
 
 /// Convoy's word for a state.
-pub(super) const fn status_word(status: DeliveryStatus) -> &'static str {
+pub(in crate::api) const fn status_word(status: DeliveryStatus) -> &'static str {
     match status {
         DeliveryStatus::Scheduled => "Scheduled",
         DeliveryStatus::Processing => "Processing",
@@ -156,9 +156,12 @@ pub(super) fn target_url(view: &View<'_>, item: &DeliveryItem) -> Result<String,
     Ok(named.map(str::to_owned).or(configured).unwrap_or_default())
 }
 
-fn metadata<'d>(shapes: &Shapes<'_>, item: &'d DeliveryItem) -> Metadata<'d> {
+pub(in crate::api) fn metadata<'d>(shapes: &Shapes<'_>, item: &'d DeliveryItem) -> Metadata<'d> {
     let body = &item.event.facts.body;
-    let table = shapes.view().snapshot().project(item.event.facts.project);
+    let table = shapes
+        .view()
+        .snapshot()
+        .project_of_delivery(item.event.facts.project);
     let policy = table.map(|table| policy_of(table, item.target.endpoint));
     let (strategy, wait, longest) = policy.map_or(("linear", 0, 0), schedule);
     Metadata {
@@ -198,7 +201,7 @@ fn reason(item: &DeliveryItem) -> Option<&str> {
 }
 
 /// Why it ended; empty while it has not, and for a success.
-fn description(item: &DeliveryItem) -> String {
+pub(in crate::api) fn description(item: &DeliveryItem) -> String {
     match reason(item) {
         // Convoy's text.
         Some("retry_limit_exceeded") => "Retry limit exceeded".to_owned(),
@@ -249,7 +252,9 @@ fn status_line(status: u16) -> String {
 }
 
 /// One value per header, repeated ones joined.
-fn flat(headers: &outrider_webhook::event::HeaderList) -> BTreeMap<&str, String> {
+pub(in crate::api) fn flat(
+    headers: &outrider_webhook::event::HeaderList,
+) -> BTreeMap<&str, String> {
     let all = headers_of(headers).into_iter();
     all.map(|(name, values)| (name, values.join(", ")))
         .collect()

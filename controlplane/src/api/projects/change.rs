@@ -1,8 +1,8 @@
 //! Changing a project: only what is given changes, down to the single setting (contract 3.1).
 
 use outrider_config::resource::{
-    ConfigSpec, MessageSignatureSpec, ProjectSpec, RateLimitSpec, SignatureSpec, SslSpec,
-    StrategySpec,
+    ConfigSpec, MessageSignatureSpec, MetaEventSpec, ProjectSpec, RateLimitSpec, SignatureSpec,
+    SslSpec, StrategySpec,
 };
 
 use super::super::endpoints::keep;
@@ -51,10 +51,20 @@ fn config(old: ConfigSpec, mut given: ConfigSpec) -> ConfigSpec {
     keep(&mut given.ingest_allow_cidrs, old.ingest_allow_cidrs);
     keep(&mut given.ingest_deny_cidrs, old.ingest_deny_cidrs);
     keep(&mut given.ingest_rate_limit, old.ingest_rate_limit);
+    given.meta_event = both(old.meta_event, given.meta_event, meta_event);
     given.ssl = both(old.ssl, given.ssl, ssl);
     given.ratelimit = both(old.ratelimit, given.ratelimit, ratelimit);
     given.strategy = both(old.strategy, given.strategy, strategy);
     given.signature = both(old.signature, given.signature, signature);
+    given
+}
+
+fn meta_event(old: MetaEventSpec, mut given: MetaEventSpec) -> MetaEventSpec {
+    keep(&mut given.is_enabled, old.is_enabled);
+    keep(&mut given.kind, old.kind);
+    keep(&mut given.event_type, old.event_type);
+    keep(&mut given.url, old.url);
+    keep(&mut given.secret, old.secret);
     given
 }
 

@@ -2,7 +2,8 @@
 
 use outrider_config::Kind;
 use outrider_config::resource::{
-    BODY_BYTES_DEFAULT, ConfigSpec, ProjectSpec, SignatureSpec, SignatureVersionSpec, StrategySpec,
+    BODY_BYTES_DEFAULT, ConfigSpec, MetaEventSpec, ProjectSpec, SignatureSpec,
+    SignatureVersionSpec, StrategySpec,
 };
 use serde_json::{Value, json};
 
@@ -74,7 +75,7 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
         "request_id_header": text(spec.request_id_header, "X-Convoy-Idempotency-Key"),
         "schema_enforcement": text(enforcement, "off"),
         "unknown_event_types": text(unknown, "accept"),
-        "meta_event": {"is_enabled": false, "type": "http", "event_type": [], "url": "", "secret": ""},
+        "meta_event": meta_event(spec.meta_event.unwrap_or_default()),
         "verify_dynamic_events": spec.verify_dynamic_events.unwrap_or(false),
         "allow_unmatched_dynamic_urls": spec.allow_unmatched_dynamic_urls.unwrap_or(false),
         "circuit_breaker": {
@@ -89,6 +90,18 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
         }
     }
     shown
+}
+
+/// The secret is in clear, as those of endpoints are.
+fn meta_event(spec: MetaEventSpec) -> Value {
+    let secret = spec.secret.as_ref().map_or("", |secret| secret.expose());
+    json!({
+        "is_enabled": spec.is_enabled.unwrap_or(false),
+        "type": given(spec.kind).unwrap_or_else(|| "http".to_owned()),
+        "event_type": spec.event_type.unwrap_or_default(),
+        "url": spec.url.unwrap_or_default(),
+        "secret": secret,
+    })
 }
 
 /// What is Convoy's always, and what is ours only where it was set: clients of Convoy do not know
