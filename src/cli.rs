@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Dataplane(Box<DataPlaneArgs>),
     /// Check a bootstrap or resource file and report all problems at once
     Check(CheckArgs),
+    /// Tell what became of an event and why, from what was recorded
+    Explain(ExplainArgs),
     /// Check the event log of a stopped data directory: one fate for each delivery, nothing changed
     Audit(AuditArgs),
 }
@@ -39,6 +41,37 @@ pub(crate) struct AuditArgs {
     )]
     pub(crate) data_dir: PathBuf,
     /// Write the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The uid of the event
+    pub(crate) event: String,
+    /// The project of the event; all are looked through when it is not given
+    #[arg(long, value_name = "UID")]
+    pub(crate) project: Option<String>,
+    /// The API of a running gateway
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5010")]
+    pub(crate) api: String,
+    /// A key: of the project, or the instance-admin key. By default the one in the data directory
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "OUTRIDER_API_KEY",
+        hide_env_values = true
+    )]
+    pub(crate) key: Option<String>,
+    /// The data directory that has the instance-admin key
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "OUTRIDER__DATA_DIR",
+        default_value = "./outrider-data"
+    )]
+    pub(crate) data_dir: PathBuf,
+    /// Write the answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

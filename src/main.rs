@@ -9,6 +9,7 @@ mod controlplane;
 mod dataplane;
 mod ending;
 mod exit;
+mod explain;
 mod logging;
 mod quickstart;
 mod serve;
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
         Command::Controlplane(args) => controlplane::run(*args),
         Command::Dataplane(args) => dataplane::run(*args),
         Command::Check(args) => check::run(&args),
+        Command::Explain(args) => return explain::run(&args).unwrap_or_else(Failure::report),
         Command::Audit(args) => return audit::run(&args).unwrap_or_else(Failure::report),
     };
     match result {

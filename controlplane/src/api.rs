@@ -18,6 +18,7 @@ mod endpoints;
 mod error;
 mod event_types;
 mod events;
+mod explain;
 mod filters;
 mod front;
 mod ignored;
@@ -158,6 +159,7 @@ pub fn router(api: Api) -> Router {
         .merge(event_types::routes())
         .merge(api_keys::routes())
         .merge(events::routes())
+        .merge(explain::routes())
         .merge(deliveries::routes())
         .merge(batches::routes())
         .merge(meta_events::routes())

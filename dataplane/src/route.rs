@@ -5,11 +5,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use outrider_config::snapshot::{
     FilterIndex, Project, ProjectTable, Subscription, TypeIndex, Wanting,
 };
 use outrider_webhook::event::{
-    Audience, Decision, DeliveryMode, Dynamic, Refusal, RoutedEvent, Target, VerifiedEvent,
+    Audience, Decision, DeliveryMode, Dynamic, Origin, Refusal, RoutedEvent, Target, VerifiedEvent,
 };
 use outrider_webhook::filter::{Budget, Fault, Verdict, Views};
 use outrider_webhook::id::{EndpointId, SubscriptionId};
@@ -32,6 +34,12 @@ pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> Route
         faults: Vec::new(),
         decision: Decision {
             revision,
+            verified_by: match facts.origin {
+                Origin::Source(id) => table
+                    .source(id)
+                    .map(|source| Arc::clone(source.verified_by())),
+                Origin::Api => None,
+            },
             ..Decision::default()
         },
         views: Views::of(&event),

@@ -75,11 +75,17 @@ pub(crate) mod flag {
     pub(crate) const END: u8 = 1;
     /// An event whose schema has something against it: that stands behind the decision.
     pub(crate) const FLAWED: u8 = 1 << 3;
+    /// An event of which it is known what its source verified it by: that stands behind the flaw.
+    pub(crate) const VERIFIED: u8 = 1 << 4;
+    /// An event that is another one again: that stands last.
+    pub(crate) const REPLAY: u8 = 1 << 5;
     /// A reader that does not know the kind may skip the record.
     pub(crate) const IGNORABLE: u8 = 1 << 7;
+    /// Those that say something of an event only.
+    pub(crate) const OF_EVENTS: u8 = FLAWED | VERIFIED | REPLAY;
     /// Bits this version does not know: bit 1 is kept for events copied forward from an older
     /// segment, bit 2 for compressed payloads. A record with one of them is refused.
-    pub(crate) const RESERVED: u8 = !(END | FLAWED | IGNORABLE);
+    pub(crate) const RESERVED: u8 = !(END | OF_EVENTS | IGNORABLE);
 }
 
 /// What a checksum starts from: the log's salt and the segment's number.
@@ -143,8 +149,8 @@ impl Prefix {
 
     /// Whether some part of the record is beyond this version.
     pub(crate) fn is_reserved(&self) -> bool {
-        let is_flawed = self.flags & flag::FLAWED != 0;
-        self.flags & flag::RESERVED != 0 || (is_flawed && self.kind != kind::ACCEPT)
+        let is_of_event = self.flags & flag::OF_EVENTS != 0;
+        self.flags & flag::RESERVED != 0 || (is_of_event && self.kind != kind::ACCEPT)
     }
 
     /// Whether the flag bits are set.

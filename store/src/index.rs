@@ -38,7 +38,9 @@ pub use self::items::{DeliveryItem, DeliveryState, EventContent, EventItem};
 pub use self::known::Synced;
 use self::mark::Mark;
 pub use self::page::{Direction, Page, PageRequest, Sort};
-pub use self::query::{Count, DeliveryFilter, EventFilter, OwnerFilter, Search};
+pub use self::query::{
+    CONDITIONS_MAX, Count, DeliveryFilter, EventFilter, Kin, OwnerFilter, Search,
+};
 use self::readers::Readers;
 use crate::dir::FileError;
 use crate::event::Position;

@@ -56,9 +56,9 @@ pub use self::dir::{Damage, FileError, MetaError};
 pub use self::error::{AcceptError, CloseError, FatalError, LogClosed, OpenError, TogetherError};
 pub use self::event::{Position, StoredEvent, Targets};
 pub use self::index::{
-    Count, DeliveryFilter, DeliveryItem, DeliveryState, Direction, EventContent, EventFilter,
-    EventItem, Index, IndexError, IndexStats, LIST_WAIT, OwnerFilter, Page, PageRequest, Search,
-    Sort, Synced,
+    CONDITIONS_MAX, Count, DeliveryFilter, DeliveryItem, DeliveryState, Direction, EventContent,
+    EventFilter, EventItem, Index, IndexError, IndexStats, Kin, LIST_WAIT, OwnerFilter, Page,
+    PageRequest, Search, Sort, Synced,
 };
 pub use self::log::{Accepted, AcceptedSink, LocalLog};
 pub use self::options::{Options, Sync};

@@ -228,7 +228,10 @@ impl LocalLog {
             });
         }
         refuse_when_full(shared)?;
-        let (older, looked_through) = self.older_first(&facts).await?;
+        let (older, looked_through) = match decision.replay {
+            None => self.older_first(&facts).await?,
+            Some(_) => (None, EventId::MAX),
+        };
         let is_short =
             facts.body.len() <= BODY_BYTES_INLINE && targets.len() <= codec::ACCEPT_TARGETS_MAX;
         let encoded = match is_short {

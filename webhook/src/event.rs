@@ -4,12 +4,14 @@
 //! [`VerifiedEvent`] needs a [`Proof`], which only the rules of this crate hand out, and a
 //! [`RoutedEvent`] needs a verified one. So nothing unverified can reach the store.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use serde_json::Value;
 
-use crate::id::{EndpointId, ProjectId, SourceId, SubscriptionId};
+use crate::id::{EndpointId, EventId, ProjectId, SourceId, SubscriptionId, Uid};
 use crate::view;
 
 /// A request as it was read: within its limits, but nobody has vouched for it.
@@ -136,6 +138,12 @@ impl VerifiedEvent {
         Self::read(proof, facts, view::Cell::new())
     }
 
+    /// An event that was accepted before, out of the log: somebody vouched for it then.
+    #[must_use]
+    pub fn accepted_before(facts: EventFacts) -> Self {
+        Self::read(Proof(()), facts, view::Cell::new())
+    }
+
     /// The same of an event whose body may have been looked into already.
     #[must_use]
     pub fn read(_proof: Proof, facts: EventFacts, view: view::Cell) -> Self {
@@ -221,6 +229,22 @@ pub struct Decision {
     /// What the schema of its type has against the event, when it was accepted all the same; at
     /// most [`Decision::FLAW_BYTES_MAX`] bytes. Places and rules, no values.
     pub schema_flaw: Option<Box<str>>,
+    /// What its source verified it by, as [`RoutedEvent`]s of sources have it; a stable word.
+    pub verified_by: Option<Arc<str>>,
+    /// Which event it is again, and by whose order.
+    pub replay: Option<Box<Replay>>,
+}
+
+/// An event that goes through the subscriptions again: the same for its receivers, and with
+/// deliveries of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// The event that was accepted from outside.
+    pub of: EventId,
+    /// The how many-th replay of it this is, from 1.
+    pub number: u32,
+    /// The command that asked for it: it is done as soon as this event is accepted.
+    pub command: Uid,
 }
 
 impl Decision {
@@ -249,6 +273,13 @@ impl RoutedEvent {
     #[must_use]
     pub fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    /// The same event as another one again.
+    #[must_use]
+    pub fn replayed(mut self, replay: Replay) -> Self {
+        self.decision.replay = Some(Box::new(replay));
+        self
     }
 
     /// The same event with what its schema has against it, as much of that as is kept.

@@ -38,7 +38,7 @@ pub struct Source {
     name: Box<str>,
     mask: Arc<str>,
     /// What verifies, for people: the name of the preset or the type of the verifier.
-    verified_by: Box<str>,
+    verified_by: Arc<str>,
     verifier: Verifier,
     is_disabled: bool,
     event_type: Option<Selector>,
@@ -111,7 +111,7 @@ impl Source {
                 revision,
                 name: name?,
                 mask: mask?,
-                verified_by: scheme.name,
+                verified_by: scheme.name.into(),
                 verifier: verifier?,
                 is_disabled: spec.is_disabled.unwrap_or(false),
                 event_type,
@@ -167,7 +167,7 @@ impl Source {
     /// What verifies, for people and as a metric label: the name of the preset or the type of the
     /// verifier, `own` for a preset of its own.
     #[must_use]
-    pub fn verified_by(&self) -> &str {
+    pub fn verified_by(&self) -> &Arc<str> {
         &self.verified_by
     }
 
@@ -255,7 +255,7 @@ impl Source {
             "name": self.name,
             "type": "http",
             "mask_id": &*self.mask,
-            "verified_by": self.verified_by,
+            "verified_by": &*self.verified_by,
             "is_disabled": self.is_disabled,
             "event_type_location": self.event_type.as_ref().map(Selector::to_string),
             "idempotency_keys": self.deduplication.selectors().iter().map(Selector::to_string).collect::<Vec<_>>(),

@@ -17,6 +17,8 @@ use super::reply::Reply;
 use super::{Api, reads};
 use crate::View;
 
+pub(super) use shape::{status_word, target_url};
+
 pub(super) fn routes() -> Router<Api> {
     const COUNT_RETRY: &str = "/eventdeliveries/countbatchretryevents";
     const ATTEMPTS: &str = "/eventdeliveries/{id}/deliveryattempts";

@@ -15,7 +15,7 @@ use super::reply::Reply;
 use super::{Api, not_supported, reads};
 use crate::{Selection, View};
 
-pub(super) use shape::{EventShape, Shapes, data_of, headers_of, raw_of};
+pub(super) use shape::{EventShape, Shapes, data_of, headers_of, raw_of, shown_id};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -65,7 +65,7 @@ async fn show(call: ProjectCall) -> Answer {
 }
 
 /// The event with this uid in the project of the call.
-async fn find(call: &ProjectCall, id: Option<&str>) -> Result<EventItem, ApiError> {
+pub(super) async fn find(call: &ProjectCall, id: Option<&str>) -> Result<EventItem, ApiError> {
     let index = call.api.index()?;
     let uid: Option<Uid> = id.and_then(|text| text.parse().ok());
     let item = match uid.and_then(|uid| index.uids().decode(uid)) {

@@ -3,9 +3,11 @@
 
 mod list;
 
+use outrider_config::resource::from_document;
 use outrider_config::{Kind, Snapshot};
 use outrider_webhook::id::{EndpointId, ProjectId, Uid};
 use rusqlite::{Connection, OptionalExtension, Params};
+use serde::de::DeserializeOwned;
 
 use super::resource::STORED;
 use super::{JournalError, Stored};
@@ -47,6 +49,38 @@ impl<'v> View<'v> {
         let found = self.by_uid(uid)?;
         let is_it = |one: &Stored| (one.document.kind, one.document.project) == (kind, project);
         Ok(found.filter(is_it))
+    }
+
+    /// What was written of a resource of a project when a revision was in force, and the revision
+    /// that had written it; `None` when that is not known.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn as_of<S: DeserializeOwned>(
+        &self,
+        (kind, project, uid): (Kind, ProjectId, Uid),
+        revision: u64,
+    ) -> Result<Option<(u64, S)>, JournalError> {
+        let sql = "SELECT revision, after FROM changes
+                   WHERE uid = ?1 AND revision <= ?2 AND kind = ?3 AND project = ?4
+                   ORDER BY revision DESC, seq DESC LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let which = (
+            uid.to_string(),
+            i64::try_from(revision).unwrap_or(i64::MAX),
+            kind.as_str(),
+            project.to_string(),
+        );
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+        };
+        let found = statement.query_row(which, row).optional()?;
+        let Some((revision, Some(document))) = found else {
+            return Ok(None);
+        };
+        // What an older version wrote need not be what this one reads.
+        let spec = from_document(&document).ok();
+        Ok(spec.map(|spec| (u64::try_from(revision).unwrap_or(0), spec)))
     }
 
     /// The resource with this id, whatever it is.

@@ -201,6 +201,7 @@ impl Fold {
         let key = facts
             .idempotency_key
             .as_deref()
+            .filter(|_| event.decision.replay.is_none())
             .map(|key| IdemKey::new(facts.project, key));
         let expires_ms = event
             .id

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use outrider_webhook::event::{
-    Audience, Decision, DeliveryMode, Dynamic, EventFacts, MadeEndpoint, Origin, Refusal, Target,
+    Audience, Decision, DeliveryMode, Dynamic, EventFacts, MadeEndpoint, Origin, Refusal, Replay,
+    Target,
 };
 use outrider_webhook::id::{EndpointId, EventId, ProjectId, SourceId, SubscriptionId, Uid};
 
@@ -39,6 +40,12 @@ pub(crate) fn accept(
     if decision.schema_flaw.is_some() {
         flags |= flag::FLAWED;
     }
+    if decision.verified_by.is_some() {
+        flags |= flag::VERIFIED;
+    }
+    if decision.replay.is_some() {
+        flags |= flag::REPLAY;
+    }
     let mut out = draft::begin(kind::ACCEPT, flags, 0, capacity);
     draft::reserve_digest(&mut out);
     out.put_u128(facts.project.uid().bits());
@@ -60,6 +67,16 @@ pub(crate) fn accept(
     put_decision(&mut out, decision);
     if let Some(flaw) = &decision.schema_flaw {
         out.put_text(flaw);
+    }
+    if let Some(verified_by) = &decision.verified_by {
+        out.put_text(verified_by);
+    }
+    if let Some(replay) = &decision.replay {
+        out.put_i64(replay.of.raw());
+        out.put_u32(replay.number);
+        out.put_u128(replay.command.bits());
+        // Its receivers get the key again, and nobody compares it.
+        out.put_option(facts.idempotency_key.as_deref(), Put::put_text);
     }
     let head_len = out.len();
     out.put_headers(&facts.headers);
@@ -119,6 +136,8 @@ pub(crate) struct AcceptHead<'a> {
     pub(crate) audience: Audience,
     pub(crate) event_type: &'a str,
     pub(crate) decision: Decision,
+    /// The key of a replay, which is not compared.
+    pub(crate) replayed_key: Option<&'a str>,
 }
 
 impl<'a> AcceptHead<'a> {
@@ -139,8 +158,21 @@ impl<'a> AcceptHead<'a> {
         if record.prefix.has(flag::FLAWED) {
             decision.schema_flaw = Some(at.text()?.into());
         }
+        if record.prefix.has(flag::VERIFIED) {
+            decision.verified_by = Some(at.text()?.into());
+        }
+        let mut replayed_key = None;
+        if record.prefix.has(flag::REPLAY) {
+            decision.replay = Some(Box::new(Replay {
+                of: event_id(at.i64()?)?,
+                number: at.u32()?,
+                command: Uid::from_bits(at.u128()?),
+            }));
+            replayed_key = at.option(Cursor::text)?;
+        }
         at.finish()?;
         Ok(Self {
+            replayed_key,
             id,
             is_end,
             project,
@@ -187,7 +219,11 @@ pub(crate) fn stored_event(
         query: query.into(),
         path: path.into(),
         body,
-        idempotency_key: head.idempotency.map(|(_, key)| key.into()),
+        idempotency_key: head
+            .idempotency
+            .map(|(_, key)| key)
+            .or(head.replayed_key)
+            .map(Into::into),
         idempotency_window_ms: head.window_ms,
         received_ms: head.received_ms,
     };
@@ -373,6 +409,8 @@ fn take_decision(at: &mut Cursor<'_>) -> Result<Decision, Malformed> {
         refusals_more,
         type_mismatches,
         schema_flaw: None,
+        verified_by: None,
+        replay: None,
     })
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use outrider_webhook::event::{
     Audience, Decision, DeliveryMode, Dynamic, EventFacts, HeaderList, MadeEndpoint, Origin,
-    Refusal, Target,
+    Refusal, Replay, Target,
 };
 use outrider_webhook::id::{
     DeliveryKey, EndpointId, EventId, ProjectId, SourceId, SubscriptionId, Uid,
@@ -132,14 +132,28 @@ fn decision() -> impl Strategy<Value = Decision> {
         any::<u32>(),
         any::<u32>(),
         option::of(text()),
+        option::of(text()),
+        option::of((any::<u32>(), uid(), 0..=i64::MAX)),
     )
         .prop_map(
-            |(revision, refusals, refusals_more, type_mismatches, schema_flaw)| Decision {
-                revision,
-                refusals,
-                refusals_more,
-                type_mismatches,
-                schema_flaw,
+            |(revision, refusals, refusals_more, mismatches, schema_flaw, verified_by, replay)| {
+                let replay = replay.map(|(number, command, of)| {
+                    let of = EventId::from_raw(of).unwrap();
+                    Box::new(Replay {
+                        of,
+                        number,
+                        command,
+                    })
+                });
+                Decision {
+                    revision,
+                    refusals,
+                    refusals_more,
+                    type_mismatches: mismatches,
+                    schema_flaw,
+                    verified_by: verified_by.map(|word| (*word).into()),
+                    replay,
+                }
             },
         )
 }

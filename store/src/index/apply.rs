@@ -37,13 +37,23 @@ pub(super) fn batch(connection: &Connection, batch: &mut Batch) -> Result<(), In
     for event in batch.removed.drain(..) {
         remove(connection, event)?;
     }
+    endpoint_states(connection, batch)?;
     commands(connection, batch)
+}
+
+fn endpoint_states(connection: &Connection, batch: &mut Batch) -> Result<(), IndexError> {
+    let sql = "INSERT OR IGNORE INTO endpoint_states (endpoint, at, place) VALUES (?1, ?2, ?3)";
+    let mut insert = connection.prepare_cached(sql)?;
+    for (endpoint, at_ms, place) in batch.endpoint_states.drain(..) {
+        insert.execute((endpoint.uid().bits().to_be_bytes(), at_ms, place))?;
+    }
+    Ok(())
 }
 
 fn events(connection: &Connection, rows: &[EventRow]) -> Result<(), IndexError> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO events (id, project, type, source, owner, idem, expires, first, place)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO events (id, project, type, source, owner, idem, expires, first, place, replay)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for row in rows {
         let (idem, expires) = row.idempotency.unzip();
@@ -57,6 +67,7 @@ fn events(connection: &Connection, rows: &[EventRow]) -> Result<(), IndexError> 
             expires,
             row.first.map(EventId::raw),
             row.place,
+            row.replay,
         ))?;
     }
     Ok(())
@@ -187,6 +198,9 @@ pub(super) fn delete_before(connection: &Connection, first: Position) -> Result<
         }
         (last, count) = (Some(id), count + 1);
     }
+    connection
+        .prepare_cached("DELETE FROM endpoint_states WHERE place < ?1")?
+        .execute([super::mark::packed(first)])?;
     let Some(last) = last else { return Ok(false) };
     for sql in [
         "DELETE FROM attempts WHERE event <= ?1",

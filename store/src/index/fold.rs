@@ -9,7 +9,7 @@ use std::hash::BuildHasherDefault;
 
 use bytes::Bytes;
 use outrider_webhook::event::{Audience, Origin, Target};
-use outrider_webhook::id::{DeliveryKey, EventId};
+use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
 use rusqlite::Connection;
 
 use super::IndexError;
@@ -35,6 +35,8 @@ pub(super) struct EventRow {
     /// Hash of project and key, and until when it is remembered.
     pub(super) idempotency: Option<(i64, i64)>,
     pub(super) first: Option<EventId>,
+    /// Of a replay: the how many-th.
+    pub(super) replay: Option<u32>,
     pub(super) place: i64,
 }
 
@@ -99,6 +101,8 @@ pub(super) struct Batch {
     pub(super) removed: Vec<EventId>,
     /// Id and time of commands.
     pub(super) commands: Vec<(u128, i64)>,
+    /// Endpoint, time and place of conditions.
+    pub(super) endpoint_states: Vec<(EndpointId, i64, i64)>,
     /// Records folded in.
     pub(super) records: u64,
 }
@@ -110,13 +114,14 @@ impl Batch {
             deliveries: HashMap::default(),
             removed: Vec::new(),
             commands: Vec::new(),
+            endpoint_states: Vec::new(),
             records: 0,
         }
     }
 
     /// Rows that are waiting to be written.
     pub(super) fn rows(&self) -> usize {
-        self.events.len() + self.deliveries.len() + self.commands.len()
+        self.events.len() + self.deliveries.len() + self.commands.len() + self.endpoint_states.len()
     }
 
     fn remove(&mut self, event: EventId) {
@@ -193,7 +198,7 @@ impl Fold {
                 change.outcome(&head, packed(position));
                 Ok(())
             }
-            kind::DUPLICATE | kind::COMMAND | kind::STARTED => {
+            kind::DUPLICATE | kind::COMMAND | kind::STARTED | kind::ENDPOINT_STATE => {
                 let entry = Entry::decode(record, PayloadCheck::Intact, position, &Bytes::new());
                 small(names, entry.map_err(corrupt(position))?, position, batch)
             }
@@ -219,6 +224,11 @@ impl Fold {
             | Audience::Dynamic(_) => None,
         };
         let expires_ms = head.id.unix_ms().saturating_add(head.window_ms);
+        if let Some(replay) = &head.decision.replay {
+            // The order for it is carried out as soon as it is here.
+            let command = replay.command.bits();
+            batch.commands.push((command, head.id.unix_ms()));
+        }
         batch.events.push(EventRow {
             id: head.id,
             project,
@@ -228,7 +238,8 @@ impl Fold {
             idempotency: head
                 .idempotency
                 .map(|(key, _)| (first_word(key), expires_ms)),
-            first: None,
+            first: head.decision.replay.as_ref().map(|replay| replay.of),
+            replay: head.decision.replay.as_ref().map(|replay| replay.number),
             place: packed(position),
         });
         let mut event = Unfinished {
@@ -326,9 +337,14 @@ fn small(
                 i64::MIN, // the first event remembers the key, its repeats do not
             )),
             first: Some(record.first),
+            replay: None,
             place: packed(position),
         }),
         Entry::Command(record) => batch.commands.push((record.id, record.at_ms)),
+        Entry::EndpointState(record) => {
+            let state = (record.endpoint, record.at_ms, packed(position));
+            batch.endpoint_states.push(state);
+        }
         Entry::Started(record) => {
             let change = batch.deliveries.entry(record.key).or_default();
             let is_final = change.state.is_some_and(|state| state.status.is_final());

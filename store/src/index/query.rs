@@ -5,6 +5,7 @@
 //! the order of the rows in the table. A walk looks at so many rows only, and then says where to
 //! go on: a rare combination cannot hold a reader.
 
+mod conditions;
 mod count;
 pub(super) mod deliveries;
 pub(super) mod events;
@@ -14,7 +15,9 @@ mod walk;
 use outrider_webhook::id::{EndpointId, EventId, ProjectId, SourceId, SubscriptionId};
 use serde::{Deserialize, Serialize};
 
+pub use self::conditions::CONDITIONS_MAX;
 pub use self::count::Count;
+pub use self::events::Kin;
 pub use self::search::Search;
 use crate::record::DeliveryStatus;
 

@@ -14,7 +14,7 @@ use super::{IndexError, file};
 use crate::dir::{self, FileError};
 
 /// Number of the tables below, kept in `user_version`. An index with another one is made again.
-pub(super) const SCHEMA: i64 = 1;
+pub(super) const SCHEMA: i64 = 2;
 
 /// SQLite before 3.51.3 loses committed pages when two connections write and checkpoint at once.
 const SQLITE_MIN: i32 = 3_051_003;
@@ -59,7 +59,8 @@ CREATE TABLE events (
     owner   INTEGER,
     idem    INTEGER,            -- first 64 bits of the hash of project and idempotency key
     expires INTEGER,            -- until when that key is remembered, Unix milliseconds
-    first   INTEGER,            -- of a repeat: the event it repeats
+    first   INTEGER,            -- of a repeat or a replay: the event it is of
+    replay  INTEGER,            -- of a replay: the how many-th, from 1
     place   INTEGER NOT NULL    -- of its record: segment << 32 | offset
 ) STRICT;
 CREATE INDEX events_by_project ON events (project);
@@ -67,6 +68,7 @@ CREATE INDEX events_by_type ON events (type);
 CREATE INDEX events_by_source ON events (source) WHERE source IS NOT NULL;
 CREATE INDEX events_by_owner ON events (owner) WHERE owner IS NOT NULL;
 CREATE INDEX events_by_idem ON events (idem) WHERE idem IS NOT NULL;
+CREATE INDEX events_by_first ON events (first) WHERE first IS NOT NULL;
 -- A key has one first event and any number of repeats.
 CREATE INDEX events_by_key ON events (idem) WHERE idem IS NOT NULL AND first IS NULL;
 
@@ -96,6 +98,14 @@ CREATE TABLE attempts (
     ordinal INTEGER NOT NULL,
     place   INTEGER NOT NULL,
     PRIMARY KEY (event, ordinal, place)
+) STRICT, WITHOUT ROWID;
+
+-- What data planes decided about endpoints by themselves, by when.
+CREATE TABLE endpoint_states (
+    endpoint BLOB NOT NULL,
+    at       INTEGER NOT NULL,  -- Unix milliseconds
+    place    INTEGER NOT NULL,
+    PRIMARY KEY (endpoint, at, place)
 ) STRICT, WITHOUT ROWID;
 
 -- Commands that were carried out: a repeat of one has no further effect.

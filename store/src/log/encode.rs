@@ -22,6 +22,8 @@ impl Encoded {
         let key = facts
             .idempotency_key
             .as_deref()
+            // A replay repeats what it is a replay of, and is no repeat.
+            .filter(|_| decision.replay.is_none())
             .map(|key| IdemKey::new(facts.project, key));
         let draft = codec::accept(&facts, &targets, &decision, key);
         let more = codec::targets(&targets);

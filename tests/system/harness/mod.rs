@@ -25,7 +25,9 @@ pub(crate) use self::faults::Faults;
 pub(crate) use self::github::{Payload, payloads};
 pub(crate) use self::http_client::{Client, Framing, RawClient, Reply, get};
 pub(crate) use self::https::Https;
-pub(crate) use self::outrider::{Ended, Outrider, Setup, audit, check, reason_of_the_last};
+pub(crate) use self::outrider::{
+    Ended, Outrider, Setup, audit, check, explain, reason_of_the_last,
+};
 pub(crate) use self::planes::{DataPlane, Planes};
 pub(crate) use self::ports::free_port;
 pub(crate) use self::powercut::{Cut, Disk, Undone};

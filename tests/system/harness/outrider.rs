@@ -220,6 +220,11 @@ pub(crate) async fn audit(data_dir: &Path, arguments: &[&str]) -> Ended {
     run(command.args(arguments)).await
 }
 
+/// `outrider explain` with these arguments.
+pub(crate) async fn explain(arguments: &[&str]) -> Ended {
+    run(binary().arg("explain").args(arguments)).await
+}
+
 /// Runs a command to its end.
 async fn run(command: &mut Command) -> Ended {
     let dir = tempfile::tempdir().unwrap();

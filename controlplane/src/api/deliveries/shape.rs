@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::error::ApiError;
-use super::super::events::{EventShape, Shapes, data_of, headers_of, raw_of};
+use super::super::events::{EventShape, Shapes, data_of, headers_of, raw_of, shown_id};
 use super::super::time::rfc3339;
 use crate::View;
 
@@ -78,7 +78,7 @@ pub(super) fn delivery<'d>(
     Ok(DeliveryShape {
         uid: shapes.uids().delivery(item.key),
         project_id: facts.project,
-        event_id: shapes.uids().event(event.id),
+        event_id: shapes.uids().event(shown_id(event)),
         endpoint_id: item.target.endpoint,
         device_id: "",
         subscription_id: item
@@ -146,7 +146,7 @@ fn latency_s(item: &DeliveryItem, accepted_ms: i64) -> f64 {
 
 /// The URL as it is configured now, empty when the endpoint is gone; where that is a template or
 /// gone, the one that the event named, if it named one.
-pub(super) fn target_url(view: &View<'_>, item: &DeliveryItem) -> Result<String, ApiError> {
+pub(in crate::api) fn target_url(view: &View<'_>, item: &DeliveryItem) -> Result<String, ApiError> {
     let (facts, endpoint) = (&item.event.facts, item.target.endpoint);
     let found = view.get(Kind::Endpoint, facts.project, endpoint.uid())?;
     let spec: Option<EndpointSpec> = found.map(|found| found.spec()).transpose()?;

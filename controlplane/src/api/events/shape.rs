@@ -7,7 +7,7 @@ use outrider_config::Kind;
 use outrider_config::snapshot::ProjectKind;
 use outrider_store::{DuplicateRecord, EventContent, EventItem, StoredEvent};
 use outrider_webhook::event::{HeaderList, Origin};
-use outrider_webhook::id::{EndpointId, ProjectId, SourceId, Uid, UidCodec};
+use outrider_webhook::id::{EndpointId, EventId, ProjectId, SourceId, Uid, UidCodec};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -108,7 +108,7 @@ impl<'v> Shapes<'v> {
         to.truncate(ENDPOINTS_MAX);
         let is_routed = !event.targets.is_empty();
         EventShape {
-            uid: self.uids.event(event.id),
+            uid: self.uids.event(shown_id(event)),
             event_type: &facts.event_type,
             source_id: source_id(facts.origin),
             app_id: "",
@@ -214,6 +214,15 @@ impl<'v> Shapes<'v> {
     pub(in crate::api) fn view(&self) -> &'v View<'v> {
         self.view
     }
+}
+
+/// The id an event has for people: a replay is the event it is of.
+pub(in crate::api) fn shown_id(event: &StoredEvent) -> EventId {
+    event
+        .decision
+        .replay
+        .as_ref()
+        .map_or(event.id, |replay| replay.of)
 }
 
 fn source_id(origin: Origin) -> String {

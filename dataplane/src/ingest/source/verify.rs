@@ -113,7 +113,7 @@ pub(super) fn count(intake: &Intake, called: &Called<'_>, result: &str) {
     intake
         .metrics
         .handshakes
-        .with_label_values(&[called.source.verified_by(), result])
+        .with_label_values(&[&**called.source.verified_by(), result])
         .inc();
 }
 

@@ -25,10 +25,12 @@ pub(in crate::index) struct EventRow {
     pub(super) source: Option<i64>,
     owner: Option<i64>,
     pub(super) idem: Option<i64>,
+    /// Whether it is another one again, which is in the list already.
+    is_replay: bool,
     pub(in crate::index) place: Position,
 }
 
-const COLUMNS: &str = "e.id, e.project, e.type, e.source, e.owner, e.idem, e.place";
+const COLUMNS: &str = "e.id, e.project, e.type, e.source, e.owner, e.idem, e.place, e.replay";
 
 impl Found for EventRow {
     type Key = EventId;
@@ -42,6 +44,7 @@ impl Found for EventRow {
             owner: row.get(4)?,
             idem: row.get(5)?,
             place: unpacked(row.get(6)?),
+            is_replay: row.get::<_, Option<i64>>(7)?.is_some(),
         })
     }
 
@@ -98,6 +101,31 @@ impl Index {
     }
 }
 
+/// What is known of an event beside itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kin {
+    /// Its repeats: they were accepted and not delivered. The first 1,000.
+    pub repeats: Vec<EventId>,
+    /// Its replays. The first 1,000.
+    pub replays: Vec<EventId>,
+}
+
+impl Index {
+    /// The repeats and the replays of an event.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn kin(&self, event: EventId) -> Result<Kin, IndexError> {
+        self.get(&self.inner.reads, move |view| {
+            Ok(Kin {
+                repeats: of_first(view.connection, event, false)?,
+                replays: of_first(view.connection, event, true)?,
+            })
+        })
+        .await
+    }
+}
+
 /// The row of an event.
 pub(in crate::index) fn one(
     connection: &Connection,
@@ -114,6 +142,20 @@ pub(super) fn count(view: &View<'_>, filter: &EventFilter, most: u32) -> Result<
         return Ok(Count::default());
     };
     plan.count(view, &mut Work::of(most))
+}
+
+/// The replays of an event, or its repeats, oldest first; at most 1,000.
+pub(in crate::index) fn of_first(
+    connection: &Connection,
+    first: EventId,
+    is_replay: bool,
+) -> Result<Vec<EventId>, IndexError> {
+    let sql = "SELECT id FROM events INDEXED BY events_by_first
+               WHERE first = ?1 AND (replay IS NOT NULL) = ?2 ORDER BY id LIMIT 1000";
+    let mut statement = connection.prepare_cached(sql)?;
+    let ids = statement.query_map((first.raw(), is_replay), |row| row.get::<_, i64>(0))?;
+    let ids: Vec<i64> = ids.collect::<Result<_, _>>()?;
+    Ok(ids.into_iter().filter_map(EventId::from_raw).collect())
 }
 
 fn list(
@@ -290,6 +332,7 @@ impl Plan {
                 .is_none_or(|list| value.is_some_and(|value| list.contains(&value)))
         };
         if row.project != self.project
+            || row.is_replay
             || !has(&self.sources, row.source)
             || self.idem.is_some_and(|idem| row.idem != Some(idem))
         {

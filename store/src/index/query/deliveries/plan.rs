@@ -342,11 +342,20 @@ fn events_of(
             Some(ids.collect::<Result<Vec<i64>, _>>()?)
         }
     };
-    Ok(match (filter.event.map(EventId::raw), by_key) {
-        (None, by_key) => by_key,
-        (Some(event), None) => Some(vec![event]),
-        (Some(event), Some(ids)) => Some(ids.into_iter().filter(|id| *id == event).collect()),
-    })
+    let Some(event) = filter.event else {
+        return Ok(by_key);
+    };
+    // Its replays are the same event to people.
+    let mut events = vec![event.raw()];
+    let replays = events::of_first(connection, event, true)?;
+    events.extend(replays.into_iter().map(EventId::raw));
+    if let Some(by_key) = by_key {
+        // The key is the first one's.
+        if !by_key.contains(&event.raw()) {
+            events.clear();
+        }
+    }
+    Ok(Some(events))
 }
 
 fn routes_of(
