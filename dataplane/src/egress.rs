@@ -33,6 +33,7 @@ use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use outrider_webhook::address::{Policy, ProjectRef, TargetUrl};
+use outrider_webhook::client_tls::ClientTls;
 use outrider_webhook::retry::Failure;
 use outrider_webhook::sign::SignedRequest;
 use tokio::time::timeout;
@@ -48,11 +49,37 @@ use self::pool::{Bounds, Connection, Key, Pool};
 use self::resolve::Resolver;
 use self::route::Vetting;
 pub use self::settings::{EgressError, EgressStats, Settings};
-use self::tls::Profiles;
+use self::tls::{Profile, Profiles};
 
 /// How long a connection may take to become free after its answer was read. A receiver that
 /// answers without reading the request keeps it busy: such a connection is closed.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// On which terms a request is sent.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// For all of it, from the name to the last byte of the answer.
+    pub timeout: Duration,
+    /// Bytes of the answer's body that are kept.
+    pub excerpt_max: usize,
+    /// Until there is a connection, instead of the limits of the process.
+    pub connect_timeout: Option<Duration>,
+    /// TLS settings instead of those of the process.
+    pub tls: Option<Arc<ClientTls>>,
+}
+
+impl Terms {
+    /// With the settings of the process.
+    #[must_use]
+    pub const fn new(timeout: Duration, excerpt_max: usize) -> Self {
+        Self {
+            timeout,
+            excerpt_max,
+            connect_timeout: None,
+            tls: None,
+        }
+    }
+}
 
 /// The way out. Clones share everything; the connections end with the last one.
 #[derive(Clone)]
@@ -138,28 +165,20 @@ impl Egress {
     }
 
     /// Sends a request for a project and reads the answer. Never fails: everything that can
-    /// happen is an [`Exchange`]. `timeout` covers all of it, from the name to the last byte;
-    /// `excerpt_max` bytes of the response body are kept.
+    /// happen is an [`Exchange`].
     pub async fn send(
         &self,
         project: &ProjectRef<'_>,
         request: SignedRequest,
-        timeout: Duration,
-        excerpt_max: usize,
+        terms: Terms,
     ) -> Exchange {
-        self.run(project, Ask::Signed(request), timeout, excerpt_max)
-            .await
+        self.run(project, Ask::Signed(request), terms).await
     }
 
-    async fn run(
-        &self,
-        project: &ProjectRef<'_>,
-        ask: Ask<'_>,
-        timeout: Duration,
-        excerpt_max: usize,
-    ) -> Exchange {
+    async fn run(&self, project: &ProjectRef<'_>, ask: Ask<'_>, terms: Terms) -> Exchange {
         let mut draft = Draft::new();
-        let attempt = self.inner.attempt(project, ask, excerpt_max, &mut draft);
+        let timeout = terms.timeout;
+        let attempt = self.inner.attempt(project, ask, &terms, &mut draft);
         let result = tokio::time::timeout(timeout, attempt).await;
         match result.unwrap_or_else(|_| Err(draft.out_of_time(timeout))) {
             Ok(answer) => {
@@ -246,14 +265,16 @@ impl Inner {
         &self,
         project: &ProjectRef<'_>,
         ask: Ask<'_>,
-        excerpt_max: usize,
+        terms: &Terms,
         draft: &mut Draft,
     ) -> Result<Answer, Fault> {
         let bounds = ReadBounds {
-            excerpt_max,
+            excerpt_max: terms.excerpt_max,
             body_max: self.body_max,
         };
-        let keys = self.route(project, ask.target()).await?;
+        let keys = self
+            .route(project, ask.target(), terms.tls.as_ref())
+            .await?;
         let mut request = ask.into_request()?;
         if let Some((key, mut connection)) = self.pooled(&keys) {
             draft.timing.is_reused = true;
@@ -267,7 +288,9 @@ impl Inner {
             self.counters.stale.fetch_add(1, Ordering::Relaxed);
         }
         // Boxed: the rare and large part would make every attempt as large.
-        let dial = self.dialler.dial(keys, &self.pool, draft);
+        let dial = self
+            .dialler
+            .dial(keys, &self.pool, terms.connect_timeout, draft);
         let Dialled {
             key,
             mut connection,
@@ -290,15 +313,25 @@ impl Inner {
     }
 
     /// Judges the target and all its addresses, and counts a refusal.
-    async fn route(&self, project: &ProjectRef<'_>, target: &TargetUrl) -> Result<Vec<Key>, Fault> {
+    async fn route(
+        &self,
+        project: &ProjectRef<'_>,
+        target: &TargetUrl,
+        own: Option<&Arc<ClientTls>>,
+    ) -> Result<Vec<Key>, Fault> {
         let vetting = self.vetting.load_full();
         let found = route::find(&vetting, &self.overrides, &self.resolver, project, target).await;
-        found.map_err(|refusal| {
+        let mut keys = found.map_err(|refusal| {
             if let Some(code) = refusal.denied {
                 self.counters.deny(code);
             }
             refusal.fault
-        })
+        })?;
+        if let Some(own) = own {
+            let encrypted = keys.iter_mut().filter_map(|key| key.tls.as_mut());
+            encrypted.for_each(|profile| *profile = Profile::Own(Arc::clone(own)));
+        }
+        Ok(keys)
     }
 
     fn pooled(&self, keys: &[Key]) -> Option<(Key, Connection)> {

@@ -16,7 +16,7 @@ async fn start() -> (Outrider, Api) {
 }
 
 /// The newest attempt of the one delivery of an event.
-async fn attempt_of(project: &mut Api, event: &str, status: &str) -> Value {
+pub(super) async fn attempt_of(project: &mut Api, event: &str, status: &str) -> Value {
     let delivery = project.delivery(event, status).await;
     let uid = delivery["uid"].as_str().unwrap();
     let path = format!("/eventdeliveries/{uid}/deliveryattempts");

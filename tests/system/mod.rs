@@ -17,6 +17,7 @@ mod damaged_log;
 mod disabled;
 mod dynamic;
 mod endpoint_authentication;
+mod endpoint_tls;
 mod explain;
 mod filters;
 mod fuzz_seeds;

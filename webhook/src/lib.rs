@@ -7,6 +7,7 @@
 pub mod address;
 pub mod authentication;
 pub mod client_certificate;
+pub mod client_tls;
 pub mod cloudevents;
 pub mod decode;
 pub mod dynamic;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use outrider_webhook::authentication::Authentication;
+use outrider_webhook::client_tls::ClientTls;
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::rate::Rate;
 use outrider_webhook::sign::{self, SigningKey};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use super::authentication;
 use super::check::{Checks, FieldError, Range, Reason};
 use super::endpoint_spec::{EndpointSpec, FORM};
+use super::endpoint_tls;
 use super::field::{self, given};
 use super::project::{Project, ProjectKind};
 use super::strategy::RetryStrategy;
@@ -67,6 +69,8 @@ pub struct Endpoint {
     content_type: HeaderValue,
     rate: Option<Rate>,
     authentication: Option<Authentication>,
+    tls: Option<Arc<ClientTls>>,
+    connect_timeout: Option<Duration>,
     activation_epoch: u64,
     /// Few endpoints have their own.
     strategy: Option<Box<RetryStrategy>>,
@@ -108,6 +112,18 @@ impl Endpoint {
             TIMEOUT_DEFAULT_S,
             TIMEOUT_S,
         );
+        let tls = endpoint_tls::compile(spec, &mut checks);
+        let needs_https = tls.as_ref().is_some_and(Option::is_some);
+        if needs_https && url.as_ref().is_some_and(|url| !url.site().is_https()) {
+            let says = "must be https: nothing else has certificates";
+            checks.fail("url", Reason::Rule(says.to_owned()));
+        }
+        let connect = spec.connect_timeout_s.filter(|seconds| *seconds != 0);
+        let range = Range {
+            max: timeout,
+            ..TIMEOUT_S
+        };
+        let connect = connect.map(|own| checks.number("connect_timeout_s", Some(own), own, range));
         let is_advanced =
             spec.advanced_signatures.unwrap_or(true) || project.kind() == ProjectKind::Incoming;
         let endpoint = (|| {
@@ -129,6 +145,8 @@ impl Endpoint {
                 content_type: content_type?,
                 rate,
                 authentication: authentication.unwrap_or(Some(None))?,
+                tls: tls?.map(Arc::new),
+                connect_timeout: connect.map(Duration::from_secs),
                 activation_epoch,
                 strategy: strategy.map_or(Some(None), |own| own.map(Some))?,
             })
@@ -213,6 +231,18 @@ impl Endpoint {
         self.timeout
     }
 
+    /// How long it may take until there is a connection; as the process says when absent.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Option<Duration> {
+        self.connect_timeout
+    }
+
+    /// TLS settings other than those of the process.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<ClientTls>> {
+        self.tls.as_ref()
+    }
+
     /// Whose it is, 1 to 255 bytes.
     #[must_use]
     pub fn owner_id(&self) -> Option<&str> {
@@ -280,6 +310,8 @@ impl Endpoint {
             "activation_epoch": self.activation_epoch,
             "content_type": self.content_type.to_str().unwrap_or_default(),
             "authentication": self.authentication.as_ref().map(authentication::dump),
+            "tls": self.tls.as_deref().map(endpoint_tls::dump),
+            "connect_timeout_s": self.connect_timeout.map(|limit| limit.as_secs()),
             "rate_limit": self.rate.map(|rate| rate.count()),
             "rate_limit_duration": self.rate.map(|rate| rate.window().as_secs()),
             "strategy": self.strategy.as_deref().map(RetryStrategy::dump),

@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use super::authentication::AuthenticationSpec;
 use super::check::{Checks, Range, Reason};
 use super::endpoint::EndpointStatus;
+use super::endpoint_tls::{ClientCertSpec, EndpointTlsSpec};
 use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given, refuse_unsupported};
 use super::protection;
 use super::spec::{Unsupported, expose};
@@ -81,7 +82,13 @@ pub struct EndpointSpec {
     pub rate_limit_duration: Option<u64>,
     /// How its receiver knows its caller, beside the signature.
     pub authentication: Option<AuthenticationSpec>,
-    mtls_client_cert: Unsupported,
+    /// Our certificate there, for receivers that ask for one.
+    pub mtls_client_cert: Option<ClientCertSpec>,
+    /// Native: whom its own certificate has to come from.
+    pub tls: Option<EndpointTlsSpec>,
+    /// Native: seconds until there is a connection, TLS included; 1 to `http_timeout`. Without it
+    /// the limits of the process: 10 to connect, 5 for each address, 5 for TLS.
+    pub connect_timeout_s: Option<u64>,
 }
 
 /// One secret of several.
@@ -101,12 +108,7 @@ pub struct EndpointSecretSpec {
 
 impl EndpointSpec {
     pub(super) fn refuse_unsupported(&self, checks: &mut Checks) {
-        refuse_unsupported!(
-            checks,
-            self,
-            "",
-            [slack_webhook_url, teams_webhook_url, mtls_client_cert,]
-        );
+        refuse_unsupported!(checks, self, "", [slack_webhook_url, teams_webhook_url]);
     }
 
     pub(super) fn refuse_long_texts(&self, checks: &mut Checks) {

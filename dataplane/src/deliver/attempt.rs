@@ -15,7 +15,7 @@ use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
 
 use super::{Deliverer, Obstacle, UNRESOLVED_URL};
 use crate::disabled;
-use crate::egress::Exchange;
+use crate::egress::{Exchange, Terms};
 use crate::queue::{Entry, Lease};
 
 /// An attempt with its answer.
@@ -62,15 +62,13 @@ impl Deliverer {
             id: entry.project,
             name: table.project().name(),
         };
-        let exchange = self
-            .egress
-            .send(
-                &project,
-                request,
-                endpoint.timeout(),
-                self.excerpt_bytes_max,
-            )
-            .await;
+        let terms = Terms {
+            timeout: endpoint.timeout(),
+            excerpt_max: self.excerpt_bytes_max,
+            connect_timeout: endpoint.connect_timeout(),
+            tls: endpoint.tls().cloned(),
+        };
+        let exchange = self.egress.send(&project, request, terms).await;
         let strategy = endpoint.strategy(table.project());
         let (step, hold) = self.judge(entry, strategy, &exchange);
         let disables = disabled::cause(&step, table.project())

@@ -25,7 +25,7 @@ use super::exchange::{Draft, Phase};
 use super::fault::Fault;
 use super::gate::{Entered, Gate, Permit};
 use super::pool::{Alive, Connection, Key, Pool};
-use super::tls::{ProfileId, Profiles};
+use super::tls::{Profile, Profiles};
 
 /// Head of an answer: headers and bytes accepted (`egress` section 9).
 const HEADERS_MAX: usize = 100;
@@ -41,6 +41,29 @@ pub(super) struct Limits {
     pub(super) connect: Duration,
     pub(super) connect_total: Duration,
     pub(super) tls: Duration,
+}
+
+/// When opening one connection has to be done.
+#[derive(Debug, Clone, Copy)]
+struct Until {
+    /// For one address.
+    each: Duration,
+    /// For all of them.
+    connected: Instant,
+    /// With TLS, where that has no limit of its own.
+    encrypted: Option<Instant>,
+}
+
+impl Limits {
+    /// From now on; `own` is the limit of an endpoint that has one, for all of it.
+    fn until(&self, own: Option<Duration>) -> Until {
+        let now = Instant::now();
+        Until {
+            each: own.unwrap_or(self.connect),
+            connected: now + own.unwrap_or(self.connect_total),
+            encrypted: own.map(|own| now + own),
+        }
+    }
 }
 
 /// A connection to one of the addresses asked for.
@@ -99,15 +122,16 @@ impl Dialler {
         &self,
         keys: Vec<Key>,
         pool: &Pool,
+        own_limit: Option<Duration>,
         draft: &mut Draft,
     ) -> Result<Dialled, Fault> {
         draft.enter(Phase::Connect);
-        let deadline = Instant::now() + self.limits.connect_total;
+        let until = self.limits.until(own_limit);
         let mut failed: Option<Fault> = None;
         for key in keys {
-            match self.connect(&key, pool, deadline).await {
+            match self.connect(&key, pool, until).await {
                 Ok(Way::New(stream, permit)) => {
-                    let connection = self.establish(&key, stream, permit, draft).await?;
+                    let connection = self.establish(&key, (stream, permit), until, draft).await?;
                     return Ok(Dialled {
                         key,
                         connection,
@@ -130,7 +154,7 @@ impl Dialler {
                     None => failed = Some(fault),
                 },
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= until.connected {
                 break;
             }
         }
@@ -138,9 +162,9 @@ impl Dialler {
             .unwrap_or_else(|| Fault::new(Failure::ConnectUnreachable, "no address to connect to")))
     }
 
-    async fn connect(&self, key: &Key, pool: &Pool, deadline: Instant) -> Result<Way, Fault> {
+    async fn connect(&self, key: &Key, pool: &Pool, until: Until) -> Result<Way, Fault> {
         let address = key.address;
-        let entered = timeout_at(deadline, self.gate.enter(key, pool))
+        let entered = timeout_at(until.connected, self.gate.enter(key, pool))
             .await
             .map_err(|_| {
                 let detail = format!("no connection to {address} may be opened: limit reached");
@@ -150,8 +174,8 @@ impl Dialler {
             Entered::Room(permit) => permit,
             Entered::Idle(connection) => return Ok(Way::Idle(connection)),
         };
-        let until = deadline.min(Instant::now() + self.limits.connect);
-        let stream = match timeout_at(until, TcpStream::connect(address)).await {
+        let limit = until.connected.min(Instant::now() + until.each);
+        let stream = match timeout_at(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(Fault::connect(address, &error)),
             Err(_) => {
@@ -165,17 +189,17 @@ impl Dialler {
     async fn establish(
         &self,
         key: &Key,
-        stream: TcpStream,
-        permit: Permit,
+        (stream, permit): (TcpStream, Permit),
+        until: Until,
         draft: &mut Draft,
     ) -> Result<Connection, Fault> {
         let (local, remote) = ends(&stream, key.address)?;
         draft.on(local, remote);
-        let (sender, alive) = match key.tls {
+        let (sender, alive) = match &key.tls {
             None => self.speak(stream, permit).await?,
-            Some(ProfileId::Default) => {
+            Some(profile) => {
                 draft.enter(Phase::Handshake);
-                let stream = self.encrypt(key, stream).await?;
+                let stream = self.encrypt(key, profile, stream, until).await?;
                 self.speak(stream, permit).await?
             }
         };
@@ -188,19 +212,29 @@ impl Dialler {
         })
     }
 
-    async fn encrypt(&self, key: &Key, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
+    async fn encrypt(
+        &self,
+        key: &Key,
+        profile: &Profile,
+        stream: TcpStream,
+        until: Until,
+    ) -> Result<TlsStream<TcpStream>, Fault> {
         // An address is checked against the addresses in the certificate, and sent in no SNI.
         let name = ServerName::try_from(key.server_name.to_string()).map_err(|_| {
             let detail = format!("no certificate can be for `{}`", key.server_name);
             Fault::new(Failure::TlsFailure, detail)
         })?;
-        let connector = TlsConnector::from(self.profiles.config(key.project));
-        match timeout(self.limits.tls, connector.connect(name, stream)).await {
+        let config = self.profiles.config(key.project, profile);
+        let config = config.map_err(|error| Fault::new(Failure::Internal, error.to_string()))?;
+        let started = Instant::now();
+        let limit = until.encrypted.unwrap_or(started + self.limits.tls);
+        let connecting = TlsConnector::from(config).connect(name, stream);
+        match timeout_at(limit, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Fault::handshake(&error)),
             Err(_) => Err(Fault::new(
                 Failure::TlsFailure,
-                format!("TLS handshake: not finished within {:?}", self.limits.tls),
+                format!("TLS handshake: not finished within {:?}", limit - started),
             )),
         }
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use outrider_webhook::address::{ProjectRef, TargetUrl};
 use rustls::RootCertStore;
 
-use super::{Ask, Egress, Exchange};
+use super::{Ask, Egress, Exchange, Terms};
 
 impl Egress {
     /// Fetches a URL for a project; as [`Egress::send`]. Redirects are not followed.
@@ -20,7 +20,8 @@ impl Egress {
         timeout: Duration,
         body_max: usize,
     ) -> Exchange {
-        self.run(project, Ask::Get(url), timeout, body_max).await
+        let terms = Terms::new(timeout, body_max);
+        self.run(project, Ask::Get(url), terms).await
     }
 
     /// The roots that TLS to destinations trusts.

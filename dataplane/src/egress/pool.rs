@@ -1,7 +1,8 @@
 //! Connections kept open between attempts.
 //!
 //! The key holds everything that makes two connections different in the eyes of anyone: a
-//! connection is never shared by two projects, two source addresses or two policies. Bounded per
+//! connection is never shared by two projects, two source addresses, two policies or two sets of
+//! TLS settings. Bounded per
 //! key and in all; a connection is young (its address was checked when it was opened) and was
 //! idle for a short time only.
 
@@ -18,7 +19,7 @@ use outrider_webhook::id::ProjectId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::tls::ProfileId;
+use super::tls::Profile;
 
 /// What must be equal for a connection to be used again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,7 +31,7 @@ pub(super) struct Key {
     /// The checked address it goes to.
     pub(super) address: SocketAddr,
     /// TLS settings; `None` is plain HTTP.
-    pub(super) tls: Option<ProfileId>,
+    pub(super) tls: Option<Profile>,
     /// Name in the certificate and in `Host`.
     pub(super) server_name: Box<str>,
     /// The address policy it was checked under.

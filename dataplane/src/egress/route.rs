@@ -10,7 +10,7 @@ use outrider_webhook::retry::Failure;
 use super::fault::Fault;
 use super::pool::Key;
 use super::resolve::Resolver;
-use super::tls::ProfileId;
+use super::tls::Profile;
 
 /// Checked addresses tried in one attempt. All answers are checked, whatever their number.
 const ADDRESSES_TRIED_MAX: usize = 16;
@@ -86,17 +86,17 @@ pub(super) async fn find(
         project: project.id,
         source: None, // the host's route
         address: SocketAddr::new(ip, port),
-        tls,
+        tls: tls.clone(),
         server_name: server_name.clone(),
         policy_version: vetting.version,
     });
     Ok(keys.collect())
 }
 
-fn tls_profile(target: &TargetUrl) -> Option<ProfileId> {
+fn tls_profile(target: &TargetUrl) -> Option<Profile> {
     match target.scheme() {
         Scheme::Http => None,
-        Scheme::Https => Some(ProfileId::Default),
+        Scheme::Https => Some(Profile::Default),
     }
 }
 

@@ -17,10 +17,11 @@ mod producer;
 mod receiver;
 mod resources;
 mod signature;
+mod tls_receiver;
 mod wait;
 
 pub(crate) use self::api::{Api, uid_of};
-pub(crate) use self::authority::{Authority, TlsClient};
+pub(crate) use self::authority::{Authority, Identity, TlsClient};
 pub(crate) use self::faults::Faults;
 pub(crate) use self::github::{Payload, payloads};
 pub(crate) use self::http_client::{Client, Framing, RawClient, Reply, get};
@@ -38,4 +39,5 @@ pub(crate) use self::signature::{
     convoy_advanced, convoy_simple, github, message_signatures, standard_webhooks,
     standard_webhooks_v1a,
 };
+pub(crate) use self::tls_receiver::TlsReceiver;
 pub(crate) use self::wait::{DEADLINE, until};

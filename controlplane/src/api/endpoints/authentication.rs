@@ -1,7 +1,7 @@
 //! Credentials of endpoints in requests and replies: a secret that replies hide may be sent back as
 //! they show it.
 
-use outrider_config::resource::{AuthenticationSpec, REDACTED};
+use outrider_config::resource::{AuthenticationSpec, ClientCertSpec, REDACTED};
 use outrider_webhook::secret::Secret;
 use serde_json::{Value, json};
 
@@ -40,6 +40,22 @@ pub(super) fn keep(given: &mut Option<AuthenticationSpec>, old: Option<Authentic
     }
     if let (Some(given), Some(old)) = (&mut given.api_key, old.api_key) {
         keep_secret(&mut given.header_value, old.header_value);
+    }
+}
+
+/// Our certificate, whose key is in no reply; `None` when there is none.
+pub(super) fn shown_certificate(spec: ClientCertSpec) -> Option<Value> {
+    let is_set = !spec.is_blank();
+    let certificate = spec.client_cert.unwrap_or_default();
+    is_set.then(|| json!({"client_cert": certificate, "client_key": REDACTED}))
+}
+
+/// As [`keep`], of our certificate.
+pub(super) fn keep_certificate(given: &mut Option<ClientCertSpec>, old: Option<ClientCertSpec>) {
+    match (given, old) {
+        (Some(given), Some(old)) => keep_secret(&mut given.client_key, old.client_key),
+        (given @ None, old) => *given = old,
+        (Some(_), None) => {}
     }
 }
 

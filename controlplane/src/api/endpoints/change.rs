@@ -66,6 +66,9 @@ pub(super) fn merged(
     keep(&mut given.rate_limit, old.rate_limit);
     keep(&mut given.rate_limit_duration, old.rate_limit_duration);
     authentication::keep(&mut given.authentication, old.authentication);
+    authentication::keep_certificate(&mut given.mtls_client_cert, old.mtls_client_cert);
+    keep(&mut given.tls, old.tls);
+    keep(&mut given.connect_timeout_s, old.connect_timeout_s);
     keep(&mut given.strategy, old.strategy);
     keep(&mut given.advanced_signatures, old.advanced_signatures);
     if project.kind() == ProjectKind::Incoming {

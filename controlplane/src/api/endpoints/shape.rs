@@ -26,6 +26,8 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         .collect();
     let status = status(&spec);
     let strategy = spec.strategy.take();
+    let own_tls = spec.tls.take().filter(|tls| !tls.is_blank());
+    let connect_timeout_s = spec.connect_timeout_s.filter(|seconds| *seconds != 0);
     let (epoch, reason) = (spec.activation_epoch.take(), spec.disabled_reason.take());
     let mut shown = json!({
         "uid": one.uid(),
@@ -52,14 +54,22 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         "success_count": null,
         "failure_count": null,
         "retry_count": null,
-        "mtls_client_cert": null,
+        "mtls_client_cert": spec.mtls_client_cert.and_then(authentication::shown_certificate),
         "created_at": at(one.created_ms),
         "updated_at": at(one.updated_ms),
         "deleted_at": null,
     });
     // Ours, and only where it was set: clients of Convoy do not know it.
-    if let (Some(strategy), Value::Object(fields)) = (strategy, &mut shown) {
-        fields.insert("strategy".to_owned(), projects::strategy(strategy));
+    if let Value::Object(fields) = &mut shown {
+        let own = [
+            ("strategy", strategy.map(projects::strategy)),
+            ("tls", own_tls.map(|tls| json!({"ca": tls.ca}))),
+            ("connect_timeout_s", connect_timeout_s.map(Value::from)),
+        ];
+        let set = own
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        fields.extend(set);
     }
     let beside_status = [
         ("activation_epoch", epoch.map(Value::from)),
@@ -78,7 +88,9 @@ pub(in crate::api) fn metadata(one: &Stored, is_incoming: bool) -> Result<Value,
     let mut shown = reply(one, is_incoming, 0)?;
     if let Value::Object(fields) = &mut shown {
         fields.insert("secrets".to_owned(), json!([]));
-        fields.insert("authentication".to_owned(), Value::Null);
+        for hidden in ["authentication", "mtls_client_cert"] {
+            fields.insert(hidden.to_owned(), Value::Null);
+        }
     }
     Ok(shown)
 }

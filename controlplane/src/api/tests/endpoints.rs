@@ -65,7 +65,6 @@ async fn section_3_2_endpoints() {
                 .says("`rate_limit`: must be from 1 to 1000000000 deliveries; `rate_limit_duration`: must be from 1 to 86400 seconds"),
             row("POST", ALL, json!({"name": "r", "url": "https://h.example/", "rate_limit": 5, "rate_limit_duration": 60}), 201)
                 .shows(json!({"rate_limit": 5, "rate_limit_duration": 60})),
-            unsupported("mtls_client_cert", json!({"client_cert": "x", "client_key": "y"})),
             unsupported("slack_webhook_url", json!("https://s")),
             row("POST", ALL, body(json!({"content_type": "text/plain"})), 400).says("`content_type`: must be `application/json` or `application/x-www-form-urlencoded`"),
             row("POST", ALL, body(json!({"name": "x", "description": "d".repeat(4097), "support_email": "e".repeat(321)})), 400)

@@ -126,7 +126,11 @@ async fn a_receiver_that_never_answers_ends_at_the_timeout() {
         Receiver::start(|_, mut stream| async move { until_closed(&mut stream).await }).await;
     let egress = egress();
     let exchange = egress
-        .send(&project(1), request(&receiver.url()), SHORT, EXCERPT)
+        .send(
+            &project(1),
+            request(&receiver.url()),
+            Terms::new(SHORT, EXCERPT),
+        )
         .await;
     assert_failed(&exchange, Failure::ResponseTimeout);
     assert!(Duration::from_micros(exchange.timing.total_us) >= SHORT);
@@ -142,7 +146,9 @@ async fn a_receiver_that_never_reads_ends_at_the_timeout() {
     .await;
     let egress = egress();
     let large = request_with(&receiver.url(), vec![b'x'; 32 * 1024 * 1024]);
-    let exchange = egress.send(&project(1), large, SHORT, EXCERPT).await;
+    let exchange = egress
+        .send(&project(1), large, Terms::new(SHORT, EXCERPT))
+        .await;
     assert_failed(&exchange, Failure::ResponseTimeout);
     until("the connection is closed", || egress.stats().open == 0).await;
 }
@@ -162,7 +168,11 @@ async fn a_dripping_body_ends_at_the_timeout() {
     .await;
     let egress = egress();
     let exchange = egress
-        .send(&project(1), request(&receiver.url()), SHORT, EXCERPT)
+        .send(
+            &project(1),
+            request(&receiver.url()),
+            Terms::new(SHORT, EXCERPT),
+        )
         .await;
     assert_failed(&exchange, Failure::ResponseTimeout);
     assert!(exchange.body_bytes > 0, "{exchange:?}");
@@ -182,7 +192,11 @@ async fn endless_interim_answers_end_at_the_timeout() {
     .await;
     let egress = egress();
     let exchange = egress
-        .send(&project(1), request(&receiver.url()), SHORT, EXCERPT)
+        .send(
+            &project(1),
+            request(&receiver.url()),
+            Terms::new(SHORT, EXCERPT),
+        )
         .await;
     assert_failed(&exchange, Failure::ResponseTimeout);
     until("the connection is closed", || egress.stats().open == 0).await;
@@ -236,7 +250,11 @@ async fn a_body_of_exactly_the_bound_is_complete() {
     let receiver = Receiver::answering(answer).await;
     let egress = egress();
     let exchange = egress
-        .send(&project(1), request(&receiver.url()), LONG, body.len())
+        .send(
+            &project(1),
+            request(&receiver.url()),
+            Terms::new(LONG, body.len()),
+        )
         .await;
     assert_eq!(
         (exchange.body_bytes, exchange.is_truncated),

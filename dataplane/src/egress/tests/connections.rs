@@ -24,7 +24,11 @@ async fn two_projects_never_share_a_connection() {
     let egress = egress();
     for number in [1, 2] {
         let exchange = egress
-            .send(&project(number), request(&receiver.url()), LONG, EXCERPT)
+            .send(
+                &project(number),
+                request(&receiver.url()),
+                Terms::new(LONG, EXCERPT),
+            )
             .await;
         assert_eq!(
             (exchange.outcome, exchange.timing.is_reused),
@@ -143,7 +147,9 @@ async fn a_connection_still_busy_with_the_request_is_not_kept() {
     .await;
     let egress = egress();
     let large = request_with(&receiver.url(), vec![b'x'; 32 * 1024 * 1024]);
-    let exchange = egress.send(&project(1), large, LONG, EXCERPT).await;
+    let exchange = egress
+        .send(&project(1), large, Terms::new(LONG, EXCERPT))
+        .await;
     assert_eq!(exchange.outcome, ANSWERED);
     assert_eq!(egress.stats().idle, 0);
     until("the connection is closed", || egress.stats().open == 0).await;
@@ -300,8 +306,8 @@ async fn a_limit_without_an_end_in_sight_is_our_own_fault() {
     let url = receiver.url();
     let (first, second) = (project(1), project(2));
     let (stalled, refused) = tokio::join!(
-        egress.send(&first, request(&url), SHORT, EXCERPT),
-        egress.send(&second, request(&url), LONG, EXCERPT),
+        egress.send(&first, request(&url), Terms::new(SHORT, EXCERPT)),
+        egress.send(&second, request(&url), Terms::new(LONG, EXCERPT)),
     );
     assert_eq!(stalled.outcome, Outcome::Failed(Failure::ResponseTimeout));
     assert_eq!(refused.outcome, Outcome::Failed(Failure::Internal));
@@ -323,13 +329,15 @@ async fn a_project_leaves_half_of_a_destination_to_the_others() {
     let egress = Egress::new(settings).unwrap();
     let url = receiver.url();
     let (greedy, other) = (project(1), project(2));
-    let stalled = || egress.send(&greedy, request(&url), LONG, EXCERPT);
+    let stalled = || egress.send(&greedy, request(&url), Terms::new(LONG, EXCERPT));
     let beside = async {
         until("the greedy project has its share", || {
             egress.stats().open == 2
         })
         .await;
-        egress.send(&other, request(&url), LONG, EXCERPT).await
+        egress
+            .send(&other, request(&url), Terms::new(LONG, EXCERPT))
+            .await
     };
     tokio::select! {
         _ = async { tokio::join!(stalled(), stalled(), stalled(), stalled()) } => panic!("answered"),

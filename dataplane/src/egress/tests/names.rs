@@ -134,7 +134,9 @@ async fn a_silent_name_server_is_a_dns_failure_within_the_attempts_time() {
     settings.name_servers = vec![socket.local_addr().unwrap()];
     let egress = Egress::new(settings).unwrap();
     let request = request("http://slow.example.com/");
-    let exchange = egress.send(&project(1), request, SHORT, EXCERPT).await;
+    let exchange = egress
+        .send(&project(1), request, Terms::new(SHORT, EXCERPT))
+        .await;
     assert_eq!(exchange.outcome, Outcome::Failed(Failure::DnsFailure));
     assert!(Duration::from_micros(exchange.timing.dns_us) >= SHORT);
 }

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+pub(super) use crate::egress::Terms;
 use crate::egress::{Egress, Exchange, Settings};
 
 /// Longer than any of these tests takes: a test that meets it has failed.
@@ -180,7 +181,9 @@ pub(super) fn request(url: &str) -> SignedRequest {
 
 /// Sends for project 1, within [`LONG`].
 pub(super) async fn send(egress: &Egress, url: &str) -> Exchange {
-    egress.send(&project(1), request(url), LONG, EXCERPT).await
+    egress
+        .send(&project(1), request(url), Terms::new(LONG, EXCERPT))
+        .await
 }
 
 /// Waits for a condition that other tasks bring about.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use outrider_webhook::client_tls::{self, ClientIdentity, ClientTls};
 use outrider_webhook::retry::{Failure, Outcome};
+use outrider_webhook::secret::Secret;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -36,6 +38,21 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         (certificate.der().clone(), key)
+    }
+
+    fn root_pem(&self) -> String {
+        pem("CERTIFICATE", &self.root)
+    }
+
+    /// Settings of an endpoint: our certificate from `shown`, this authority as its only root.
+    fn own(&self, shown: Option<&Self>) -> Arc<ClientTls> {
+        let identity = shown.map(|issuer| {
+            let (certificate, key) = issuer.certificate("client.example.com");
+            let key = Secret::new(pem("PRIVATE KEY", key.secret_der()));
+            ClientIdentity::new(vec![certificate], &key).unwrap()
+        });
+        let roots = client_tls::roots(&self.root_pem()).unwrap();
+        Arc::new(ClientTls::new(Some(roots), identity).unwrap().unwrap())
     }
 
     fn server(
@@ -159,7 +176,7 @@ async fn a_handshake_that_stalls_ends_at_its_limit_or_the_attempts() {
     let egress = Egress::new(settings).unwrap();
     assert_tls_failure(&send(&egress, &url).await);
     let exchange = egress
-        .send(&project(1), request(&url), SHORT / 2, EXCERPT)
+        .send(&project(1), request(&url), Terms::new(SHORT / 2, EXCERPT))
         .await;
     assert_tls_failure(&exchange);
     assert!(exchange.timing.tls_us > 0);
@@ -210,4 +227,81 @@ async fn an_address_is_checked_against_the_certificate_and_sent_in_no_sni() {
     assert_eq!(exchange.response_headers["x-sni"], "none");
     // The same certificate says nothing about the name.
     assert_tls_failure(&send_to_name(&egress).await);
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
+async fn send_with(egress: &Egress, own: &Arc<ClientTls>) -> Exchange {
+    let mut terms = Terms::new(LONG, EXCERPT);
+    terms.tls = Some(Arc::clone(own));
+    let url = format!("https://{NAME}/hook");
+    egress.send(&project(1), request(&url), terms).await
+}
+
+const ANSWERED: Outcome = Outcome::Answered { status: 200 };
+
+#[tokio::test]
+async fn roots_of_an_endpoint_are_the_only_ones_it_trusts() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let receiver = encrypted(authority.server(NAME, rustls::ALL_VERSIONS, false)).await;
+    let egress = trusting(&authority, &receiver);
+    // Open and idle, and of no use to one that trusts another root.
+    assert_eq!(send_to_name(&egress).await.outcome, ANSWERED);
+    assert_tls_failure(&send_with(&egress, &other.own(None)).await);
+    // And what only the endpoint trusts nobody else gets to.
+    let receiver = encrypted(authority.server(NAME, rustls::ALL_VERSIONS, false)).await;
+    let egress = trusting(&other, &receiver);
+    let own = authority.own(None);
+    assert_eq!(send_with(&egress, &own).await.outcome, ANSWERED);
+    assert_tls_failure(&send_to_name(&egress).await);
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_and_its_connection_is_nobody_elses() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    for version in rustls::ALL_VERSIONS {
+        let receiver = encrypted(authority.server(NAME, &[version], true)).await;
+        let egress = trusting(&authority, &receiver);
+        let ours = authority.own(Some(&authority));
+        let first = send_with(&egress, &ours).await;
+        assert_eq!(first.outcome, ANSWERED, "{first:?}");
+        let second = send_with(&egress, &ours).await;
+        assert!(second.timing.is_reused, "{second:?}");
+        for stranger in [authority.own(Some(&other)), authority.own(None)] {
+            let exchange = send_with(&egress, &stranger).await;
+            assert_tls_failure(&exchange);
+            assert!(!exchange.timing.is_reused);
+        }
+        assert_tls_failure(&send_to_name(&egress).await);
+        // Another certificate that is as good has a connection of its own.
+        let another = send_with(&egress, &authority.own(Some(&authority))).await;
+        assert_eq!(
+            (another.outcome, another.timing.is_reused),
+            (ANSWERED, false)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_an_endpoint_until_there_is_a_connection_includes_tls() {
+    let receiver =
+        Receiver::start(|_, mut stream| async move { until_closed(&mut stream).await }).await;
+    let mut settings = settings();
+    settings.tls_timeout = LONG * 2;
+    let egress = Egress::new(settings).unwrap();
+    let mut terms = Terms::new(LONG, EXCERPT);
+    terms.connect_timeout = Some(SHORT);
+    let url = format!("https://{}/", receiver.address);
+    let exchange = egress.send(&project(1), request(&url), terms).await;
+    assert_tls_failure(&exchange);
+    assert!(
+        exchange
+            .detail
+            .unwrap()
+            .starts_with("TLS handshake: not finished")
+    );
 }

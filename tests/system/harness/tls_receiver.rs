@@ -1,0 +1,109 @@
+//! A customer's server that speaks TLS and knows its callers by their certificates.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use super::authority::Authority;
+use super::wait::DEADLINE;
+
+/// Certificates of the callers of all requests, in order.
+type Callers = watch::Sender<Vec<CertificateDer<'static>>>;
+
+/// Answers 200 to callers with a certificate of an authority; it ends when dropped.
+pub(crate) struct TlsReceiver {
+    address: SocketAddr,
+    callers: Arc<Callers>,
+    task: JoinHandle<()>,
+}
+
+impl TlsReceiver {
+    /// Has a certificate of `ours` for its address, and takes callers with one of `theirs`.
+    pub(crate) async fn start(ours: &Authority, theirs: &Authority) -> Self {
+        let identity = ours.identity(&["127.0.0.1"]);
+        let leaf = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(theirs.root().as_bytes()).unwrap();
+        roots.add(root).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(vec![leaf], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let callers = Arc::new(watch::Sender::new(Vec::new()));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let task = tokio::spawn(accept(listener, acceptor, Arc::clone(&callers)));
+        Self {
+            address,
+            callers,
+            task,
+        }
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}/hook", self.address)
+    }
+
+    /// Waits for this many requests; the certificates of their callers.
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<CertificateDer<'static>> {
+        let mut watch = self.callers.subscribe();
+        let enough = watch.wait_for(|callers| callers.len() >= count);
+        let callers = tokio::time::timeout(DEADLINE, enough).await;
+        callers.expect("no request came").unwrap().clone()
+    }
+}
+
+impl Drop for TlsReceiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, callers: Arc<Callers>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (acceptor, callers) = (acceptor.clone(), Arc::clone(&callers));
+        tokio::spawn(async move {
+            let Ok(stream) = acceptor.accept(stream).await else {
+                return; // one of us is a stranger to the other
+            };
+            let shown = stream.get_ref().1.peer_certificates().unwrap();
+            let caller = shown[0].clone().into_owned();
+            let answer = service_fn(move |request: Request<Incoming>| {
+                let (callers, caller) = (Arc::clone(&callers), caller.clone());
+                async move {
+                    request.into_body().collect().await.unwrap();
+                    callers.send_modify(|all| all.push(caller));
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+                }
+            });
+            // The gateway closes when it likes.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
+        });
+    }
+}
