@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use outrider_config::bootstrap::Bootstrap;
 use outrider_config::file;
-use outrider_controlplane::api::{self, Api, OfferDesk, Settings};
+use outrider_controlplane::api::{self, Api, Herald, OfferDesk, Settings};
 use outrider_controlplane::{AdminKey, ApplyError, ControlPlane, JournalError};
 use outrider_store::{Clock, Index};
 use outrider_webhook::address;
@@ -65,7 +65,10 @@ impl Front {
             egress: self.egress,
             index: behind.index,
         });
-        tokio::spawn(serve_api(self.listener, api, stop))
+        let herald = Herald::new(api.clone()).run(stop.clone());
+        tokio::spawn(async move {
+            tokio::join!(serve_api(self.listener, api, stop), herald);
+        })
     }
 }
 

@@ -27,6 +27,7 @@ mod linger;
 mod list;
 mod meta_events;
 mod misdirected;
+mod news;
 mod offers;
 pub mod page;
 mod patience;
@@ -62,6 +63,7 @@ use error::{Answer, ApiError};
 use reply::Reply;
 use shares::Shares;
 
+pub use news::Herald;
 pub use offers::OfferDesk;
 pub use serve::serve;
 

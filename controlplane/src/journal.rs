@@ -16,6 +16,7 @@ mod columns;
 mod read;
 mod resource;
 mod schema;
+mod told;
 mod view;
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod cancel;
 mod question;
 mod refusal;
 mod resend;
+mod tell;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use self::batch::Batches;
 pub(crate) use self::cancel::CANCELLED;
 pub(crate) use self::question::Questions;
 use self::refusal::Refusal;
+use crate::meta::Teller;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::table::RoutingTable;
@@ -44,6 +46,7 @@ pub(crate) struct Executor {
     index: Index,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    teller: Teller,
     turn: Mutex<()>,
     questions: Questions,
     batches: Batches,
@@ -56,6 +59,7 @@ pub(crate) struct Means {
     pub(crate) index: Index,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) teller: Teller,
 }
 
 impl Executor {
@@ -67,6 +71,7 @@ impl Executor {
             index,
             clock,
             metrics,
+            teller,
         } = means;
         Self {
             queue,
@@ -75,6 +80,7 @@ impl Executor {
             index,
             clock,
             metrics,
+            teller,
             turn: Mutex::new(()),
             questions,
             batches: Batches::restore(batches),
@@ -103,7 +109,7 @@ impl Executor {
             Action::Cancel { project, delivery } => self.cancel(command, project, delivery).await,
             Action::Batch(batch) => self.begin_batch(command, batch).await,
             Action::StopBatch { project, batch } => self.stop_batch(project, batch).await,
-            Action::Replay { .. } | Action::Ask(_) => Err(Refusal::NotSupported),
+            Action::Replay { .. } | Action::Ask(_) | Action::Tell(_) => Err(Refusal::NotSupported),
         }
     }
 
@@ -130,6 +136,7 @@ impl CommandHandler for Executor {
                 return question::answered(&self.batches.shown(project));
             }
             Action::Ask(question) => return self.questions.answer(question),
+            Action::Tell(news) => return self.tell(news).await,
             _ => {}
         }
         match self.carry_out(id, action).await {

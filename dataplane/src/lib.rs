@@ -266,6 +266,7 @@ impl DataPlane {
             index: index.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
+            teller,
         };
         let executor = Executor::new(means, questions, batches);
         stats.send_replace(Some(Arc::new(Stats {

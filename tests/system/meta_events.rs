@@ -176,3 +176,95 @@ async fn what_cannot_be_told_is_retried_over_a_restart_and_tells_nothing_of_itse
     meta_event(&mut project, "Success").await;
     assert_eq!(owner.received().len(), 3);
 }
+
+#[tokio::test]
+async fn each_change_of_the_configuration_is_told_once_without_secrets() {
+    let owner = Receiver::start().await;
+    let receiver = Receiver::with(|_| Fault::Status(410)).await;
+    let mut outrider = Setup::through_api().start().await;
+    let wanted = [
+        "project.updated",
+        "endpoint.created",
+        "endpoint.updated",
+        "endpoint.deleted",
+        "endpoint.disabled",
+        "endpoint.enabled",
+    ];
+    let mut project = project(&outrider, &owner.url("/meta"), &wanted).await;
+    let more = json!({"secret": "hunter2hunter2", "authentication": {"type": "api_key", "api_key": {"header_name": "X-Key", "header_value": "hunter2"}}});
+    let endpoint = project
+        .make_endpoint("e", &receiver.url("/in"), &more)
+        .await;
+    let path = format!("/endpoints/{endpoint}");
+    // The receiver's answer switches it off, a person switches it on.
+    project.publish(&endpoint, "a", &json!(1)).await;
+    until("it is off", DEADLINE, async || {
+        let shown = project.get(&path).await.data(200);
+        (shown["status"] == "inactive").then_some(())
+    })
+    .await;
+    let on = format!("{path}/activate");
+    project.post(&on, &json!({})).await.data(202);
+    project.delete(&path).await.data(200);
+    let mut admin = outrider.admin_api();
+    let renamed = json!({"name": "shop", "logo_url": "https://a.example/logo"});
+    let own = format!("/api/v1/projects/{}", project.project());
+    admin.put(&own, &renamed).await.data(202);
+
+    let received = owner.wait_for(7, DEADLINE).await;
+    let mut kinds = Vec::new();
+    for request in &received {
+        let body = told(request);
+        let text = String::from_utf8_lossy(&request.body);
+        assert!(
+            !text.contains("hunter2") && !text.contains(SECRET),
+            "{text}"
+        );
+        let kind = body["event_type"].as_str().unwrap().to_owned();
+        let data = &body["data"];
+        match kind.as_str() {
+            "project.updated" => assert_eq!(data["logo_url"], "https://a.example/logo"),
+            "endpoint.disabled" => {
+                assert_eq!(
+                    (&data["status"], &data["disabled_reason"]),
+                    (&json!("inactive"), &json!("gone"))
+                );
+            }
+            "endpoint.enabled" => assert_eq!(data["status"], "active"),
+            _ => assert_eq!(data["uid"], endpoint),
+        }
+        kinds.push(kind);
+    }
+    kinds.sort_unstable();
+    let expected = [
+        "endpoint.created",
+        "endpoint.deleted",
+        "endpoint.disabled",
+        "endpoint.enabled",
+        "endpoint.updated",
+        "endpoint.updated",
+        "project.updated",
+    ];
+    assert_eq!(kinds, expected);
+    // Nothing of it is told anew after a restart; what comes then is. That an attempt is made once
+    // more, whose record a kill kept from the disk, is no meta event more.
+    outrider.kill();
+    outrider.start().await;
+    let url = receiver.url("/in");
+    project.make_endpoint("f", &url, &json!({})).await;
+    owner
+        .wait_until("the endpoint f is told", DEADLINE, |received| {
+            received
+                .iter()
+                .any(|request| told(request)["data"]["name"] == "f")
+        })
+        .await;
+    let rows = project.rows("/meta-events").await;
+    assert_eq!(rows.len(), 8, "{rows:?}");
+    let received = owner.received();
+    let keys: std::collections::HashSet<&str> = received
+        .iter()
+        .map(|request| request.header("x-convoy-idempotency-key"))
+        .collect();
+    assert_eq!(keys.len(), 8);
+}

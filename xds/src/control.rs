@@ -20,6 +20,7 @@ mod session;
 pub(crate) mod wire;
 
 use bytes::Bytes;
+use outrider_config::Version;
 use outrider_webhook::id::{DeliveryKey, EventId, ProjectId, Uid};
 
 pub use ask::{ANSWER_BYTES_MAX, Question};
@@ -64,9 +65,29 @@ pub struct Batch {
     pub filter: Bytes,
 }
 
+/// Longest body of what is told, bytes.
+pub const TOLD_BYTES_MAX: usize = 128 << 10;
+
+/// Something that the owner of a project is to be told: a meta event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// The project.
+    pub project: ProjectId,
+    /// The event type of the meta event; 64 characters travel.
+    pub kind: String,
+    /// Names what happened: the same name is told once; 256 characters travel.
+    pub name: String,
+    /// The configuration without which the data plane must not judge whether it is wanted.
+    pub version: Version,
+    /// The body of the meta event; at most [`TOLD_BYTES_MAX`].
+    pub body: Bytes,
+}
+
 /// The kinds of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// The owner of a project is told something.
+    Tell(News),
     /// One more attempt of a delivery that was delivered.
     ForceResend {
         /// The project the delivery must belong to.

@@ -37,8 +37,8 @@ mod tls;
 pub use client::{Client, ClientSettings, Rejection, Status};
 pub use control::{
     ANSWER_BYTES_MAX, Action, Batch, BatchKind, Command, CommandHandler, Commands, ControlClient,
-    DisabledEndpoint, EndpointOffer, FILTER_BYTES_MAX, HeadProbe, Offer, OfferAnswer, OfferHandler,
-    Offers, Outcome, Question, SendError,
+    DisabledEndpoint, EndpointOffer, FILTER_BYTES_MAX, HeadProbe, News, Offer, OfferAnswer,
+    OfferHandler, Offers, Outcome, Question, SendError, TOLD_BYTES_MAX,
 };
 pub use log::{RevisionLog, RevisionLogError, Since};
 pub use node::{Claim, INTEREST_ALL, Node};

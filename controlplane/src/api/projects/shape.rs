@@ -13,7 +13,7 @@ use super::super::time::{at, rfc3339};
 use crate::{Stored, View};
 
 /// The whole reply shape. What is not set shows its default.
-pub(super) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, ApiError> {
+pub(in crate::api) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, ApiError> {
     let spec: ProjectSpec = one.spec()?;
     let project = one.document.project;
     let has = |kind| view.has(kind, project);

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use outrider_webhook::id::{DeliveryKey, EventId, ORDINAL_MAX, ProjectId};
 use prost::{Message, Oneof};
 
+use super::tell::TellFields;
 use super::{WireError, bytes_of, uid_of};
 use crate::control::ask::AskFields;
 use crate::control::{Action, Batch, BatchKind, FILTER_BYTES_MAX};
@@ -24,6 +25,8 @@ pub(crate) enum ActionFields {
     StopBatch(StopBatchFields),
     #[prost(message, tag = "8")]
     Replay(EventFields),
+    #[prost(message, tag = "9")]
+    Tell(TellFields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -100,6 +103,7 @@ impl From<Action> for ActionFields {
                 project: bytes_of(project.uid()),
                 batch: bytes_of(batch),
             }),
+            Action::Tell(news) => Self::Tell(news.into()),
             Action::Ask(question) => Self::Ask(question.into()),
         }
     }
@@ -132,6 +136,7 @@ impl ActionFields {
                 project: project_of(&fields.project)?,
                 batch: uid_of("batch", &fields.batch)?,
             },
+            Self::Tell(fields) => Action::Tell(fields.read()?),
             Self::Ask(fields) => Action::Ask(fields.read()?),
         })
     }
