@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod authentication;
+pub mod breaker;
 pub mod client_certificate;
 pub mod client_tls;
 pub mod cloudevents;
@@ -19,6 +20,7 @@ pub mod http1;
 pub mod id;
 pub mod idempotency;
 pub mod json;
+pub mod pace;
 pub mod rate;
 pub mod retry;
 pub mod schema;

@@ -17,7 +17,7 @@ mod policy;
 mod retry_after;
 
 pub use answers::{Answers, BadStatuses, Statuses};
-pub use decide::{GiveUp, Made, Step, hold, is_free, next_step};
+pub use decide::{GiveUp, Made, Step, hold, is_free, load, next_step};
 pub use flags::{ResponseFlag, ResponseFlags};
 pub use outcome::{Failure, Outcome, error_class};
 pub use policy::{

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::event::DeliveryMode;
+use crate::pace::Load;
 
 use super::{Answers, Failure, Outcome, Policy, RETRY_AFTER_MAX};
 
@@ -108,6 +109,23 @@ pub fn hold(outcome: &Outcome, retry_after: Option<Duration>) -> Option<Duration
     };
     let asked = asked.filter(|asked| !asked.is_zero());
     asked.map(|asked| asked.min(RETRY_AFTER_MAX))
+}
+
+/// What an attempt says about how its receiver is doing; `None` when it says nothing: the fault is
+/// ours, or is in what was sent.
+#[must_use]
+pub fn load(outcome: &Outcome, step: &Step, hold: Option<Duration>) -> Option<Load> {
+    match (outcome, step) {
+        (_, Step::Success) => Some(Load::Fine),
+        (Outcome::Answered { .. }, _) if hold.is_some() || is_free(outcome) => Some(Load::Busy),
+        (
+            _,
+            Step::GiveUp(GiveUp::PayloadTooLarge | GiveUp::PermanentStatus | GiveUp::EgressDenied),
+        )
+        | (Outcome::Failed(Failure::EgressDenied { .. }), _) => None,
+        (Outcome::Failed(failure), _) if failure.is_infrastructure() => None,
+        (Outcome::Answered { .. } | Outcome::Failed(_), _) => Some(Load::Failing),
+    }
 }
 
 /// What an outcome means however many attempts there were.
@@ -315,6 +333,27 @@ mod tests {
             hold(&Outcome::Failed(Failure::DnsFailure), Some(s(5))),
             None
         );
+    }
+
+    #[test]
+    fn an_attempt_tells_of_its_receiver_and_not_of_us() {
+        let of = |outcome: Outcome, asked: Option<u64>| {
+            let made = made(1);
+            let step = next_step(&Policy::default(), &Answers::default(), &outcome, &made);
+            load(&outcome, &step, hold(&outcome, asked.map(s)))
+        };
+        assert_eq!(of(answered(200), None), Some(Load::Fine));
+        assert_eq!(of(answered(429), None), Some(Load::Busy));
+        assert_eq!(of(answered(429), Some(0)), Some(Load::Busy));
+        assert_eq!(of(answered(503), Some(3)), Some(Load::Busy));
+        assert_eq!(of(answered(503), None), Some(Load::Failing));
+        assert_eq!(of(answered(302), None), Some(Load::Failing));
+        assert_eq!(of(answered(413), None), None);
+        let failed = |failure| of(Outcome::Failed(failure), None);
+        assert_eq!(failed(Failure::ResponseTimeout), Some(Load::Failing));
+        assert_eq!(failed(Failure::PortExhausted), None);
+        assert_eq!(failed(Failure::EgressDenied { literal: false }), None);
+        assert_eq!(failed(Failure::EgressDenied { literal: true }), None);
     }
 
     proptest! {
