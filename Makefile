@@ -36,6 +36,7 @@ test: payloads clients sdks ## all tests, also those of the whole system
 	cargo test --workspace
 
 crash: setup ## CRASH_ROUNDS kills and power cuts under load on one directory
+	OUTRIDER_ORDER_EVENTS=10000 cargo test --release --test system order:: -- --nocapture
 	OUTRIDER_CRASH_ROUNDS=$(CRASH_ROUNDS) cargo test --release --test system crash:: -- --nocapture
 
 check: setup ## format, lints, documentation, dependencies, vectors

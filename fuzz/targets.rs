@@ -252,6 +252,7 @@ pub fn signature_header(data: &[u8]) {
         json: None,
         authentication: None,
         idempotency: None,
+        more: &[],
     };
     let signed = sign::sign(&outgoing, &scheme, sign::Mode::Advanced, &keys, NOW_S);
     let signed = signed.expect("what was compiled can be filled in");

@@ -10,7 +10,9 @@
 //! - `outcome`: what follows
 
 mod attempt;
+mod breaker;
 mod mask;
+mod order;
 mod outcome;
 mod place;
 mod record;
@@ -86,6 +88,8 @@ enum Obstacle {
     LogClosed,
     /// The endpoint has had as much as it takes for now.
     RateLimited(Duration),
+    /// As many attempts are in flight as the endpoint takes.
+    Full,
 }
 
 impl Deliverer {

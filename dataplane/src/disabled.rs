@@ -33,6 +33,8 @@ use crate::table::RoutingTable;
 const GONE: &str = "gone";
 /// A delivery used up its attempts, or its time.
 const RETRIES_EXHAUSTED: &str = "retries_exhausted";
+/// Its circuit breaker has opened too often in a row.
+pub(crate) const KEEPS_FAILING: &str = "keeps_failing";
 
 /// Why an attempt that ended so switches its endpoint off: a stable code.
 pub(crate) fn cause(step: &Step, project: &Project) -> Option<&'static str> {
@@ -133,25 +135,11 @@ impl Disabling {
         }
     }
 
-    /// Switches an endpoint off, under the configuration in force. Nothing happens when it is off.
+    /// Switches an endpoint off, under the configuration that had this activation epoch: what a
+    /// person switched on since stays on. Nothing happens when it is off.
     ///
     /// # Errors
     /// [`LogClosed`]: it holds until the process ends.
-    pub async fn disable(
-        &self,
-        project: ProjectId,
-        endpoint: EndpointId,
-        reason: &'static str,
-    ) -> Result<(), LogClosed> {
-        let snapshot = self.inner.table.load();
-        let table = snapshot.project(project);
-        let found = table.and_then(|table| table.endpoint(endpoint));
-        let epoch = found.map_or(0, |endpoint| endpoint.activation_epoch());
-        self.disable_as_of((project, endpoint), epoch, reason).await
-    }
-
-    /// As [`Disabling::disable`], under the configuration that had this activation epoch: what a
-    /// person switched on since stays on.
     pub(crate) async fn disable_as_of(
         &self,
         (project, endpoint): (ProjectId, EndpointId),

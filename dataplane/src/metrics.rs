@@ -48,6 +48,8 @@ pub struct Metrics {
     pub endpoints_disabled: IntCounterVec,
     /// Endpoints that are off here, whatever the configuration says of them yet.
     pub endpoints_off: IntGauge,
+    /// Changes of circuit breakers: open, closed.
+    pub breaker_changes: IntCounterVec,
     /// Times that an endpoint was left alone because of its rate.
     pub endpoint_rate_limited: IntCounter,
     /// Answers that asked to be called later, by whether that could be read: read, ignored.
@@ -64,6 +66,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Deliveries in the queue by state; set when read.
     pub queue_depth: IntGaugeVec,
+    /// Lanes of receivers that are not well, by state; set when read.
+    pub lanes: IntGaugeVec,
     /// Age of the oldest due delivery, seconds; set when read.
     pub queue_oldest_age: IntGauge,
     /// Leases taken back at their deadline; set when read.
@@ -190,6 +194,18 @@ impl Metrics {
                 r,
                 "endpoints_off_locally",
                 "Endpoints that are off here and not yet in the configuration",
+            )?,
+            breaker_changes: counters(
+                r,
+                "breaker_changes_total",
+                "Circuit breakers of endpoints that opened or closed",
+                &["to"],
+            )?,
+            lanes: gauges(
+                r,
+                "lanes",
+                "Lanes whose breaker is open or probes, or that are sent at a pace",
+                &["state"],
             )?,
             endpoint_rate_limited: counter(
                 r,

@@ -156,13 +156,25 @@ pub(crate) fn restore(queue: &Queue, recovered: Recovered, now_ms: i64) -> Summa
         pending: recovered.pending.len(),
         elapsed: recovered.elapsed,
     };
+    for (key, target) in &recovered.gaps {
+        queue.restore_gap(target, *key);
+    }
     queue.restore(recovered.pending);
     let longest_ms = i64::try_from(RETRY_AFTER_MAX.as_millis()).unwrap_or(i64::MAX);
     for state in recovered.endpoint_states {
-        let until_ms = state.until_ms.filter(|until_ms| *until_ms > now_ms);
-        if let (EndpointCondition::Held, Some(until_ms)) = (state.condition, until_ms) {
-            let until_ms = until_ms.min(now_ms.saturating_add(longest_ms));
-            queue.restore_hold(state.project, state.endpoint, until_ms);
+        let Some(until_ms) = state.until_ms else {
+            continue;
+        };
+        let until_ms = until_ms.min(now_ms.saturating_add(longest_ms));
+        match state.condition {
+            EndpointCondition::Held if until_ms > now_ms => {
+                queue.restore_hold(state.project, state.endpoint, until_ms);
+            }
+            // When its time is over, it begins with probes.
+            EndpointCondition::BreakerOpen => {
+                queue.restore_open(state.project, state.endpoint, until_ms);
+            }
+            _ => {}
         }
     }
     summary

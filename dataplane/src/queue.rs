@@ -10,15 +10,20 @@
 
 mod cache;
 mod cancel;
+mod chains;
+mod health;
 mod lanes;
 mod schedule;
+mod sink;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use outrider_store::{AcceptedSink, Clock, Pending, Position, StoredEvent};
+use outrider_store::{AcceptedSink, Clock, Pending, Position};
+use outrider_webhook::breaker::Change;
 use outrider_webhook::event::Target;
 use outrider_webhook::id::{DeliveryKey, EndpointId, ProjectId};
 use tokio::sync::Notify;
@@ -26,15 +31,17 @@ use tokio::time::Instant;
 
 pub use self::cache::{CachedEvent, PayloadCache};
 use self::cancel::{Cancels, PASSED_OVER_MAX};
+use self::chains::Chains;
+pub use self::chains::Gaps;
+pub use self::health::Answer;
 pub use self::lanes::Hold;
 use self::lanes::Lanes;
 use self::schedule::{LeaseId, Schedule};
+use self::sink::Sink;
+use self::state::State;
 
 /// Retries due later than this give up their cached payload and are read back when due.
 const CACHE_HORIZON_MS: i64 = 1_000;
-
-/// A wall clock that goes back by more than this was set; less is how clocks are kept right.
-const CLOCK_STEP_MS: i64 = 1_000;
 
 /// A delivery that waits for its turn.
 #[derive(Debug, Clone)]
@@ -57,11 +64,15 @@ pub struct Entry {
     pub accepted_ms: i64,
     /// When this attempt was meant to start, Unix milliseconds.
     pub due_ms: i64,
+    /// When nothing of its line was in front of it any more, Unix milliseconds.
+    pub turn_ms: i64,
     /// Whether its worker was lost when an attempt had begun that may not be made twice.
     pub has_begun: bool,
     /// Which opening it is of: 0 for the first, which made it. Any other one is for one attempt
     /// that somebody asked for.
     pub opening: u64,
+    /// Whether it goes apart from the others of its order key: it was parked, or asked for again.
+    pub is_out_of_order: bool,
     /// The event, when it is still in memory.
     pub event: Option<Arc<CachedEvent>>,
 }
@@ -72,6 +83,10 @@ pub struct Entry {
 pub struct Lease {
     /// The delivery.
     pub entry: Entry,
+    /// What is missing before it in its line, if it has an order key.
+    pub gaps: Gaps,
+    /// What its lane knows of its endpoint's own limit of attempts in flight.
+    concurrency: Option<u32>,
     id: LeaseId,
     /// Changes of configuration seen when it was taken.
     generation: u64,
@@ -88,6 +103,16 @@ pub struct Depth {
     pub leased: usize,
     /// In lanes that stand still, for a time or until the configuration changes.
     pub held: usize,
+    /// With an order key, behind another one.
+    pub in_line: usize,
+    /// Lanes whose circuit breaker is open, that get probes, and that are sent at a pace.
+    pub lanes_open: usize,
+    /// See [`Depth::lanes_open`].
+    pub lanes_probing: usize,
+    /// See [`Depth::lanes_open`].
+    pub lanes_paced: usize,
+    /// Lines whose gaps were forgotten, since the start.
+    pub gaps_forgotten: u64,
     /// Leases that were taken back at their deadline, since the start.
     pub leases_expired: u64,
 }
@@ -108,17 +133,6 @@ struct Shared {
     lease_limit: Duration,
 }
 
-struct State {
-    lanes: Lanes,
-    schedule: Schedule,
-    cancels: Cancels,
-    expired: u64,
-    /// Counts the calls of [`Queue::unpark`].
-    generation: u64,
-    /// The wall clock when it was last looked at.
-    seen_ms: i64,
-}
-
 impl Queue {
     /// An empty queue.
     ///
@@ -137,6 +151,7 @@ impl Queue {
             lanes: Lanes::new(lane_concurrency.max(1), in_flight_max.max(1)),
             schedule: Schedule::default(),
             cancels: Cancels::default(),
+            chains: Chains::default(),
             expired: 0,
             generation: 0,
             seen_ms: i64::MIN,
@@ -176,11 +191,13 @@ impl Queue {
                 attempts_free: found.attempts_free,
                 accepted_ms: found.key.event.unix_ms(),
                 due_ms: found.due_ms,
+                turn_ms: now_ms,
                 has_begun: false,
                 opening: state.opening(found.is_reopened),
+                is_out_of_order: found.is_parked || found.is_reopened,
                 event: None,
             };
-            state.add(entry, now_ms);
+            state.enter(entry, now_ms);
         }
         drop(state);
         self.shared.wake.notify_one();
@@ -203,22 +220,43 @@ impl Queue {
         }
     }
 
-    /// The delivery has its final state.
-    pub fn complete(&self, lease: &Lease) {
+    /// The delivery has its final state, which is synced if it has an order key.
+    pub fn complete(&self, lease: &Lease, is_delivered: bool) {
         self.state().cancels.forget(lease.id);
-        self.give_back(lease, |_, _| {});
+        self.give_back(lease, |state, now_ms| {
+            let next = state.chains.end(&lease.entry, is_delivered);
+            state.go_on(next, now_ms);
+        });
     }
 
     /// The delivery is due again at `due_ms` (Unix milliseconds). The caller has counted the
-    /// attempt in the lease's entry, if there was one.
-    pub fn retry(&self, lease: Lease, due_ms: i64) {
+    /// attempt in the lease's entry, if there was one. One that `is_parked` leaves its line.
+    pub fn retry(&self, lease: Lease, due_ms: i64, is_parked: bool) {
         let now_ms = self.shared.clock.now_ms();
         let mut entry = lease.entry.clone();
         entry.due_ms = due_ms;
         if due_ms.saturating_sub(now_ms) > CACHE_HORIZON_MS {
             entry.event = None;
         }
-        self.give_back(&lease, |state, _| state.add(entry, now_ms));
+        self.give_back(&lease, |state, _| {
+            if is_parked && !entry.is_out_of_order {
+                entry.is_out_of_order = true;
+                let next = state.chains.park(&entry);
+                state.go_on(next, now_ms);
+            }
+            state.add(entry, now_ms);
+        });
+    }
+
+    /// Whether as many attempts are in flight as the endpoint takes, or fewer. If not, the
+    /// delivery is to be put back. `concurrency`: the endpoint's own limit, if it has one.
+    #[must_use]
+    pub fn admit(&self, lease: &Lease, concurrency: Option<u32>) -> bool {
+        if lease.concurrency == concurrency {
+            return true;
+        }
+        let endpoint = lease.entry.target.endpoint;
+        self.state().lanes.limit(endpoint, concurrency)
     }
 
     /// The lane cannot be served under the configuration that was in force when the lease was
@@ -263,9 +301,30 @@ impl Queue {
     }
 
     /// The attempt has its answer; what is left is to record it. From now on the delivery is
-    /// not taken for lost, however long the log takes: its receiver has had it.
-    pub fn answered(&self, lease: &Lease) {
-        self.state().schedule.keep(lease.id);
+    /// not taken for lost, however long the log takes: its receiver has had it. What the answer
+    /// says about the receiver holds for its lane at once.
+    pub fn answered(&self, lease: &Lease, answer: &Answer<'_>) -> Option<Change> {
+        let now_ms = self.shared.clock.now_ms();
+        let endpoint = lease.entry.target.endpoint;
+        let mut state = self.state();
+        state.schedule.keep(lease.id);
+        let change = state.lanes.answered(endpoint, answer, now_ms);
+        if let Some(Change::Opened { until_ms, .. }) = change {
+            state.schedule.hold(endpoint, until_ms);
+        }
+        change
+    }
+
+    /// The breaker of an endpoint was open until `until_ms` when the process ended.
+    pub fn restore_open(&self, project: ProjectId, endpoint: EndpointId, until_ms: i64) {
+        let mut state = self.state();
+        state.lanes.restore_open((project, endpoint), until_ms);
+        state.schedule.hold(endpoint, until_ms);
+    }
+
+    /// A delivery with an order key ended without success before the start.
+    pub fn restore_gap(&self, target: &Target, key: DeliveryKey) {
+        self.state().chains.restore_gap(target, key);
     }
 
     /// Lets parked lanes go on, and those that were held for a setting. Called after every change of configuration.
@@ -282,7 +341,13 @@ impl Queue {
     pub fn depth(&self) -> Depth {
         let state = self.state();
         let (ready, held) = state.lanes.waiting();
+        let [lanes_open, lanes_probing, lanes_paced] = state.lanes.unwell();
         Depth {
+            in_line: state.chains.waiting(),
+            gaps_forgotten: state.chains.forgotten(),
+            lanes_open,
+            lanes_probing,
+            lanes_paced,
             ready,
             held,
             scheduled: state.schedule.waiting(),
@@ -305,23 +370,23 @@ impl Queue {
             self.shared.ended.notify_one();
         }
         for _ in 0..PASSED_OVER_MAX {
-            let Some(entry) = state.lanes.next() else {
+            let Some(taken) = state.next(now_ms) else {
                 return (None, state.schedule.sleep(now_ms, now));
             };
+            let entry = taken.entry;
             if state.cancels.is_dead(&entry) {
-                state.lanes.free(entry.target.endpoint);
+                state.lanes.free(entry.target.endpoint, now_ms);
+                state.pass_over(&entry, now_ms);
                 continue;
             }
-            let id = state.schedule.lease(&entry, now + self.shared.lease_limit);
-            let generation = state.generation;
-            return (
-                Some(Lease {
-                    entry,
-                    id,
-                    generation,
-                }),
-                None,
-            );
+            let lease = Lease {
+                id: state.schedule.lease(&entry, now + self.shared.lease_limit),
+                gaps: state.chains.gaps(&entry),
+                concurrency: taken.concurrency,
+                generation: state.generation,
+                entry,
+            };
+            return (Some(lease), None);
         }
         (None, Some(Duration::ZERO))
     }
@@ -330,11 +395,13 @@ impl Queue {
     fn give_back(&self, lease: &Lease, then: impl FnOnce(&mut State, i64)) {
         let mut state = self.state();
         if state.schedule.end(lease.id) {
-            state.lanes.free(lease.entry.target.endpoint);
+            let now_ms = self.shared.clock.now_ms();
+            state.lanes.free(lease.entry.target.endpoint, now_ms);
             if state.ends(lease) {
+                state.pass_over(&lease.entry, now_ms);
                 self.shared.ended.notify_one();
             } else {
-                then(&mut state, self.shared.clock.now_ms());
+                then(&mut state, now_ms);
             }
         }
         drop(state);
@@ -348,97 +415,5 @@ impl Queue {
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn hold(&mut self, project: ProjectId, endpoint: EndpointId, why: Hold, until_ms: i64) -> bool {
-        let is_later = self.lanes.hold((project, endpoint), why, until_ms);
-        if is_later {
-            self.schedule.hold(endpoint, until_ms);
-        }
-        is_later
-    }
-
-    fn add(&mut self, entry: Entry, now_ms: i64) {
-        if entry.due_ms <= now_ms {
-            self.lanes.push(entry);
-        } else {
-            self.schedule.at(entry);
-        }
-    }
-
-    /// Moves what has become due into its lane, and takes back leases whose worker is lost.
-    /// Whether one of those was its delivery's last.
-    fn advance(&mut self, now_ms: i64, now: Instant) -> bool {
-        if now_ms < self.seen_ms.saturating_sub(CLOCK_STEP_MS) {
-            tracing::warn!(
-                by_ms = self.seen_ms.saturating_sub(now_ms),
-                "the clock was set back"
-            );
-            let by_ms = now_ms.saturating_sub(self.seen_ms);
-            self.schedule.shift(by_ms);
-            self.lanes.shift(by_ms);
-        }
-        self.seen_ms = now_ms;
-        while let Some(endpoint) = self.schedule.pop_hold(now_ms) {
-            self.lanes.release(endpoint, now_ms);
-        }
-        while let Some(entry) = self.schedule.pop_due(now_ms) {
-            self.lanes.push(entry);
-        }
-        let mut is_ended = false;
-        while let Some((lease, entry)) = self.schedule.pop_expired(now) {
-            self.expired += 1;
-            self.lanes.free(entry.target.endpoint);
-            // What may have arrived is not called off.
-            if !entry.has_begun && self.cancels.ends(lease, &entry) {
-                is_ended = true;
-            } else {
-                self.cancels.forget(lease);
-                self.lanes.push(entry);
-            }
-        }
-        is_ended
-    }
-}
-
-/// Hands durable events to the lanes on the writer's thread: short, never waits.
-struct Sink {
-    queue: Queue,
-}
-
-impl AcceptedSink for Sink {
-    fn accepted(&mut self, events: &mut Vec<Arc<StoredEvent>>) {
-        // Nobody is woken for events that nobody gets, and their bodies are not kept.
-        events.retain(|event| !event.targets.is_empty());
-        if events.is_empty() {
-            return;
-        }
-        let mut state = self.queue.state();
-        for event in events.drain(..) {
-            let cached = PayloadCache::hold(&self.queue.shared.cache, &event);
-            for (ordinal, target) in (0_u32..).zip(&event.targets) {
-                state.lanes.push(Entry {
-                    key: DeliveryKey {
-                        event: event.id,
-                        ordinal,
-                    },
-                    position: event.position,
-                    project: event.facts.project,
-                    target: target.clone(),
-                    revision: event.revision,
-                    attempts: 0,
-                    attempts_free: 0,
-                    accepted_ms: event.id.unix_ms(),
-                    due_ms: event.id.unix_ms(),
-                    has_begun: false,
-                    opening: 0,
-                    event: cached.clone(),
-                });
-            }
-        }
-        drop(state);
-        self.queue.shared.wake.notify_one();
     }
 }

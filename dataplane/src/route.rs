@@ -2,6 +2,7 @@
 //!
 //! Never refuses: no matching subscription is a result, recorded with its reason. Pure.
 
+mod line;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,7 @@ pub fn route(event: VerifiedEvent, table: &ProjectTable, revision: u64) -> Route
             },
             ..Decision::default()
         },
+        event: &event,
         views: Views::of(&event),
         project: table.project(),
         budget: Budget::for_event(),
@@ -78,6 +80,7 @@ struct Found<'e> {
     targets: Vec<Target>,
     faults: Vec<Fault>,
     decision: Decision,
+    event: &'e VerifiedEvent,
     views: Views<'e>,
     project: &'e Project,
     /// For asking filters.
@@ -141,12 +144,12 @@ impl Found<'_> {
         };
         // The usual case: no view is made for it.
         if filter.is_empty() {
-            self.targets.push(target(subscription));
+            self.targets.push(self.target(subscription));
             return;
         }
         let mode = subscription.filter_mode(self.project);
         match filter.evaluate(&self.views, mode, &mut self.budget) {
-            Verdict::Match => self.targets.push(target(subscription)),
+            Verdict::Match => self.targets.push(self.target(subscription)),
             Verdict::Refused { leaf } => self.refuse(subscription, leaf),
             Verdict::Failed { leaf, fault } => {
                 self.refuse(subscription, leaf);
@@ -164,6 +167,15 @@ impl Found<'_> {
             });
         } else {
             self.decision.refusals_more = self.decision.refusals_more.saturating_add(1);
+        }
+    }
+
+    fn target(&self, subscription: &Subscription) -> Target {
+        Target {
+            endpoint: subscription.endpoint(),
+            subscription: Some(subscription.id()),
+            mode: subscription.mode(),
+            order_key: line::of(subscription, self.event),
         }
     }
 
@@ -185,7 +197,7 @@ impl Found<'_> {
         let first = index.all().min_by_key(|subscription| subscription.id());
         let made = dynamic.made.as_ref().map(|made| made.subscription);
         self.targets.push(match first {
-            Some(subscription) => target(subscription),
+            Some(subscription) => self.target(subscription),
             None => unsubscribed(endpoint, made),
         });
     }
@@ -196,15 +208,6 @@ fn unsubscribed(endpoint: EndpointId, subscription: Option<SubscriptionId>) -> T
         endpoint,
         subscription,
         mode: DeliveryMode::AtLeastOnce,
-        order_key: None,
-    }
-}
-
-fn target(subscription: &Subscription) -> Target {
-    Target {
-        endpoint: subscription.endpoint(),
-        subscription: Some(subscription.id()),
-        mode: subscription.mode(),
         order_key: None,
     }
 }

@@ -73,12 +73,22 @@ impl Stats {
             ("scheduled", depth.scheduled),
             ("leased", depth.leased),
             ("held", depth.held),
+            ("in_line", depth.in_line),
         ];
         for (state, count) in figures {
             self.metrics
                 .queue_depth
                 .with_label_values(&[state])
                 .set(gauge(count));
+        }
+        let lanes = [
+            ("open", depth.lanes_open),
+            ("probing", depth.lanes_probing),
+            ("paced", depth.lanes_paced),
+        ];
+        for (state, count) in lanes {
+            let lanes = self.metrics.lanes.with_label_values(&[state]);
+            lanes.set(gauge(count));
         }
         self.metrics
             .leases_expired

@@ -126,6 +126,8 @@ impl AttemptRecord {
     pub const HEADER_BYTES_MAX: usize = 64 << 10;
     /// Flag: the attempt does not count against the limit of attempts.
     pub const FREE: u32 = 1;
+    /// Flag: the delivery leaves the line of its order key; the next one goes on.
+    pub const PARKED: u32 = 1 << 1;
     /// Flag: the answer's body was longer than the excerpt. Set by the log for what it cuts.
     pub const EXCERPT_CUT: u32 = 1 << 31;
     /// Flag set by the log: headers beyond the bound were left out.

@@ -4,6 +4,7 @@
 //! behind it came from a worker that had lost its lease, and changes nothing.
 
 mod commands;
+mod gaps;
 mod made;
 mod state;
 
@@ -41,6 +42,8 @@ pub struct Pending {
     pub attempts: u32,
     /// Those of them that do not count against the limit.
     pub attempts_free: u32,
+    /// Whether it was parked: it goes apart from the others of its order key.
+    pub is_parked: bool,
     /// When it is due, Unix milliseconds.
     pub due_ms: i64,
     /// Configuration revision it was routed under.
@@ -93,6 +96,9 @@ pub struct Recovered {
     pub last_id: EventId,
     /// Events in the log.
     pub events: u64,
+    /// Deliveries with an order key that ended without success, with their target, while no later
+    /// one of the same key arrived; in the order of their ends.
+    pub gaps: Vec<(DeliveryKey, Target)>,
     /// What was cut off.
     pub torn_tail: Option<TornTail>,
     /// What was given up by this start, with [`Options::salvage`].

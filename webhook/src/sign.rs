@@ -19,7 +19,9 @@ pub use self::key::{
     KeyForm, SecretType, SigningKey, is_private_key, private_key_text, public_key_of,
 };
 pub use self::message::{MessageError, MessageSignature};
-pub use self::request::{Outgoing, Parts, SignedRequest, sign};
+pub use self::request::{
+    ORDER_GAP, ORDER_LATE, ORDER_SEQUENCE, Outgoing, Parts, SignedRequest, sign,
+};
 pub use self::scheme::{convoy, standard_webhooks};
 pub use self::settings::{Scheme, Settings};
 pub use self::template::TemplateError;

@@ -225,7 +225,7 @@ fn a_project_setting_out_of_bounds_is_refused() {
             "{request_id_header: X-Convoy-Signature}",
             "request_id_header",
         ),
-        ("{circuit_breaker: {sample_rate: 31}}", "circuit_breaker"),
+        ("{circuit_breaker: {probes: 101}}", "circuit_breaker.probes"),
         (
             "{meta_event: {is_enabled: true, url: 'http://a/', secret: s}}",
             "meta_event.event_type",

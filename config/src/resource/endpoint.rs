@@ -26,6 +26,11 @@ const TIMEOUT_S: Range = Range {
     max: 120,
     unit: "seconds",
 };
+const CONCURRENCY: Range = Range {
+    min: 1,
+    max: 256,
+    unit: "attempts",
+};
 const TIMEOUT_DEFAULT_S: u64 = 10;
 
 /// Whether an endpoint receives.
@@ -72,6 +77,7 @@ pub struct Endpoint {
     tls: Option<Arc<ClientTls>>,
     connect_timeout: Option<Duration>,
     activation_epoch: u64,
+    concurrency: Option<u32>,
     /// Few endpoints have their own.
     strategy: Option<Box<RetryStrategy>>,
 }
@@ -104,6 +110,9 @@ impl Endpoint {
         let authentication = spec.authentication.as_ref();
         let authentication = authentication.map(|spec| spec.compile(&mut checks));
         let activation_epoch = spec.epoch(&mut checks);
+        let concurrency = spec.concurrency.filter(|count| *count != 0);
+        let concurrency =
+            concurrency.map(|count| checks.number("concurrency", Some(count), count, CONCURRENCY));
         let own = spec.strategy.as_ref();
         let strategy = own.map(|own| own.compile("strategy", &mut checks).map(Box::new));
         let timeout = checks.number(
@@ -148,6 +157,7 @@ impl Endpoint {
                 tls: tls?.map(Arc::new),
                 connect_timeout: connect.map(Duration::from_secs),
                 activation_epoch,
+                concurrency: concurrency.and_then(|count| u32::try_from(count).ok()),
                 strategy: strategy.map_or(Some(None), |own| own.map(Some))?,
             })
         })();
@@ -272,6 +282,12 @@ impl Endpoint {
         self.rate.as_ref()
     }
 
+    /// Attempts under way at once, 1 to 256, if it says so itself.
+    #[must_use]
+    pub fn concurrency(&self) -> Option<u32> {
+        self.concurrency
+    }
+
     /// How its deliveries are retried: its own way, or that of its project.
     #[must_use]
     pub fn strategy<'s>(&'s self, project: &'s Project) -> &'s RetryStrategy {
@@ -314,6 +330,7 @@ impl Endpoint {
             "connect_timeout_s": self.connect_timeout.map(|limit| limit.as_secs()),
             "rate_limit": self.rate.map(|rate| rate.count()),
             "rate_limit_duration": self.rate.map(|rate| rate.window().as_secs()),
+            "concurrency": self.concurrency,
             "strategy": self.strategy.as_deref().map(RetryStrategy::dump),
         })
     }

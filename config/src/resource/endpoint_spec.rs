@@ -89,6 +89,8 @@ pub struct EndpointSpec {
     /// Native: seconds until there is a connection, TLS included; 1 to `http_timeout`. Without it
     /// the limits of the process: 10 to connect, 5 for each address, 5 for TLS.
     pub connect_timeout_s: Option<u64>,
+    /// Native: attempts under way at once; 1 to 256, default as the data plane is set up (16).
+    pub concurrency: Option<u64>,
 }
 
 /// One secret of several.

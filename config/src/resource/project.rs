@@ -7,6 +7,7 @@ use outrider_webhook::id::ProjectId;
 use outrider_webhook::{filter, sign};
 use serde_json::{Value, json};
 
+use super::breaker_spec::CircuitBreaker;
 use super::check::{Checks, FieldError, Reason};
 use super::deduplication::WINDOW_S;
 use super::field::{self, given};
@@ -65,6 +66,7 @@ pub struct Project {
     kind: ProjectKind,
     body_bytes_max: Option<usize>,
     strategy: RetryStrategy,
+    breaker: CircuitBreaker,
     signature: sign::Scheme,
     idempotency_header: HeaderName,
     is_https_enforced: bool,
@@ -100,6 +102,8 @@ impl Project {
         config.refuse_unsupported(&mut checks);
         let strategy = config.strategy.clone().unwrap_or_default();
         let strategy = strategy.compile("config.strategy", &mut checks);
+        let breaker = config.circuit_breaker.clone().unwrap_or_default();
+        let breaker = breaker.compile("config.circuit_breaker", &mut checks);
         let signature = config
             .signature
             .clone()
@@ -131,6 +135,7 @@ impl Project {
                 kind: kind?,
                 body_bytes_max,
                 strategy: strategy?,
+                breaker,
                 signature: signature?,
                 idempotency_header: idempotency_header?,
                 is_https_enforced,
@@ -189,6 +194,12 @@ impl Project {
     #[must_use]
     pub fn strategy(&self) -> &RetryStrategy {
         &self.strategy
+    }
+
+    /// When its endpoints are left alone because they fail.
+    #[must_use]
+    pub fn breaker(&self) -> &CircuitBreaker {
+        &self.breaker
     }
 
     /// How deliveries are signed.
@@ -300,6 +311,7 @@ impl Project {
             "type": self.kind.as_str(),
             "max_payload_read_size": self.body_bytes_max(),
             "strategy": self.strategy.dump(),
+            "circuit_breaker": self.breaker.dump(),
             "signature": signature(&self.signature),
             "request_id_header": self.idempotency_header.as_str(),
             "enforce_secure_endpoints": self.is_https_enforced,

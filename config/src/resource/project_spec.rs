@@ -3,8 +3,8 @@
 use http::HeaderName;
 use outrider_webhook::sign;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
+use super::breaker_spec::BreakerSpec;
 use super::check::{Checks, Range, Reason};
 use super::field::{URL_BYTES_MAX, at_most, given, header_name, is_framing, refuse_unsupported};
 use super::meta_event::MetaEventSpec;
@@ -79,7 +79,8 @@ pub struct ConfigSpec {
     /// Whether a dynamic event whose URL matches none of the project's URL templates makes an
     /// endpoint of it. Without templates it does so anyway.
     pub allow_unmatched_dynamic_urls: Option<bool>,
-    circuit_breaker: Unsupported,
+    /// When its endpoints are left alone because they fail.
+    pub circuit_breaker: Option<BreakerSpec>,
 }
 
 /// Convoy's `ratelimit` of a project.
@@ -117,15 +118,6 @@ impl ProjectSpec {
 impl ConfigSpec {
     pub(super) fn refuse_unsupported(&self, checks: &mut Checks) {
         refuse_unsupported!(checks, self, "config.", [search_policy]);
-        // Convoy's defaults, which clients repeat. They name what this version does not do, at
-        // a size that asks for nothing more than the default behaviour.
-        let breaker = json!({
-            "sample_rate": 30, "error_timeout": 30, "failure_threshold": 70, "success_threshold": 5,
-            "observability_window": 5, "minimum_request_count": 10, "consecutive_failure_threshold": 10,
-        });
-        if !self.circuit_breaker.is_blank_or(&breaker) {
-            checks.fail("config.circuit_breaker", Reason::Unsupported);
-        }
     }
 
     pub(super) fn protection(&self) -> ProtectionSpec<'_> {

@@ -23,11 +23,6 @@ impl Unsupported {
     pub fn is_blank(&self) -> bool {
         is_blank(&self.0)
     }
-
-    /// Whether it asks for nothing, or for exactly `value`, which is the case anyway.
-    pub(super) fn is_blank_or(&self, value: &Value) -> bool {
-        self.is_blank() || self.0 == *value
-    }
 }
 
 fn is_blank(value: &Value) -> bool {

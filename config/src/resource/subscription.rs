@@ -11,6 +11,7 @@ use super::check::{Checks, FieldError, Reason};
 use super::field::{self, given, refuse_unsupported};
 use super::filter_spec::{FilterRowSpec, FilterSpec, filter_mode};
 use super::interest::Interest;
+use super::order_key::{Order, OrderSpec};
 use super::project::{Project, ProjectKind};
 use super::spec::Unsupported;
 
@@ -32,6 +33,8 @@ pub struct SubscriptionSpec {
     pub filter_mode: Option<String>,
     /// `at_least_once` (default) or `at_most_once`.
     pub delivery_mode: Option<String>,
+    /// Native: which of its deliveries come one after the other; none when absent.
+    pub order: Option<OrderSpec>,
     function: Unsupported,
     alert_config: Unsupported,
     rate_limit_config: Unsupported,
@@ -60,6 +63,8 @@ pub struct Subscription {
     interest: Interest,
     filter_mode: Option<filter::Mode>,
     mode: DeliveryMode,
+    /// Few subscriptions have one.
+    order: Option<Box<Order>>,
 }
 
 impl Subscription {
@@ -103,6 +108,8 @@ impl Subscription {
                 None
             }
         };
+        let order = spec.order.as_ref().filter(|order| !order.is_none());
+        let order = order.map(|order| order.compile(&mut checks).map(Box::new));
         let subscription = (|| {
             Some(Self {
                 id,
@@ -114,6 +121,7 @@ impl Subscription {
                 interest: interest?,
                 filter_mode: filter_mode?,
                 mode: mode?,
+                order: order.map_or(Some(None), |order| order.map(Some))?,
             })
         })();
         checks.finish(subscription)
@@ -201,6 +209,12 @@ impl Subscription {
         self.mode
     }
 
+    /// Which of its deliveries come one after the other.
+    #[must_use]
+    pub fn order(&self) -> Option<&Order> {
+        self.order.as_deref()
+    }
+
     pub(crate) fn dump(&self) -> Value {
         json!({
             "uid": self.id.to_string(),
@@ -214,6 +228,7 @@ impl Subscription {
                 DeliveryMode::AtLeastOnce => "at_least_once",
                 DeliveryMode::AtMostOnce => "at_most_once",
             },
+            "order": self.order.as_deref().map(Order::dump),
         })
     }
 }

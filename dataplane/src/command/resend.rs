@@ -61,6 +61,7 @@ impl Executor {
             target: delivery.target.clone(),
             attempts: delivery.attempts,
             attempts_free: 0, // one attempt more than there were, and no other
+            is_parked: false,
             due_ms: now_ms,
             revision: event.revision,
             is_reopened: true,

@@ -7,13 +7,16 @@ use outrider_config::snapshot::{Endpoint, ProjectTable};
 use outrider_store::{LogClosed, Record, StartedRecord, StoredEvent};
 use outrider_webhook::address::{ProjectRef, TargetUrl};
 use outrider_webhook::authentication::Authentication;
+use outrider_webhook::breaker;
 use outrider_webhook::cloudevents;
 use outrider_webhook::event::{DeliveryMode, Origin};
 use outrider_webhook::form;
-use outrider_webhook::retry::Step;
+use outrider_webhook::pace::Load;
+use outrider_webhook::retry::{self, Step};
 use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
 
-use super::{Deliverer, Obstacle, UNRESOLVED_URL};
+use super::breaker::TripLimit;
+use super::{Deliverer, Obstacle, UNRESOLVED_URL, order};
 use crate::disabled;
 use crate::egress::{Exchange, Terms};
 use crate::queue::{Entry, Lease};
@@ -29,6 +32,12 @@ pub(super) struct Attempted {
     pub(super) request_headers: http::HeaderMap,
     /// Why it switches its endpoint off, if it does, and under which activation epoch.
     pub(super) disables: Option<(&'static str, u64)>,
+    /// What it says about its receiver, and when the receiver's breaker opens.
+    pub(super) load: Option<Load>,
+    pub(super) breaker: breaker::Policy,
+    pub(super) trip_limit: Option<TripLimit>,
+    /// How long the delivery may hold up those behind it, if any.
+    pub(super) park_after: Option<Duration>,
 }
 
 impl Deliverer {
@@ -43,6 +52,9 @@ impl Deliverer {
         if entry.has_begun {
             return Err(Obstacle::Fail("outcome_unknown"));
         }
+        if !self.queue.admit(lease, endpoint.concurrency()) {
+            return Err(Obstacle::Full);
+        }
         let event = self.event(entry).await?;
         self.take_token(endpoint)?;
         let started_ms = self.clock.now_ms();
@@ -53,7 +65,7 @@ impl Deliverer {
         let target = endpoint.url().resolve(event.facts.audience.named_url());
         let target = target.ok_or(Obstacle::Discard(UNRESOLVED_URL))?;
         let place = (table, endpoint, &target);
-        let request = self.signed(entry, &event, place, started_ms / 1000)?;
+        let request = self.signed(lease, &event, place, started_ms / 1000)?;
         let request_headers = request.headers().clone();
         if entry.target.mode == DeliveryMode::AtMostOnce {
             self.begin(lease, started_ms, revision).await?;
@@ -74,6 +86,10 @@ impl Deliverer {
         let disables = disabled::cause(&step, table.project())
             .map(|reason| (reason, endpoint.activation_epoch()));
         Ok(Attempted {
+            load: retry::load(&exchange.outcome, &step, hold),
+            breaker: table.project().breaker().policy,
+            trip_limit: TripLimit::of(table.project(), endpoint),
+            park_after: order::park_after(table, entry),
             exchange,
             step,
             hold,
@@ -133,12 +149,12 @@ impl Deliverer {
 
     fn signed(
         &self,
-        entry: &Entry,
+        lease: &Lease,
         event: &StoredEvent,
         (table, endpoint, target): (&ProjectTable, &Endpoint, &Arc<TargetUrl>),
         now_s: i64,
     ) -> Result<SignedRequest, Obstacle> {
-        let uids = self.log.uids();
+        let (uids, entry) = (self.log.uids(), &lease.entry);
         let facts = &event.facts;
         // Incoming events and CloudEvents travel with the content type they came with, the rest
         // with the endpoint's.
@@ -177,6 +193,7 @@ impl Deliverer {
                 .idempotency_key
                 .as_deref()
                 .map(|key| (table.project().idempotency_header(), key)),
+            more: &order::headers(lease, uids),
         };
         sign::sign(&outgoing, table.project().signature(), endpoint.mode(), endpoint.keys(), now_s).map_err(|error| {
             if matches!(error, SignError::NoSecret | SignError::BadKey) {

@@ -4,20 +4,22 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use outrider_config::snapshot::RetryStrategy;
-use outrider_store::{DeliveryStatus, LogClosed};
+use outrider_store::{DeliveryStatus, LogClosed, Record};
 use outrider_webhook::retry::{self, Failure, GiveUp, Made, Outcome, Step};
 
 use super::attempt::Attempted;
 use super::told::End;
 use super::{Deliverer, HOLD_RECORDED_MIN, Obstacle, READ_RETRY_MS, record};
 use crate::egress::Exchange;
-use crate::queue::{Entry, Hold, Lease};
+use crate::queue::{Answer, Entry, Hold, Lease};
 
 /// What follows an attempt.
 pub(super) struct Next {
     pub(super) status: DeliveryStatus,
     pub(super) due_ms: Option<i64>,
     pub(super) reason: Option<&'static str>,
+    /// Whether the delivery leaves the line of its order key.
+    pub(super) is_parked: bool,
 }
 
 impl Next {
@@ -27,6 +29,7 @@ impl Next {
                 status: DeliveryStatus::Success,
                 due_ms: None,
                 reason: None,
+                is_parked: false,
             },
             Step::RetryAfter(wait) => {
                 let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
@@ -34,14 +37,28 @@ impl Next {
                     status: DeliveryStatus::Retry,
                     due_ms: Some(now_ms.saturating_add(wait_ms)),
                     reason: None,
+                    is_parked: false,
                 }
             }
             Step::GiveUp(why) => Self {
                 status: DeliveryStatus::Failure,
                 due_ms: None,
                 reason: Some(why.code()),
+                is_parked: false,
             },
         }
+    }
+}
+
+impl Next {
+    /// A delivery whose next attempt would come later than its successors have to wait for it is
+    /// parked at once: nothing can change before that attempt.
+    fn parked(mut self, entry: &Entry, park_after: Option<Duration>) -> Self {
+        let waits = |due_ms: i64| u64::try_from(due_ms.saturating_sub(entry.turn_ms)).unwrap_or(0);
+        let is_late = |due_ms, bound: Duration| Duration::from_millis(waits(due_ms)) > bound;
+        let late = self.due_ms.zip(park_after);
+        self.is_parked = late.is_some_and(|(due_ms, bound)| is_late(due_ms, bound));
+        self
     }
 }
 
@@ -88,12 +105,21 @@ impl Deliverer {
         mut lease: Lease,
         attempted: Attempted,
     ) -> Result<(), LogClosed> {
-        self.queue.answered(&lease);
+        let answer = Answer {
+            policy: &attempted.breaker,
+            load: attempted.load,
+            started_ms: attempted.started_ms,
+        };
+        let change = self.queue.answered(&lease, &answer);
         let now_ms = self.clock.now_ms();
+        if let Some(change) = change {
+            self.breaker_changed(&lease, change, attempted.trip_limit)
+                .await?;
+        }
         if let Some(hold) = attempted.hold {
             self.leave_alone(&lease, hold, now_ms).await?;
         }
-        let next = Next::of(&attempted.step, now_ms);
+        let next = Next::of(&attempted.step, now_ms).parked(&lease.entry, attempted.park_after);
         self.count(&lease.entry, &attempted, &next, now_ms);
         self.trace(&lease.entry, &attempted, &next);
         let is_free = retry::is_free(&attempted.exchange.outcome);
@@ -102,9 +128,9 @@ impl Deliverer {
             self.tell_end(&lease.entry, &end_of(&lease.entry, &attempted, &next))
                 .await?;
         }
-        self.log
-            .record(record::attempt(&lease.entry, attempted, &next))
-            .await?;
+        let record = record::attempt(&lease.entry, attempted, &next);
+        let moves_line = next.due_ms.is_none() || next.is_parked;
+        self.write(&lease.entry, record, moves_line).await?;
         if let Some((reason, epoch)) = disables {
             let whom = (lease.entry.project, lease.entry.target.endpoint);
             self.disabling.disable_as_of(whom, epoch, reason).await?;
@@ -113,11 +139,29 @@ impl Deliverer {
             Some(due_ms) => {
                 lease.entry.attempts += 1;
                 lease.entry.attempts_free += u32::from(is_free);
-                self.queue.retry(lease, due_ms);
+                self.queue.retry(lease, due_ms, next.is_parked);
             }
-            None => self.queue.complete(&lease),
+            None => {
+                let is_delivered = next.status == DeliveryStatus::Success;
+                self.queue.complete(&lease, is_delivered);
+            }
         }
         Ok(())
+    }
+
+    /// Nobody waits for a record to be synced, but the next one in line: it must not be known to
+    /// have arrived before the one in front of it (RULINGS 26).
+    async fn write(
+        &self,
+        entry: &Entry,
+        record: Record,
+        moves_line: bool,
+    ) -> Result<(), LogClosed> {
+        let keeps_to_line = entry.target.order_key.is_some() && !entry.is_out_of_order;
+        if moves_line && keeps_to_line {
+            return self.log.record_synced(record).await;
+        }
+        self.log.record(record).await
     }
 
     /// The receiver asked for it. What is longer than a start takes is known after one as well.
@@ -146,7 +190,7 @@ impl Deliverer {
             }
             Obstacle::Unreadable => {
                 let due_ms = self.clock.now_ms() + READ_RETRY_MS;
-                self.queue.retry(lease, due_ms);
+                self.queue.retry(lease, due_ms, false);
                 return Ok(());
             }
             // The delivery is open in the log.
@@ -160,6 +204,10 @@ impl Deliverer {
                     .saturating_add(wait_ms)
                     .saturating_add(1);
                 self.queue.hold(&lease, Hold::Rate, until_ms);
+                self.queue.put_back(lease);
+                return Ok(());
+            }
+            Obstacle::Full => {
                 self.queue.put_back(lease);
                 return Ok(());
             }
@@ -184,15 +232,9 @@ impl Deliverer {
             error: None,
         };
         self.tell_end(&lease.entry, &end).await?;
-        self.log
-            .record(record::state(
-                &lease.entry,
-                status,
-                reason,
-                self.clock.now_ms(),
-            ))
-            .await?;
-        self.queue.complete(&lease);
+        let record = record::state(&lease.entry, status, reason, self.clock.now_ms());
+        self.write(&lease.entry, record, true).await?;
+        self.queue.complete(&lease, false);
         Ok(())
     }
 

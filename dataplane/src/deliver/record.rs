@@ -12,7 +12,7 @@ use crate::queue::Entry;
 
 /// Everything needed to debug the attempt later.
 pub(super) fn attempt(entry: &Entry, attempted: Attempted, next: &Next) -> Record {
-    let flags = flags(&attempted);
+    let flags = flags(&attempted, next);
     let exchange = attempted.exchange;
     let (status, error) = match exchange.outcome {
         Outcome::Answered { status } => (Some(status), None),
@@ -43,13 +43,14 @@ pub(super) fn attempt(entry: &Entry, attempted: Attempted, next: &Next) -> Recor
     })
 }
 
-fn flags(attempted: &Attempted) -> u32 {
+fn flags(attempted: &Attempted, next: &Next) -> u32 {
     let exchange = &attempted.exchange;
     let (outcome, is_held) = (&exchange.outcome, attempted.hold.is_some());
     let met = ResponseFlags::of(outcome, exchange.was_sent, &attempted.step, is_held);
     let free = retry::is_free(outcome).then_some(AttemptRecord::FREE);
     let cut = exchange.is_truncated.then_some(AttemptRecord::EXCERPT_CUT);
-    met.bits() | free.unwrap_or_default() | cut.unwrap_or_default()
+    let parked = next.is_parked.then_some(AttemptRecord::PARKED);
+    met.bits() | free.unwrap_or_default() | cut.unwrap_or_default() | parked.unwrap_or_default()
 }
 
 /// An endpoint is left alone until a time, because it asked for that.

@@ -186,8 +186,8 @@ mod tests {
         assert!(is_quiet(&queue).await);
         assert!(queue.try_cancelled().is_none());
         // Nothing is remembered of them.
-        queue.complete(&first);
-        queue.retry(second, NOW_MS);
+        queue.complete(&first, true);
+        queue.retry(second, NOW_MS, false);
         assert_eq!(queue.lease().await.entry.key, one.key);
     }
 
@@ -215,12 +215,12 @@ mod tests {
         assert!(queue.try_cancelled().is_none());
         let mut retried = leases.pop().unwrap();
         retried.entry.attempts += 1;
-        queue.retry(retried, NOW_MS);
+        queue.retry(retried, NOW_MS, false);
         assert_eq!(queue.cancelled().await.attempts, 1);
         queue.put_back(leases.pop().unwrap());
         assert_eq!(queue.cancelled().await.attempts, 0);
         // It has its final state by itself.
-        queue.complete(&leases.pop().unwrap());
+        queue.complete(&leases.pop().unwrap(), true);
         assert!(queue.try_cancelled().is_none());
         // Its worker is lost.
         tokio::time::advance(Duration::from_secs(181)).await;

@@ -1,10 +1,18 @@
-//! Lanes of due deliveries, and whose turn it is. No time in here.
+//! Lanes of due deliveries, and whose turn it is. What time it is, is told by who calls.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use outrider_webhook::id::{EndpointId, ProjectId};
 
+use outrider_webhook::breaker::Change;
+
 use super::Entry;
+use super::health::{Answer, Health};
+
+/// As many may come back at once: attempts in flight of one lane.
+const FRONT_MAX: usize = 256;
+/// Lanes that are kept, before those are looked for that are not worth it.
+const SWEEP_MIN: usize = 1_024;
 
 /// Due deliveries of all endpoints, served round robin over projects, then endpoints.
 #[derive(Debug)]
@@ -22,6 +30,8 @@ pub(super) struct Lanes {
     in_flight_max: u32,
     ready: usize,
     held: usize,
+    /// With so many lanes, the idle ones of receivers that nothing is known of are dropped.
+    sweep_at: usize,
 }
 
 #[derive(Debug)]
@@ -29,11 +39,22 @@ struct Lane {
     project: ProjectId,
     waiting: VecDeque<Entry>,
     in_flight: u32,
+    /// Attempts in flight at most, if its endpoint says so itself.
+    concurrency: Option<u32>,
     is_in_ring: bool,
     /// Until the configuration changes.
     is_parked: bool,
     /// Until these times, Unix milliseconds; one for each reason.
-    held_until_ms: [Option<i64>; 2],
+    held_until_ms: [Option<i64>; 4],
+    health: Health,
+}
+
+/// A delivery out of its lane.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) entry: Entry,
+    /// What its lane knows of its endpoint's own limit.
+    pub(super) concurrency: Option<u32>,
 }
 
 /// Why a lane stands still for a time.
@@ -43,6 +64,10 @@ pub enum Hold {
     Asked,
     /// The endpoint has a rate. A change of configuration may change it, and ends the hold.
     Rate,
+    /// Its backlog is sent no faster than it takes it.
+    Pace,
+    /// It keeps failing.
+    Breaker,
 }
 
 impl Lane {
@@ -51,11 +76,21 @@ impl Lane {
     }
 
     fn held(&mut self, why: Hold) -> &mut Option<i64> {
-        let [asked, rate] = &mut self.held_until_ms;
+        let [asked, rate, pace, breaker] = &mut self.held_until_ms;
         match why {
             Hold::Asked => asked,
             Hold::Rate => rate,
+            Hold::Pace => pace,
+            Hold::Breaker => breaker,
         }
+    }
+
+    /// Attempts in flight at most.
+    fn limit(&self, usual: u32) -> u32 {
+        if self.health.is_probing() {
+            return 1;
+        }
+        self.concurrency.unwrap_or(usual)
     }
 
     fn is_idle(&self) -> bool {
@@ -75,6 +110,7 @@ impl Lanes {
             in_flight_max,
             ready: 0,
             held: 0,
+            sweep_at: SWEEP_MIN,
         }
     }
 
@@ -83,9 +119,15 @@ impl Lanes {
         self.put(entry, VecDeque::push_back);
     }
 
-    /// Adds a due delivery at the front of its lane.
+    /// Gives a due delivery its place in front of its lane back. Several that come back at once
+    /// are in the order they were in before.
     pub(super) fn push_front(&mut self, entry: Entry) {
-        self.put(entry, VecDeque::push_front);
+        self.put(entry, |waiting, entry| {
+            let first = waiting.iter().take(FRONT_MAX);
+            let is_before = |other: &&Entry| (other.due_ms, other.key) < (entry.due_ms, entry.key);
+            let at = first.take_while(is_before).count();
+            waiting.insert(at, entry);
+        });
     }
 
     fn put(&mut self, entry: Entry, at: fn(&mut VecDeque<Entry>, Entry)) {
@@ -101,8 +143,13 @@ impl Lanes {
     }
 
     /// The next delivery in turn, counted as in flight from now on. Projects that have their
-    /// share in flight are passed over; they keep their turn.
-    pub(super) fn next(&mut self) -> Option<Entry> {
+    /// share in flight are passed over; they keep their turn. Lanes that have to wait for their
+    /// pace are held, and named in `paced`.
+    pub(super) fn next(
+        &mut self,
+        now_ms: i64,
+        paced: &mut Vec<(EndpointId, i64)>,
+    ) -> Option<Taken> {
         let share = self.share();
         let mut passed_over = 0;
         while passed_over < self.turn.len() {
@@ -121,9 +168,17 @@ impl Lanes {
             } else {
                 self.turn.push_back(project);
             }
-            if let Some(entry) = endpoint.and_then(|endpoint| self.take(endpoint)) {
-                *self.busy.entry(project).or_default() += 1;
-                return Some(entry);
+            let Some(endpoint) = endpoint else { continue };
+            match self.take(endpoint, now_ms) {
+                Ok(Some(taken)) => {
+                    *self.busy.entry(project).or_default() += 1;
+                    return Some(taken);
+                }
+                Ok(None) => {}
+                Err(until_ms) => {
+                    self.hold((project, endpoint), Hold::Pace, until_ms);
+                    paced.push((endpoint, until_ms));
+                }
             }
         }
         None
@@ -141,17 +196,16 @@ impl Lanes {
     }
 
     /// An attempt of this endpoint is over.
-    pub(super) fn free(&mut self, endpoint: EndpointId) {
+    pub(super) fn free(&mut self, endpoint: EndpointId, now_ms: i64) {
         let Some(lane) = self.lanes.get_mut(&endpoint) else {
             return;
         };
         lane.in_flight = lane.in_flight.saturating_sub(1);
         let project = lane.project;
-        if lane.is_idle() {
-            self.lanes.remove(&endpoint); // an idle endpoint costs nothing
-        } else {
-            self.enter_ring(endpoint);
+        if lane.waiting.is_empty() {
+            lane.health.rest(now_ms);
         }
+        self.settle(endpoint, now_ms);
         if let Some(busy) = self.busy.get_mut(&project) {
             *busy -= 1;
             if *busy == 0 {
@@ -204,6 +258,7 @@ impl Lanes {
     /// The wall clock was set: everything waits as long as was meant.
     pub(super) fn shift(&mut self, by_ms: i64) {
         for lane in self.lanes.values_mut() {
+            lane.health.shift(by_ms);
             for until_ms in lane.held_until_ms.iter_mut().flatten() {
                 *until_ms = until_ms.saturating_add(by_ms);
             }
@@ -216,6 +271,7 @@ impl Lanes {
             for held in &mut lane.held_until_ms {
                 *held = held.filter(|until_ms| *until_ms > now_ms);
             }
+            lane.health.half_open(now_ms);
             lane.is_parked || lane.held(Hold::Rate).is_some()
         });
         if is_parked != Some(true) {
@@ -243,12 +299,65 @@ impl Lanes {
             }
             (false, false) | (true, true) => {}
         }
-        if lane.is_idle() {
-            self.lanes.remove(&endpoint);
-        } else {
-            self.enter_ring(endpoint);
-        }
+        self.enter_ring(endpoint);
         Some(result)
+    }
+
+    /// An attempt says how its receiver is doing. What follows holds from now on.
+    pub(super) fn answered(
+        &mut self,
+        endpoint: EndpointId,
+        answer: &Answer<'_>,
+        now_ms: i64,
+    ) -> Option<Change> {
+        let lane = self.lanes.get_mut(&endpoint)?;
+        let project = lane.project;
+        let change = lane.health.answered(answer, now_ms);
+        if let Some(Change::Opened { until_ms, .. }) = change {
+            self.hold((project, endpoint), Hold::Breaker, until_ms);
+        }
+        change
+    }
+
+    /// The breaker of an endpoint was open when the process ended.
+    pub(super) fn restore_open(&mut self, of: (ProjectId, EndpointId), until_ms: i64) {
+        self.lane(of.0, of.1).health = Health::opened(until_ms);
+        self.hold(of, Hold::Breaker, until_ms);
+    }
+
+    /// Sets how many attempts a lane may have in flight. False when there are more.
+    pub(super) fn limit(&mut self, endpoint: EndpointId, concurrency: Option<u32>) -> bool {
+        let usual = self.concurrency;
+        self.change(endpoint, |lane| {
+            lane.concurrency = concurrency;
+            lane.in_flight <= lane.limit(usual)
+        })
+        .unwrap_or(true)
+    }
+
+    /// Lanes with an open breaker, with one that probes, and with a pace.
+    pub(super) fn unwell(&self) -> [usize; 3] {
+        let count = |is: fn(&Health) -> bool| {
+            let lanes = self.lanes.values();
+            lanes.filter(|lane| is(&lane.health)).count()
+        };
+        [
+            count(Health::is_open),
+            count(Health::is_probing),
+            count(Health::is_paced),
+        ]
+    }
+
+    /// Lines a lane up if it can go on, or drops it if nothing of it is worth keeping.
+    fn settle(&mut self, endpoint: EndpointId, now_ms: i64) {
+        self.enter_ring(endpoint);
+        if self.lanes.len() < self.sweep_at {
+            return;
+        }
+        // What an endpoint answered is known for as long as it counts, which is minutes.
+        self.lanes
+            .retain(|_, lane| !(lane.is_idle() && lane.health.is_blank(now_ms)));
+        self.sweep_at = SWEEP_MIN.max(self.lanes.len() * 2);
     }
 
     /// Deliveries in lanes that may go on, and in those that are stopped.
@@ -273,30 +382,42 @@ impl Lanes {
             in_flight: 0,
             is_in_ring: false,
             is_parked: false,
-            held_until_ms: [None; 2],
+            held_until_ms: [None; 4],
+            concurrency: None,
+            health: Health::default(),
         })
     }
 
-    /// Takes the head of a lane and lines the lane up again if it can go on.
-    fn take(&mut self, endpoint: EndpointId) -> Option<Entry> {
-        let lane = self.lanes.get_mut(&endpoint)?;
+    /// Takes the head of a lane and lines the lane up again if it can go on. The error is when
+    /// its pace lets it go on.
+    fn take(&mut self, endpoint: EndpointId, now_ms: i64) -> Result<Option<Taken>, i64> {
+        let Some(lane) = self.lanes.get_mut(&endpoint) else {
+            return Ok(None);
+        };
         lane.is_in_ring = false;
-        if lane.is_stopped() || lane.in_flight >= self.concurrency {
-            return None; // it lines up again when it may go on, or is freed
+        if lane.is_stopped() || lane.in_flight >= lane.limit(self.concurrency) {
+            return Ok(None); // it lines up again when it may go on, or is freed
         }
-        let entry = lane.waiting.pop_front()?;
+        if lane.waiting.is_empty() {
+            return Ok(None);
+        }
+        lane.health.take(now_ms)?;
+        let Some(entry) = lane.waiting.pop_front() else {
+            return Ok(None);
+        };
         lane.in_flight += 1;
         self.ready -= 1;
+        let concurrency = lane.concurrency;
         self.enter_ring(endpoint);
-        Some(entry)
+        Ok(Some(Taken { entry, concurrency }))
     }
 
     fn enter_ring(&mut self, endpoint: EndpointId) {
         let Some(lane) = self.lanes.get_mut(&endpoint) else {
             return;
         };
-        let can_go_on =
-            !lane.is_stopped() && lane.in_flight < self.concurrency && !lane.waiting.is_empty();
+        let has_room = lane.in_flight < lane.limit(self.concurrency);
+        let can_go_on = !lane.is_stopped() && has_room && !lane.waiting.is_empty();
         if lane.is_in_ring || !can_go_on {
             return;
         }

@@ -1,16 +1,20 @@
 //! Queue tests: turn, time, leases, and that nothing is ever lost between the states.
 
+mod lines;
+mod stuck;
+mod unwell;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use outrider_store::{Clock, Pending, Position};
+use outrider_webhook::breaker::Policy;
 use outrider_webhook::event::{DeliveryMode, Target};
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, NodeId, ProjectId, Uid};
-use proptest::prelude::*;
 
 use super::Hold;
-use super::{Depth, Lease, PayloadCache, Queue};
+use super::{Answer, Depth, Lease, PayloadCache, Queue};
 
 pub(super) const NOW_MS: i64 = 1_800_000_000_000;
 const IN_FLIGHT_MAX: u32 = 64;
@@ -55,6 +59,7 @@ pub(super) fn pending(project: u128, endpoint: u128, number: u16, due_ms: i64) -
         },
         attempts: 0,
         attempts_free: 0,
+        is_parked: false,
         due_ms,
         revision: 1,
         is_reopened: false,
@@ -87,7 +92,7 @@ async fn a_lane_never_has_more_in_flight_than_its_concurrency() {
     queue.restore((0..5).map(|n| pending(1, 1, n, NOW_MS)).collect());
     let taken = leases(&queue, 2).await;
     assert!(is_quiet(&queue).await);
-    queue.complete(&taken[0]);
+    queue.complete(&taken[0], true);
     leases(&queue, 1).await;
     assert!(is_quiet(&queue).await);
 }
@@ -123,7 +128,7 @@ async fn a_clock_that_is_set_back_does_not_hold_up_a_retry() {
     let (queue, clock) = queue(1);
     queue.restore(vec![pending(1, 1, 0, NOW_MS)]);
     let lease = queue.lease().await;
-    queue.retry(lease, NOW_MS + 5_000);
+    queue.retry(lease, NOW_MS + 5_000, false);
     assert!(is_quiet(&queue).await);
     let back_ms = NOW_MS - 24 * 3_600_000;
     clock.0.store(back_ms, Ordering::Relaxed);
@@ -139,7 +144,7 @@ async fn a_retry_is_leased_at_its_time_and_not_before() {
     queue.restore(vec![pending(1, 1, 0, NOW_MS)]);
     let mut lease = queue.lease().await;
     lease.entry.attempts = 1;
-    queue.retry(lease, NOW_MS + 5_000);
+    queue.retry(lease, NOW_MS + 5_000, false);
     assert!(is_quiet(&queue).await);
     assert_eq!(
         queue.depth(),
@@ -171,9 +176,9 @@ async fn a_lost_worker_gives_its_delivery_back_at_the_deadline_and_its_late_answ
         .unwrap();
     assert_eq!(again.entry.key, lost.entry.key);
     assert_eq!(queue.depth().leases_expired, 1);
-    queue.complete(&lost);
+    queue.complete(&lost, true);
     assert_eq!(queue.depth().leased, 1, "the second lease is still out");
-    queue.complete(&again);
+    queue.complete(&again, true);
     assert_eq!(
         queue.depth(),
         Depth {
@@ -236,8 +241,8 @@ async fn a_project_with_many_dead_endpoints_leaves_room_for_the_others() {
         .await
         .unwrap();
     assert_eq!(endpoint_of(&other), 1);
-    queue.complete(&other);
-    queue.complete(&taken.pop().unwrap());
+    queue.complete(&other, true);
+    queue.complete(&taken.pop().unwrap(), true);
     assert!(
         tokio::time::timeout(Duration::from_millis(1), queue.lease())
             .await
@@ -250,13 +255,18 @@ async fn an_answered_delivery_is_not_taken_for_lost() {
     let (queue, _) = queue(1);
     queue.restore(vec![pending(1, 1, 0, NOW_MS)]);
     let lease = queue.lease().await;
-    queue.answered(&lease);
+    let answer = Answer {
+        policy: &Policy::default(),
+        load: None,
+        started_ms: NOW_MS,
+    };
+    queue.answered(&lease, &answer);
     assert!(
         tokio::time::timeout(Duration::from_secs(3_600), queue.lease())
             .await
             .is_err()
     );
-    queue.complete(&lease);
+    queue.complete(&lease, true);
     assert_eq!(queue.depth(), Depth::default());
 }
 
@@ -271,7 +281,7 @@ async fn a_held_lane_stands_still_for_its_time_and_no_other_does() {
     let (first, second) = (busy.next().unwrap(), busy.next().unwrap());
     queue.hold(first, Hold::Asked, NOW_MS + 5_000);
     queue.hold(second, Hold::Asked, NOW_MS + 1_000); // less than it is held for already
-    taken.iter().for_each(|lease| queue.complete(lease));
+    taken.iter().for_each(|lease| queue.complete(lease, true));
     assert!(is_quiet(&queue).await);
     assert_eq!(queue.depth().held, 2);
     queue.unpark(); // is of configuration, which has nothing to do with it
@@ -291,7 +301,7 @@ async fn a_clock_that_is_set_back_does_not_hold_a_lane_longer() {
     queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)).collect());
     let lease = queue.lease().await;
     queue.hold(&lease, Hold::Asked, NOW_MS + 5_000);
-    queue.complete(&lease);
+    queue.complete(&lease, true);
     let back_ms = NOW_MS - 24 * 3_600_000;
     clock.0.store(back_ms, Ordering::Relaxed);
     assert!(is_quiet(&queue).await);
@@ -318,82 +328,5 @@ async fn a_hold_for_a_rate_ends_with_a_change_of_configuration_and_one_that_was_
             next.ok().map(|lease| lease.entry.key),
             goes_on.then_some(key)
         );
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Lease,
-    Complete,
-    Retry(i64),
-    Park,
-    Hold(i64),
-    Unpark,
-    Pass(i64),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        4 => Just(Step::Lease),
-        2 => Just(Step::Complete),
-        2 => (0_i64..2_000).prop_map(Step::Retry),
-        1 => Just(Step::Park),
-        1 => (0_i64..2_000).prop_map(Step::Hold),
-        1 => Just(Step::Unpark),
-        2 => (0_i64..2_000).prop_map(Step::Pass),
-    ];
-    proptest::collection::vec(step, 1..120)
-}
-
-proptest! {
-    /// Whatever happens, every delivery is in exactly one state, and all of them end.
-    #[test]
-    fn no_delivery_is_ever_lost_or_doubled(steps in steps(), concurrency in 1_u32..4) {
-        const COUNT: usize = 20;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let (queue, clock) = queue(concurrency);
-            let found = (0_u16..20).map(|n| pending(u128::from(n % 3), u128::from(n % 7), n, NOW_MS));
-            queue.restore(found.collect());
-            let (mut out, mut done) = (Vec::new(), 0);
-            for step in steps {
-                match step {
-                    Step::Lease => {
-                        if let Ok(lease) = tokio::time::timeout(Duration::from_millis(1), queue.lease()).await {
-                            out.push(lease);
-                        }
-                    }
-                    Step::Complete => if let Some(lease) = out.pop() {
-                        queue.complete(&lease);
-                        done += 1;
-                    },
-                    Step::Retry(wait) => if let Some(lease) = out.pop() {
-                        queue.retry(lease, clock.now_ms() + wait);
-                    },
-                    Step::Park => if let Some(lease) = out.pop() {
-                        queue.park(lease);
-                    },
-                    Step::Hold(ms) => if let Some(lease) = out.last() {
-                        queue.hold(lease, if ms % 2 == 0 { Hold::Asked } else { Hold::Rate }, clock.now_ms() + ms);
-                    },
-                    Step::Unpark => queue.unpark(),
-                    Step::Pass(ms) => { clock.0.fetch_add(ms, Ordering::Relaxed); }
-                }
-                let depth = queue.depth();
-                prop_assert_eq!(depth.leased, out.len());
-                prop_assert_eq!(depth.ready + depth.scheduled + depth.held + depth.leased + done, COUNT);
-            }
-            out.iter().for_each(|lease| queue.complete(lease));
-            done += out.len();
-            queue.unpark();
-            clock.0.fetch_add(10_000, Ordering::Relaxed);
-            while done < COUNT {
-                let lease = tokio::time::timeout(Duration::from_secs(1), queue.lease()).await;
-                prop_assert!(lease.is_ok(), "stuck: {:?}", queue.depth());
-                queue.complete(&lease.unwrap());
-                done += 1;
-            }
-            Ok(())
-        })?;
     }
 }

@@ -81,6 +81,8 @@ pub(crate) struct OutcomeHead {
     pub(crate) is_attempt: bool,
     /// Whether it is an ATTEMPT that does not count against the limit.
     pub(crate) is_free: bool,
+    /// Whether it is an ATTEMPT after which the delivery leaves its line.
+    pub(crate) is_parked: bool,
 }
 
 impl OutcomeHead {
@@ -88,7 +90,9 @@ impl OutcomeHead {
         let (mut head, mut at) = Self::take(record)?;
         // Of an ended delivery nobody asks.
         if head.is_attempt && !head.status.is_final() {
-            head.is_free = take_measures(&mut at)?.flags & AttemptRecord::FREE != 0;
+            let flags = take_measures(&mut at)?.flags;
+            head.is_free = flags & AttemptRecord::FREE != 0;
+            head.is_parked = flags & AttemptRecord::PARKED != 0;
         }
         Ok(head)
     }
@@ -116,6 +120,7 @@ impl OutcomeHead {
             at_ms,
             is_attempt,
             is_free: false,
+            is_parked: false,
         };
         Ok((head, at))
     }

@@ -185,6 +185,7 @@ fn hand_over(recovery: &mut Recovery) -> (Recovered, OpenDeliveries) {
         batches: recovery.state.take_batches(),
         lost: recovery.state.take_lost(),
         endpoint_states: recovery.state.take_endpoint_states(),
+        gaps: recovery.state.take_gaps(),
         unsettled: recovery.state.take_unsettled(),
         last_id: recovery.resume.last_id,
         events: recovery.state.events,

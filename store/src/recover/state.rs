@@ -5,10 +5,11 @@ use std::hash::BuildHasherDefault;
 use std::path::Path;
 
 use bytes::Bytes;
-use outrider_webhook::event::DeliveryMode;
+use outrider_webhook::event::{DeliveryMode, Target};
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
 
 use super::commands::Commands;
+use super::gaps::Gaps;
 use super::made::Made;
 use super::{Lost, Pending, Unsettled};
 use crate::codec::{
@@ -39,6 +40,7 @@ pub(crate) struct State {
     commands: Commands,
     /// Open deliveries that end as soon as nobody works on them.
     cancelled: Deliveries<()>,
+    gaps: Gaps,
     pub(crate) idempotency: Idempotency,
     /// Payloads of nothing but zeros that no ERASE has named yet.
     zeroed: BTreeSet<Position>,
@@ -88,6 +90,7 @@ impl State {
             made: Made::default(),
             commands: Commands::default(),
             cancelled: HashMap::default(),
+            gaps: Gaps::default(),
             idempotency,
             zeroed: BTreeSet::new(),
             last_id: EventId::ZERO,
@@ -188,6 +191,7 @@ impl State {
             target,
             attempts: 0,
             attempts_free: 0,
+            is_parked: false,
             due_ms,
             revision: head.decision.revision,
             is_reopened: false,
@@ -262,8 +266,13 @@ impl State {
     fn outcome(&mut self, outcome: &OutcomeHead) {
         self.started.remove(&outcome.key);
         if outcome.status.is_final() {
-            self.pending.remove(&outcome.key);
-            self.reopened.remove(&outcome.key);
+            let is_delivered = outcome.status == DeliveryStatus::Success;
+            if let Some(ended) = self.pending.remove(&outcome.key) {
+                self.gaps.ended(&ended, is_delivered);
+            }
+            if self.reopened.remove(&outcome.key).is_some() && is_delivered {
+                self.gaps.arrived(outcome.key);
+            }
             self.cancelled.remove(&outcome.key);
             return;
         }
@@ -273,6 +282,7 @@ impl State {
             pending.attempts = outcome.attempts;
             pending.attempts_free = pending.attempts_free.saturating_add(free);
             pending.due_ms = next_due_ms.unwrap_or(pending.due_ms);
+            pending.is_parked |= outcome.is_parked;
         } else if let Some(reopened) = self.reopened.get_mut(&outcome.key) {
             reopened.attempts = outcome.attempts;
             reopened.attempts_free = reopened.attempts_free.saturating_add(free);
@@ -372,6 +382,7 @@ impl State {
             target: target.clone(),
             attempts: reopened.attempts,
             attempts_free: reopened.attempts_free,
+            is_parked: false,
             due_ms: reopened.due_ms,
             revision: event.revision,
             is_reopened: true,
@@ -405,6 +416,10 @@ impl State {
 
     pub(crate) fn take_lost(&mut self) -> Vec<Lost> {
         std::mem::take(&mut self.lost)
+    }
+
+    pub(crate) fn take_gaps(&mut self) -> Vec<(DeliveryKey, Target)> {
+        self.gaps.take()
     }
 
     pub(crate) fn take_unsettled(&mut self) -> Vec<Unsettled> {

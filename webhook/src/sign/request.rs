@@ -38,7 +38,10 @@ const FRAMING: [HeaderName; 13] = [
 
 /// Headers of ours on every delivery or replay, or about the body; no setting may put something
 /// else there.
-const OURS: [HeaderName; 9] = [
+const OURS: [HeaderName; 12] = [
+    ORDER_SEQUENCE,
+    ORDER_GAP,
+    ORDER_LATE,
     HeaderName::from_static("outrider-replay"),
     header::CONTENT_ENCODING,
     header::CONTENT_RANGE,
@@ -49,6 +52,15 @@ const OURS: [HeaderName; 9] = [
     EVENT_ID,
     DELIVERY_ID,
 ];
+
+/// Headers that nobody but us writes on a delivery.
+const OUR_PREFIX: &str = "outrider-";
+/// Of a delivery with an order key: a number that is greater for each event that was accepted later.
+pub const ORDER_SEQUENCE: HeaderName = HeaderName::from_static("outrider-order-sequence");
+/// Of a delivery with an order key: the `webhook-id`s of earlier ones that have not arrived.
+pub const ORDER_GAP: HeaderName = HeaderName::from_static("outrider-order-gap");
+/// Of a delivery that comes apart from the others of its order key.
+pub const ORDER_LATE: HeaderName = HeaderName::from_static("outrider-order-late");
 
 /// Whether a header is taken: what a setting wrote there would be overwritten, or would
 /// overwrite what receivers rely on.
@@ -89,6 +101,8 @@ pub struct Outgoing<'a> {
     pub authentication: Option<(&'a HeaderName, &'a HeaderValue)>,
     /// Header and value of the idempotency key, when the event has one.
     pub idempotency: Option<(&'a HeaderName, &'a str)>,
+    /// Further headers of ours: on the order of deliveries.
+    pub more: &'a [(HeaderName, HeaderValue)],
 }
 
 /// A request that may be sent: complete but for `Host` and `Content-Length`, and never changed.
@@ -196,6 +210,7 @@ pub fn sign(
         scheme.check_free(name)?;
         headers.insert(name, value.clone());
     }
+    headers.extend(outgoing.more.iter().cloned());
     merge(&mut headers, outgoing.event_headers);
     if let Some((name, key)) = outgoing.idempotency {
         // Replaces what the event brought, but never the signature.
@@ -245,7 +260,8 @@ fn insert_ids(
 fn merge(headers: &mut HeaderMap, event_headers: &HeaderList) {
     let ours: Vec<HeaderName> = headers.keys().cloned().collect();
     for (name, value) in event_headers {
-        let is_theirs = !ours.contains(name) && !FRAMING.contains(name);
+        let is_ours = ours.contains(name) || name.as_str().starts_with(OUR_PREFIX);
+        let is_theirs = !is_ours && !FRAMING.contains(name);
         if is_theirs && !is_of_connection(name, event_headers) {
             headers.append(name.clone(), value.clone());
         }

@@ -163,6 +163,7 @@ fn outgoing<'a>(
         json: None,
         authentication: None,
         idempotency: None,
+        more: &[],
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) fn merged(
         given.http_timeout = old.http_timeout;
     }
     keep(&mut given.rate_limit, old.rate_limit);
+    keep(&mut given.concurrency, old.concurrency);
     keep(&mut given.rate_limit_duration, old.rate_limit_duration);
     authentication::keep(&mut given.authentication, old.authentication);
     authentication::keep_certificate(&mut given.mtls_client_cert, old.mtls_client_cert);

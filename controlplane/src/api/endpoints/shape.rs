@@ -25,9 +25,9 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
         .map(|(index, secret)| secret_reply(one, one.uid().part(index), secret))
         .collect();
     let status = status(&spec);
-    let strategy = spec.strategy.take();
     let own_tls = spec.tls.take().filter(|tls| !tls.is_blank());
     let connect_timeout_s = spec.connect_timeout_s.filter(|seconds| *seconds != 0);
+    let (strategy, concurrency) = (spec.strategy.take(), spec.concurrency);
     let (epoch, reason) = (spec.activation_epoch.take(), spec.disabled_reason.take());
     let mut shown = json!({
         "uid": one.uid(),
@@ -71,11 +71,15 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
             .filter_map(|(name, value)| Some((name.to_owned(), value?)));
         fields.extend(set);
     }
-    let beside_status = [
+    let natives = [
         ("activation_epoch", epoch.map(Value::from)),
+        (
+            "concurrency",
+            concurrency.filter(|count| *count != 0).map(Value::from),
+        ),
         ("disabled_reason", reason.map(Value::from)),
     ];
-    for (name, value) in beside_status {
+    for (name, value) in natives {
         if let (Some(value), Value::Object(fields)) = (value, &mut shown) {
             fields.insert(name.to_owned(), value);
         }

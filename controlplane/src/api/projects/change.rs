@@ -1,8 +1,8 @@
 //! Changing a project: only what is given changes, down to the single setting (contract 3.1).
 
 use outrider_config::resource::{
-    ConfigSpec, MessageSignatureSpec, MetaEventSpec, ProjectSpec, RateLimitSpec, SignatureSpec,
-    SslSpec, StrategySpec,
+    BreakerSpec, ConfigSpec, MessageSignatureSpec, MetaEventSpec, ProjectSpec, RateLimitSpec,
+    SignatureSpec, SslSpec, StrategySpec,
 };
 
 use super::super::endpoints::keep;
@@ -56,6 +56,7 @@ fn config(old: ConfigSpec, mut given: ConfigSpec) -> ConfigSpec {
     given.ratelimit = both(old.ratelimit, given.ratelimit, ratelimit);
     given.strategy = both(old.strategy, given.strategy, strategy);
     given.signature = both(old.signature, given.signature, signature);
+    given.circuit_breaker = both(old.circuit_breaker, given.circuit_breaker, breaker);
     given
 }
 
@@ -93,6 +94,22 @@ fn strategy(old: StrategySpec, mut given: StrategySpec) -> StrategySpec {
     keep(&mut given.max_age_s, old.max_age_s);
     keep(&mut given.success_statuses, old.success_statuses);
     keep(&mut given.permanent_statuses, old.permanent_statuses);
+    given
+}
+
+fn breaker(old: BreakerSpec, mut given: BreakerSpec) -> BreakerSpec {
+    keep(&mut given.is_enabled, old.is_enabled);
+    keep(&mut given.sample_rate, old.sample_rate);
+    keep(&mut given.error_timeout, old.error_timeout);
+    keep(&mut given.failure_threshold, old.failure_threshold);
+    keep(&mut given.success_threshold, old.success_threshold);
+    keep(&mut given.observability_window, old.observability_window);
+    keep(&mut given.minimum_request_count, old.minimum_request_count);
+    keep(
+        &mut given.consecutive_failure_threshold,
+        old.consecutive_failure_threshold,
+    );
+    keep(&mut given.probes, old.probes);
     given
 }
 

@@ -78,10 +78,7 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
         "meta_event": meta_event(spec.meta_event.unwrap_or_default()),
         "verify_dynamic_events": spec.verify_dynamic_events.unwrap_or(false),
         "allow_unmatched_dynamic_urls": spec.allow_unmatched_dynamic_urls.unwrap_or(false),
-        "circuit_breaker": {
-            "sample_rate": 30, "error_timeout": 30, "failure_threshold": 70, "success_threshold": 5,
-            "observability_window": 5, "minimum_request_count": 10, "consecutive_failure_threshold": 10,
-        },
+        "circuit_breaker": spec.circuit_breaker.unwrap_or_default().shown(),
     });
     if let Value::Object(fields) = &mut shown {
         // Ours, and only where they are set: clients of Convoy do not know them.

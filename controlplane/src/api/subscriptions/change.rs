@@ -12,6 +12,7 @@ pub(super) fn merged(old: SubscriptionSpec, mut given: SubscriptionSpec) -> Subs
     keep_text(&mut given.source_id, old.source_id);
     keep_text(&mut given.delivery_mode, old.delivery_mode);
     keep_text(&mut given.filter_mode, old.filter_mode);
+    keep(&mut given.order, old.order);
     if let Some(types) = given
         .filter_config
         .as_mut()

@@ -63,7 +63,11 @@ pub(super) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, A
     if let Value::Object(fields) = &mut shown {
         // Ours, and only where they are given: Convoy shows rows at a route of their own only.
         let mode = spec.filter_mode.filter(|mode| !mode.is_empty());
-        let natives = [("filters", filters), ("filter_mode", mode.map(Value::from))];
+        let natives = [
+            ("filters", filters),
+            ("filter_mode", mode.map(Value::from)),
+            ("order", spec.order.map(|order| json!(order))),
+        ];
         for (name, value) in natives {
             fields.extend(value.map(|value| (name.to_owned(), value)));
         }

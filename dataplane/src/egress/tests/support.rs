@@ -170,6 +170,7 @@ pub(super) fn request_with(url: &str, body: impl Into<Bytes>) -> SignedRequest {
         json: None,
         authentication: None,
         idempotency: None,
+        more: &[],
     };
     let keys = [SigningKey::new(Secret::new("a secret of the tests"), None).unwrap()];
     sign::sign(&outgoing, &scheme, Mode::Simple, &keys, 1_700_000_000).unwrap()

@@ -1,0 +1,69 @@
+//! What follows when the circuit breaker of an endpoint opens or closes.
+
+use outrider_config::snapshot::{Endpoint, Project};
+use outrider_store::{EndpointCondition, EndpointStateRecord, LogClosed, Record};
+use outrider_webhook::breaker::Change;
+
+use super::Deliverer;
+use crate::disabled;
+use crate::queue::Lease;
+
+/// After how many trips in a row an endpoint is switched off, under which activation epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TripLimit {
+    trips_max: u32,
+    epoch: u64,
+}
+
+impl TripLimit {
+    /// `None` when the project wants none of its endpoints switched off.
+    pub(super) fn of(project: &Project, endpoint: &Endpoint) -> Option<Self> {
+        project.disables_endpoints().then(|| Self {
+            trips_max: project.breaker().trips_max,
+            epoch: endpoint.activation_epoch(),
+        })
+    }
+}
+
+impl Deliverer {
+    /// It is recorded, so that it is known after a start as well.
+    pub(super) async fn breaker_changed(
+        &self,
+        lease: &Lease,
+        change: Change,
+        limit: Option<TripLimit>,
+    ) -> Result<(), LogClosed> {
+        let (project, endpoint) = (lease.entry.project, lease.entry.target.endpoint);
+        let (to, condition, until_ms) = match change {
+            Change::Opened { until_ms, trips } => {
+                tracing::warn!(endpoint_id = %endpoint, project_id = %project, trips, until_ms, "the endpoint keeps failing, its breaker is open");
+                ("open", EndpointCondition::BreakerOpen, Some(until_ms))
+            }
+            Change::Closed => {
+                tracing::info!(endpoint_id = %endpoint, project_id = %project, "the endpoint is back, its breaker is closed");
+                ("closed", EndpointCondition::Active, None)
+            }
+        };
+        self.metrics.breaker_changes.with_label_values(&[to]).inc();
+        let changed = EndpointStateRecord {
+            project,
+            endpoint,
+            at_ms: self.clock.now_ms(),
+            condition,
+            until_ms,
+            activation_epoch: 0,
+            reason: Some("failure_rate".into()),
+        };
+        self.log.record(Record::EndpointState(changed)).await?;
+        match (change, limit) {
+            (Change::Opened { trips, .. }, Some(limit)) if trips >= limit.trips_max => {
+                let whom = (project, endpoint);
+                let reason = disabled::KEEPS_FAILING;
+                self.disabling
+                    .disable_as_of(whom, limit.epoch, reason)
+                    .await
+            }
+            _ => Ok(()),
+        }
+    }
+}

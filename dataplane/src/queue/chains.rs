@@ -1,0 +1,233 @@
+//! Deliveries with an order key, one after the other: of each line one is on its way, the others
+//! wait here until it is over or parked.
+//!
+//! Order is the order of the log (RULINGS 26). What did not arrive is a gap, which the next ones
+//! of the line are told of, so that a receiver never takes it for nothing.
+
+use std::collections::{HashMap, VecDeque};
+
+use outrider_webhook::event::Target;
+use outrider_webhook::id::{DeliveryKey, EndpointId};
+
+use super::Entry;
+
+/// Gaps of a line that are named one by one.
+const GAPS_MAX: usize = 16;
+/// Lines without open deliveries whose gaps are kept for the delivery that comes next.
+const QUIET_MAX: usize = 65_536;
+
+/// One line: an endpoint, and the number of the subscription and the value.
+pub(super) type Line = (EndpointId, u64);
+
+/// What is missing in a line before a delivery.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// The deliveries, oldest first; at most 16.
+    pub known: Vec<DeliveryKey>,
+    /// How many more there are.
+    pub more: u32,
+}
+
+impl Gaps {
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.more == 0
+    }
+}
+
+/// All lines with something open, or with a gap.
+#[derive(Debug, Default)]
+pub(super) struct Chains {
+    lines: HashMap<Line, Chain>,
+    /// Deliveries that wait for another one.
+    waiting: usize,
+    /// Lines that are kept for their gaps alone, longest first. One may be open again.
+    quiet: VecDeque<Line>,
+    forgotten: u64,
+}
+
+#[derive(Debug, Default)]
+struct Chain {
+    /// Whether one is on its way: in its lane, scheduled or leased.
+    has_head: bool,
+    waiting: VecDeque<Entry>,
+    gaps: VecDeque<Gap>,
+    gaps_more: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Gap {
+    key: DeliveryKey,
+    /// It is parked: it may still arrive. Else it has ended.
+    is_open: bool,
+}
+
+/// The line of a delivery, if it keeps to one.
+fn line_of(entry: &Entry) -> Option<Line> {
+    line(&entry.target).filter(|_| !entry.is_out_of_order)
+}
+
+fn line(target: &Target) -> Option<Line> {
+    Some((target.endpoint, target.order_key?))
+}
+
+impl Chains {
+    /// A delivery comes into the queue. `None`: it waits for the one before it. One that goes
+    /// apart from its line is missing in it until it arrives.
+    pub(super) fn enter(&mut self, entry: Entry) -> Option<Entry> {
+        let Some(line) = line_of(&entry) else {
+            if let Some(line) = line(&entry.target) {
+                let chain = self.lines.entry(line).or_default();
+                chain.add_gap(Gap {
+                    key: entry.key,
+                    is_open: true,
+                });
+            }
+            return Some(entry);
+        };
+        let chain = self.lines.entry(line).or_default();
+        if chain.has_head {
+            self.waiting += 1;
+            chain.waiting.push_back(entry);
+            return None;
+        }
+        chain.has_head = true;
+        Some(entry)
+    }
+
+    /// A delivery has ended; the next one of its line goes on.
+    pub(super) fn end(&mut self, entry: &Entry, is_delivered: bool) -> Option<Entry> {
+        let line = line(&entry.target)?;
+        let chain = self.lines.get_mut(&line)?;
+        if entry.is_out_of_order {
+            chain.settle(entry.key, is_delivered);
+            self.close(line);
+            return None;
+        }
+        if is_delivered {
+            // Its receiver was told.
+            chain.gaps.retain(|gap| gap.is_open);
+            chain.gaps_more = 0;
+        } else {
+            chain.add_gap(Gap {
+                key: entry.key,
+                is_open: false,
+            });
+        }
+        self.advance(line)
+    }
+
+    /// A delivery is taken out of its line, to be tried again apart from it.
+    pub(super) fn park(&mut self, entry: &Entry) -> Option<Entry> {
+        let line = line(&entry.target)?;
+        self.lines.get_mut(&line)?.add_gap(Gap {
+            key: entry.key,
+            is_open: true,
+        });
+        self.advance(line)
+    }
+
+    /// A delivery ended without success before the start, and no later one of its line arrived.
+    pub(super) fn restore_gap(&mut self, target: &Target, key: DeliveryKey) {
+        if let Some(line) = line(target) {
+            let chain = self.lines.entry(line).or_default();
+            let is_open = false;
+            chain.add_gap(Gap { key, is_open });
+            if chain.is_quiet() {
+                self.keep_quiet(line);
+            }
+        }
+    }
+
+    /// What is missing before a delivery.
+    pub(super) fn gaps(&self, entry: &Entry) -> Gaps {
+        let chain = line_of(entry).and_then(|line| self.lines.get(&line));
+        let Some(chain) = chain.filter(|chain| !chain.gaps.is_empty()) else {
+            return Gaps::default();
+        };
+        let mut known: Vec<_> = chain.gaps.iter().map(|gap| gap.key).collect();
+        known.sort_unstable();
+        let more = chain.gaps_more;
+        Gaps { known, more }
+    }
+
+    /// Deliveries that wait for another one.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Lines whose gaps were forgotten because there were too many of them, since the start.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    fn advance(&mut self, line: Line) -> Option<Entry> {
+        let chain = self.lines.get_mut(&line)?;
+        let next = chain.waiting.pop_front();
+        chain.has_head = next.is_some();
+        if next.is_some() {
+            self.waiting -= 1;
+        } else {
+            self.close(line);
+        }
+        next
+    }
+
+    /// Drops a line of which nothing is open and nothing missing.
+    fn close(&mut self, line: Line) {
+        let Some(chain) = self.lines.get(&line) else {
+            return;
+        };
+        if !chain.is_quiet() {
+            return;
+        }
+        if chain.gaps.is_empty() && chain.gaps_more == 0 {
+            self.lines.remove(&line);
+        } else {
+            self.keep_quiet(line);
+        }
+    }
+
+    fn keep_quiet(&mut self, line: Line) {
+        self.quiet.push_back(line);
+        while self.quiet.len() > QUIET_MAX {
+            let Some(oldest) = self.quiet.pop_front() else {
+                return;
+            };
+            if self.lines.get(&oldest).is_some_and(Chain::is_quiet) {
+                self.lines.remove(&oldest);
+                self.forgotten += 1;
+            }
+        }
+    }
+}
+
+impl Chain {
+    /// Whether nothing of it is on its way any more.
+    fn is_quiet(&self) -> bool {
+        !self.has_head && self.waiting.is_empty() && !self.gaps.iter().any(|gap| gap.is_open)
+    }
+
+    fn add_gap(&mut self, gap: Gap) {
+        self.gaps.retain(|known| known.key != gap.key);
+        self.gaps.push_back(gap);
+        if self.gaps.len() > GAPS_MAX {
+            // One that may still arrive has to be found again; one that has ended need not be.
+            let at = self.gaps.iter().position(|gap| !gap.is_open).unwrap_or(0);
+            self.gaps.remove(at);
+            self.gaps_more = self.gaps_more.saturating_add(1);
+        }
+    }
+
+    /// One that was apart from its line has ended.
+    fn settle(&mut self, key: DeliveryKey, is_delivered: bool) {
+        if is_delivered {
+            self.gaps.retain(|gap| gap.key != key);
+        } else {
+            for gap in self.gaps.iter_mut().filter(|gap| gap.key == key) {
+                gap.is_open = false;
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! How the receiver behind a lane is doing: its circuit breaker, and the pace of its backlog.
+
+use outrider_webhook::breaker::{self, Breaker, Change, State};
+use outrider_webhook::pace::{Load, Pace};
+
+/// A pace that has not fallen for so long, in a lane where nothing waits, has done its work.
+const CALM_MS: i64 = 10_000;
+
+/// What an attempt says about its receiver.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'p> {
+    /// When its breaker opens.
+    pub policy: &'p breaker::Policy,
+    /// What it says; `None` when the receiver had no part in how it ended.
+    pub load: Option<Load>,
+    /// When the attempt began, Unix milliseconds.
+    pub started_ms: i64,
+}
+
+/// The health of one receiver.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    breaker: Breaker,
+    pace: Option<Pace>,
+    took: Meter,
+}
+
+impl Health {
+    /// One whose breaker was open when the process ended.
+    pub(super) fn opened(until_ms: i64) -> Self {
+        Self {
+            breaker: Breaker::opened(until_ms),
+            ..Self::default()
+        }
+    }
+
+    /// Whether one attempt at a time is made, to see how it goes.
+    pub(super) fn is_probing(&self) -> bool {
+        self.breaker.state() == State::HalfOpen
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.breaker.state(), State::Open { .. })
+    }
+
+    pub(super) fn is_paced(&self) -> bool {
+        self.pace.is_some()
+    }
+
+    /// Whether nothing of it is worth keeping.
+    pub(super) fn is_blank(&self, now_ms: i64) -> bool {
+        self.pace.is_none() && self.breaker.is_blank(now_ms)
+    }
+
+    /// The breaker's time may be over.
+    pub(super) fn half_open(&mut self, now_ms: i64) {
+        self.breaker.half_open(now_ms);
+    }
+
+    /// Takes the next place of the pace, if there is one, or says when it comes.
+    pub(super) fn take(&mut self, now_ms: i64) -> Result<(), i64> {
+        match &mut self.pace {
+            None => Ok(()),
+            Some(pace) => pace.take(now_ms).map_err(|wait_ms| now_ms + wait_ms),
+        }
+    }
+
+    /// An attempt is over.
+    pub(super) fn answered(&mut self, answer: &Answer<'_>, now_ms: i64) -> Option<Change> {
+        let load = answer.load?;
+        if load == Load::Fine {
+            self.took.count(now_ms);
+        }
+        if let Some(pace) = &mut self.pace {
+            let is_needed = pace.answered(load, answer.started_ms, now_ms);
+            self.pace = self.pace.take().filter(|_| is_needed);
+        } else if load == Load::Busy {
+            self.pace = Some(Pace::below(self.took.per_s(now_ms), now_ms));
+        }
+        if load == Load::Busy {
+            return None; // it is there, and says so
+        }
+        let is_success = load == Load::Fine;
+        let change = self
+            .breaker
+            .record(answer.policy, is_success, answer.started_ms, now_ms);
+        match change {
+            Some(Change::Closed) => self.pace = Some(Pace::from_rest(now_ms)),
+            Some(Change::Opened { .. }) => self.pace = None,
+            None => {}
+        }
+        change
+    }
+
+    /// Nothing waits for this receiver.
+    pub(super) fn rest(&mut self, now_ms: i64) {
+        if self
+            .pace
+            .as_ref()
+            .is_some_and(|pace| pace.calm_ms(now_ms) >= CALM_MS)
+        {
+            self.pace = None;
+        }
+    }
+
+    /// The wall clock was set.
+    pub(super) fn shift(&mut self, by_ms: i64) {
+        self.breaker.shift(by_ms);
+        if let Some(pace) = &mut self.pace {
+            pace.shift(by_ms);
+        }
+    }
+}
+
+/// Deliveries that a receiver took in this second and in the one before.
+#[derive(Debug, Default)]
+struct Meter {
+    second: i64,
+    this: u32,
+    before: u32,
+}
+
+impl Meter {
+    fn count(&mut self, now_ms: i64) {
+        self.advance(now_ms);
+        self.this = self.this.saturating_add(1);
+    }
+
+    /// In the better one of the two: this one is not over.
+    fn per_s(&mut self, now_ms: i64) -> u32 {
+        self.advance(now_ms);
+        self.this.max(self.before)
+    }
+
+    fn advance(&mut self, now_ms: i64) {
+        let second = now_ms.div_euclid(1_000);
+        if second != self.second {
+            let is_next = second == self.second + 1;
+            self.before = if is_next { self.this } else { 0 };
+            (self.second, self.this) = (second, 0);
+        }
+    }
+}

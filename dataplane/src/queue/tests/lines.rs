@@ -1,0 +1,92 @@
+//! Order keys: one after the other, and what is missing is told.
+
+use std::sync::atomic::Ordering;
+
+use outrider_store::Pending;
+
+use super::super::{Gaps, Lease};
+use super::{NOW_MS, is_quiet, leases, pending, queue};
+
+fn in_line(line: u64, number: u16) -> Pending {
+    let mut one = pending(1, 1, number, NOW_MS);
+    one.target.order_key = Some(line);
+    one
+}
+
+fn number(lease: &Lease) -> u64 {
+    lease.entry.position.offset
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_a_line_at_a_time_and_other_lines_are_not_held_up() {
+    let (queue, clock) = queue(16);
+    queue.restore((0..6).map(|n| in_line(u64::from(n % 2), n)).collect());
+    queue.restore(vec![pending(1, 1, 9, NOW_MS)]);
+    let first = leases(&queue, 3).await;
+    assert_eq!(first.iter().map(number).collect::<Vec<_>>(), [0, 1, 9]);
+    assert!(is_quiet(&queue).await);
+    assert_eq!(queue.depth().in_line, 4);
+    let mut first = first.into_iter();
+    // A retry keeps its place in front.
+    queue.retry(first.next().unwrap(), NOW_MS + 1_000, false);
+    queue.complete(&first.next().unwrap(), true);
+    let next = leases(&queue, 1).await;
+    assert_eq!(number(&next[0]), 3);
+    assert!(is_quiet(&queue).await);
+    clock.0.fetch_add(1_000, Ordering::Relaxed);
+    let again = leases(&queue, 1).await;
+    assert_eq!(number(&again[0]), 0);
+    queue.complete(&again[0], true);
+    assert_eq!(number(&leases(&queue, 1).await[0]), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_delivery_is_a_gap_until_it_arrives() {
+    let (queue, clock) = queue(16);
+    queue.restore((0..5).map(|n| in_line(7, n)).collect());
+    let key = |n| in_line(7, n).key;
+    let gap = |known| Gaps { known, more: 0 };
+    let mut first = leases(&queue, 1).await;
+    assert_eq!(first[0].gaps, Gaps::default());
+    queue.retry(first.remove(0), NOW_MS + 1_000, true);
+    let second = leases(&queue, 1).await;
+    assert_eq!(
+        (number(&second[0]), &second[0].gaps),
+        (1, &gap(vec![key(0)]))
+    );
+    queue.complete(&second[0], true);
+    // It was told of the gap, but the gap is still open.
+    let third = leases(&queue, 1).await;
+    assert_eq!(third[0].gaps, gap(vec![key(0)]));
+    clock.0.fetch_add(1_000, Ordering::Relaxed);
+    let late = leases(&queue, 1).await;
+    assert_eq!((number(&late[0]), late[0].entry.is_out_of_order), (0, true));
+    queue.complete(&late[0], true);
+    queue.complete(&third[0], false); // a dead letter: the next one is told, and no other
+    let fourth = leases(&queue, 1).await;
+    assert_eq!(fourth[0].gaps, gap(vec![key(2)]));
+    queue.complete(&fourth[0], true);
+    let fifth = leases(&queue, 1).await;
+    assert_eq!(fifth[0].gaps, Gaps::default());
+    queue.complete(&fifth[0], false);
+    // Nothing waits; the gap is kept for whatever comes.
+    queue.restore(vec![in_line(7, 8)]);
+    assert_eq!(leases(&queue, 1).await[0].gaps, gap(vec![key(4)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_goes_on_without_what_is_cancelled() {
+    let (queue, _) = queue(16);
+    queue.restore((0..5).map(|n| in_line(7, n)).collect());
+    let head = leases(&queue, 1).await.remove(0);
+    let cancelled = [0, 1, 3].map(|n| in_line(7, n).key);
+    let in_flight = queue.cancel(&cancelled.into());
+    assert_eq!(in_flight, [cancelled[0]].into());
+    assert!(is_quiet(&queue).await, "the one in flight is not over");
+    queue.retry(head, NOW_MS, false);
+    let next = leases(&queue, 1).await;
+    assert_eq!(number(&next[0]), 2);
+    assert_eq!(next[0].gaps.known, cancelled[..2]);
+    queue.complete(&next[0], true);
+    assert_eq!(number(&leases(&queue, 1).await[0]), 4);
+}

@@ -1,0 +1,82 @@
+//! Receivers that fail, that come back, and that cannot keep up.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use outrider_store::Clock;
+use outrider_webhook::breaker::{Change, Policy};
+use outrider_webhook::pace::Load;
+
+use super::super::{Answer, Lease, Queue};
+use super::{NOW_MS, TestClock, endpoint_of, is_quiet, leases, pending, queue};
+
+fn says(queue: &Queue, lease: &Lease, clock: &TestClock, load: Load) -> Option<Change> {
+    let answer = Answer {
+        policy: &Policy::default(),
+        load: Some(load),
+        started_ms: clock.now_ms(),
+    };
+    queue.answered(lease, &answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_keeps_failing_is_left_alone_and_then_probed() {
+    let (queue, clock) = queue(16);
+    queue.restore((0..100).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    queue.restore(vec![pending(1, 2, 500, NOW_MS)]);
+    let taken = leases(&queue, 17).await;
+    let failing: Vec<&Lease> = taken.iter().filter(|one| endpoint_of(one) == 1).collect();
+    let changes: Vec<_> = failing
+        .iter()
+        .filter_map(|lease| says(&queue, lease, &clock, Load::Failing))
+        .collect();
+    let until_ms = NOW_MS + 30_000;
+    assert_eq!(changes, [Change::Opened { until_ms, trips: 1 }]);
+    for lease in taken {
+        queue.retry(lease, NOW_MS, false);
+    }
+    // The other one goes on.
+    let other = leases(&queue, 1).await;
+    assert_eq!(endpoint_of(&other[0]), 2);
+    assert!(is_quiet(&queue).await);
+    assert_eq!(queue.depth().lanes_open, 1);
+
+    clock.0.store(until_ms, Ordering::Relaxed);
+    let probe = leases(&queue, 1).await;
+    assert!(is_quiet(&queue).await, "one probe at a time");
+    assert_eq!(queue.depth().lanes_probing, 1);
+    assert_eq!(
+        says(&queue, &probe[0], &clock, Load::Fine),
+        Some(Change::Closed)
+    );
+    queue.complete(&probe[0], true);
+    // Its backlog comes slowly at first: ten in a second.
+    let depth = queue.depth();
+    assert_eq!(
+        (depth.lanes_paced, depth.lanes_open, depth.lanes_probing),
+        (1, 0, 0)
+    );
+    let mut taken = Vec::new();
+    for _ in 0..200 {
+        clock.0.fetch_add(5, Ordering::Relaxed);
+        taken.extend(tokio::time::timeout(Duration::from_millis(1), queue.lease()).await);
+    }
+    // The place of the first one was there from the start.
+    assert_eq!(taken.len(), 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_was_open_is_open_after_a_start() {
+    let (queue, clock) = queue(16);
+    let found = pending(1, 1, 0, NOW_MS);
+    queue.restore_open(found.project, found.target.endpoint, NOW_MS + 5_000);
+    queue.restore(vec![found, pending(1, 1, 1, NOW_MS)]);
+    assert!(is_quiet(&queue).await);
+    clock.0.fetch_add(5_000, Ordering::Relaxed);
+    let probe = leases(&queue, 1).await;
+    assert!(is_quiet(&queue).await, "one probe at a time");
+    assert_eq!(
+        says(&queue, &probe[0], &clock, Load::Fine),
+        Some(Change::Closed)
+    );
+}
