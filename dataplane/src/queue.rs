@@ -8,6 +8,7 @@
 //!
 //! Knows nothing of HTTP, signatures or configuration.
 
+mod backlog;
 mod cache;
 mod cancel;
 mod chains;

@@ -10,6 +10,7 @@ use outrider_webhook::event::Target;
 use outrider_webhook::id::{DeliveryKey, EndpointId};
 
 use super::Entry;
+use super::backlog::Backlog;
 
 /// Gaps of a line that are named one by one.
 const GAPS_MAX: usize = 16;
@@ -51,7 +52,7 @@ pub(super) struct Chains {
 struct Chain {
     /// Whether one is on its way: in its lane, scheduled or leased.
     has_head: bool,
-    waiting: VecDeque<Entry>,
+    waiting: Option<Backlog>,
     gaps: VecDeque<Gap>,
     gaps_more: u32,
 }
@@ -89,7 +90,10 @@ impl Chains {
         let chain = self.lines.entry(line).or_default();
         if chain.has_head {
             self.waiting += 1;
-            chain.waiting.push_back(entry);
+            let backlog = chain
+                .waiting
+                .get_or_insert_with(|| Backlog::new(entry.project, line.0));
+            backlog.push(entry);
             return None;
         }
         chain.has_head = true;
@@ -164,7 +168,8 @@ impl Chains {
 
     fn advance(&mut self, line: Line) -> Option<Entry> {
         let chain = self.lines.get_mut(&line)?;
-        let next = chain.waiting.pop_front();
+        let next = chain.waiting.as_mut().and_then(Backlog::pop);
+        chain.waiting = chain.waiting.take().filter(|backlog| !backlog.is_empty());
         chain.has_head = next.is_some();
         if next.is_some() {
             self.waiting -= 1;
@@ -206,7 +211,7 @@ impl Chains {
 impl Chain {
     /// Whether nothing of it is on its way any more.
     fn is_quiet(&self) -> bool {
-        !self.has_head && self.waiting.is_empty() && !self.gaps.iter().any(|gap| gap.is_open)
+        !self.has_head && self.waiting.is_none() && !self.gaps.iter().any(|gap| gap.is_open)
     }
 
     fn add_gap(&mut self, gap: Gap) {

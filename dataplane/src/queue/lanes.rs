@@ -7,6 +7,7 @@ use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::breaker::Change;
 
 use super::Entry;
+use super::backlog::Backlog;
 use super::health::{Answer, Health};
 
 /// As many may come back at once: attempts in flight of one lane.
@@ -37,7 +38,7 @@ pub(super) struct Lanes {
 #[derive(Debug)]
 struct Lane {
     project: ProjectId,
-    waiting: VecDeque<Entry>,
+    waiting: Backlog,
     in_flight: u32,
     /// Attempts in flight at most, if its endpoint says so itself.
     concurrency: Option<u32>,
@@ -116,21 +117,16 @@ impl Lanes {
 
     /// Adds a due delivery at the end of its lane.
     pub(super) fn push(&mut self, entry: Entry) {
-        self.put(entry, VecDeque::push_back);
+        self.put(entry, Backlog::push);
     }
 
     /// Gives a due delivery its place in front of its lane back. Several that come back at once
     /// are in the order they were in before.
     pub(super) fn push_front(&mut self, entry: Entry) {
-        self.put(entry, |waiting, entry| {
-            let first = waiting.iter().take(FRONT_MAX);
-            let is_before = |other: &&Entry| (other.due_ms, other.key) < (entry.due_ms, entry.key);
-            let at = first.take_while(is_before).count();
-            waiting.insert(at, entry);
-        });
+        self.put(entry, |backlog, entry| backlog.put_back(entry, FRONT_MAX));
     }
 
-    fn put(&mut self, entry: Entry, at: fn(&mut VecDeque<Entry>, Entry)) {
+    fn put(&mut self, entry: Entry, at: fn(&mut Backlog, Entry)) {
         let endpoint = entry.target.endpoint;
         let lane = self.lane(entry.project, endpoint);
         at(&mut lane.waiting, entry);
@@ -370,15 +366,14 @@ impl Lanes {
         self.lanes
             .values()
             .filter(|lane| !lane.is_stopped())
-            .filter_map(|lane| lane.waiting.front())
-            .map(|e| e.due_ms)
+            .filter_map(|lane| lane.waiting.first_due_ms())
             .min()
     }
 
     fn lane(&mut self, project: ProjectId, endpoint: EndpointId) -> &mut Lane {
         self.lanes.entry(endpoint).or_insert_with(|| Lane {
             project,
-            waiting: VecDeque::new(),
+            waiting: Backlog::new(project, endpoint),
             in_flight: 0,
             is_in_ring: false,
             is_parked: false,
@@ -402,7 +397,7 @@ impl Lanes {
             return Ok(None);
         }
         lane.health.take(now_ms)?;
-        let Some(entry) = lane.waiting.pop_front() else {
+        let Some(entry) = lane.waiting.pop() else {
             return Ok(None);
         };
         lane.in_flight += 1;
