@@ -244,6 +244,7 @@ pub fn signature_header(data: &[u8]) {
         delivery_uid: Uid::from_bits(2),
         ordinal: 0,
         repeat: false,
+        replay: None,
         target: &target,
         query: "",
         event_headers: &Vec::new(),

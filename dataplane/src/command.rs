@@ -7,12 +7,14 @@
 //!
 //! - `resend`: one more attempt of a delivery that has ended
 //! - `cancel`: no further attempt of one that has not
+//! - `replay`: an event through today's subscriptions
 //! - `batch`: the same for all that a filter finds, step by step
 
 mod batch;
 mod cancel;
 mod question;
 mod refusal;
+mod replay;
 mod resend;
 mod tell;
 
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use outrider_store::{Clock, CommandRecord, Index, LocalLog, Record};
+use outrider_store::{Batch, Clock, CommandRecord, Index, LocalLog, Record};
 use outrider_webhook::id::Uid;
 use outrider_xds::{Action, Command, CommandHandler, Outcome};
 use tokio::sync::{Mutex, MutexGuard};
@@ -64,7 +66,7 @@ pub(crate) struct Means {
 
 impl Executor {
     /// `batches` is what the log knows of batches of earlier processes.
-    pub(crate) fn new(means: Means, questions: Questions, batches: Vec<CommandRecord>) -> Self {
+    pub(crate) fn new(means: Means, questions: Questions, batches: Vec<Batch>) -> Self {
         let Means {
             queue,
             log,
@@ -109,7 +111,9 @@ impl Executor {
             Action::Cancel { project, delivery } => self.cancel(command, project, delivery).await,
             Action::Batch(batch) => self.begin_batch(command, batch).await,
             Action::StopBatch { project, batch } => self.stop_batch(project, batch).await,
-            Action::Replay { .. } | Action::Ask(_) | Action::Tell(_) => Err(Refusal::NotSupported),
+            Action::Replay { project, event } => self.replay(command, project, event).await,
+            // Those are answered without a turn.
+            Action::Ask(_) | Action::Tell(_) => Err(Refusal::NotSupported),
         }
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use outrider_webhook::event::Target;
 use outrider_webhook::id::{DeliveryKey, EventId, ProjectId};
 
+pub use self::commands::Batch;
 pub use self::made::Unsettled;
 pub(crate) use self::state::{Open, State};
 use crate::catalog::SegmentFacts;
@@ -22,7 +23,7 @@ use crate::codec::Chain;
 use crate::dir::{Damage, Meta};
 use crate::event::Position;
 use crate::options::Options;
-use crate::record::{CommandRecord, EndpointStateRecord};
+use crate::record::EndpointStateRecord;
 use crate::scan::{FoundGroup, ScanError, Scanner, Step};
 use crate::segment::HEADER_BYTES;
 use crate::writer::Idempotency;
@@ -83,9 +84,9 @@ pub struct Recovered {
     /// Deliveries that were cancelled while an attempt was under way, which did not end. Nothing
     /// drives them: the caller records `Discarded(cancelled)` for each.
     pub cancelled: Vec<Pending>,
-    /// The newest record of each batch of commands, in the order of the log: of all that are not
-    /// finished, and of the latest that are.
-    pub batches: Vec<CommandRecord>,
+    /// Batches of commands, in the order of the log: all that are not finished, and the latest
+    /// that are.
+    pub batches: Vec<Batch>,
     /// Deliveries that nothing can drive: the caller records `Failure(payload_gone)` for each.
     pub lost: Vec<Lost>,
     /// The last condition of each class of each endpoint that the data plane decided about.

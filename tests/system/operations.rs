@@ -3,6 +3,7 @@
 mod batches;
 mod cancel;
 mod forced;
+mod replay;
 
 use std::sync::{Arc, Mutex};
 

@@ -275,10 +275,11 @@ impl RoutedEvent {
         &self.targets
     }
 
-    /// The same event as another one again.
+    /// The same event as another one again, with what that one was verified by.
     #[must_use]
-    pub fn replayed(mut self, replay: Replay) -> Self {
+    pub fn replayed(mut self, replay: Replay, verified_by: Option<Arc<str>>) -> Self {
         self.decision.replay = Some(Box::new(replay));
+        self.decision.verified_by = verified_by;
         self
     }
 

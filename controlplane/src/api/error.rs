@@ -183,10 +183,12 @@ impl ApiError {
 }
 
 /// What a data plane said to a command (its `command.rs` has the list).
-const COMMAND_CODES: [(&str, StatusCode); 18] = [
+const COMMAND_CODES: [(&str, StatusCode); 20] = [
     ("unknown_delivery", StatusCode::NOT_FOUND),
     ("already_sent", StatusCode::BAD_REQUEST),
     ("not_ended", StatusCode::BAD_REQUEST),
+    ("unknown_event", StatusCode::NOT_FOUND),
+    ("too_large", StatusCode::BAD_REQUEST),
     ("not_delivered", StatusCode::BAD_REQUEST),
     ("ended", StatusCode::BAD_REQUEST),
     ("batch_active", StatusCode::BAD_REQUEST),

@@ -1,10 +1,11 @@
 //! `P/events`, reading: what was accepted (contract 3.6). Events are posted to the data plane.
 
 mod filter;
+mod replay;
 mod shape;
 
 use axum::Router;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use outrider_config::Kind;
 use outrider_store::EventItem;
 use outrider_webhook::id::{Decoded, EventId, Uid};
@@ -12,7 +13,7 @@ use outrider_webhook::id::{Decoded, EventId, Uid};
 use super::call::ProjectCall;
 use super::error::{Answer, ApiError};
 use super::reply::Reply;
-use super::{Api, not_supported, reads};
+use super::{Api, reads};
 use crate::{Selection, View};
 
 pub(super) use shape::{EventShape, Shapes, data_of, headers_of, raw_of, shown_id};
@@ -21,9 +22,9 @@ pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/events", get(list))
         .route("/events/{id}", get(show))
-        .route("/events/{id}/replay", put(not_supported))
-        .route("/events/batchreplay", axum::routing::post(not_supported))
-        .route("/events/countbatchreplayevents", get(not_supported))
+        .route("/events/{id}/replay", put(replay::one))
+        .route("/events/batchreplay", post(replay::batch))
+        .route("/events/countbatchreplayevents", get(replay::count))
 }
 
 async fn list(call: ProjectCall) -> Answer {
@@ -56,10 +57,14 @@ async fn list(call: ProjectCall) -> Answer {
 
 async fn show(call: ProjectCall) -> Answer {
     let item = find(&call, call.id()).await?;
+    shown(&call, item, "App event fetched successfully").await
+}
+
+async fn shown(call: &ProjectCall, item: EventItem, says: &'static str) -> Answer {
     let (api, project) = (call.api.clone(), call.project);
     let render = move |view: &View<'_>| -> Result<Reply, ApiError> {
         let shape = Shapes::new(&api, view, project)?.event(&item)?;
-        Reply::of("App event fetched successfully", &shape)
+        Reply::of(says, &shape)
     };
     call.api.control().read(render).await
 }

@@ -4,10 +4,12 @@
 
 mod step;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use outrider_store::{CommandRecord, Count, DeliveryFilter, DeliveryStatus, EventFilter, Record};
+use outrider_store::{
+    Batch as FoundBatch, CommandRecord, Count, DeliveryFilter, DeliveryStatus, EventFilter, Record,
+};
 use outrider_webhook::id::{DeliveryKey, EventId, ProjectId, Uid};
 use outrider_xds::{Batch, BatchKind};
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,9 @@ pub(super) struct State {
     ended_ms: Option<i64>,
     /// Whether somebody stopped it.
     is_stopped: bool,
+    /// Events of the step under way that it replayed: the log has them one by one.
+    #[serde(skip)]
+    replayed: BTreeSet<EventId>,
 }
 
 /// What a batch does.
@@ -129,11 +134,15 @@ pub(super) struct Batches {
 
 impl Batches {
     /// As the log has them.
-    pub(super) fn restore(records: Vec<CommandRecord>) -> Self {
+    pub(super) fn restore(found: Vec<FoundBatch>) -> Self {
         let batches = Self::default();
-        for record in records {
+        for FoundBatch { record, replayed } in found {
             match serde_json::from_slice::<State>(&record.body) {
-                Ok(state) => batches.put(state),
+                Ok(mut state) => {
+                    state.done += replayed.len() as u64;
+                    state.replayed = replayed.into_iter().collect();
+                    batches.put(state);
+                }
                 Err(error) => {
                     let id = Uid::from_bits(record.id);
                     tracing::error!(batch_id = %id, %error, "a batch of the log cannot be read");
@@ -240,6 +249,7 @@ impl Executor {
             began_ms: now_ms,
             ended_ms: (count == Count::default()).then_some(now_ms),
             is_stopped: false,
+            replayed: BTreeSet::new(),
         })
     }
 

@@ -7,6 +7,12 @@ use outrider_xds::Outcome;
 pub(super) enum Refusal {
     #[error("event delivery not found")]
     NotFound,
+    #[error("event not found")]
+    UnknownEvent,
+    #[error("the event is a repeat of another one")]
+    Repeat,
+    #[error("the event has more deliveries now than the log takes at once")]
+    TooLarge,
     #[error("event already sent")]
     AlreadySent,
     #[error("cannot resend event that did not fail previously")]
@@ -48,6 +54,9 @@ impl Refusal {
     pub(super) const fn code(self) -> &'static str {
         match self {
             Self::NotFound => "unknown_delivery",
+            Self::UnknownEvent => "unknown_event",
+            Self::Repeat => "repeat",
+            Self::TooLarge => "too_large",
             Self::AlreadySent => "already_sent",
             Self::NotEnded => "not_ended",
             Self::NotDelivered => "not_delivered",

@@ -37,14 +37,7 @@ impl Executor {
     ) -> Result<(Record, Pending), Refusal> {
         self.check_endpoint(project, delivery)?;
         let (event, now_ms) = (&delivery.event, self.clock.now_ms());
-        // What was read with a payload has one.
-        if event.facts.body.is_empty() {
-            match self.log.read(event.position).await {
-                Ok(_) => {}
-                Err(error) if error.is_permanent() => return Err(Refusal::PayloadGone),
-                Err(_) => return Err(Refusal::Unreadable),
-            }
-        }
+        self.check_payload(event).await?;
         let effect = Record::State(StateRecord {
             key: delivery.key,
             position: event.position,

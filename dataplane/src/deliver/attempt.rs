@@ -155,7 +155,7 @@ impl Deliverer {
         now_s: i64,
     ) -> Result<SignedRequest, Obstacle> {
         let (uids, entry) = (self.log.uids(), &lease.entry);
-        let facts = &event.facts;
+        let (facts, replay) = (&event.facts, event.decision.replay.as_deref());
         // Incoming events and CloudEvents travel with the content type they came with, the rest
         // with the endpoint's.
         let own_type = match facts.origin {
@@ -178,7 +178,8 @@ impl Deliverer {
             Authentication::Fixed(fixed) => (fixed.name(), fixed.value()),
         });
         let outgoing = Outgoing {
-            event_uid: uids.event(entry.key.event),
+            event_uid: uids.event(replay.map_or(entry.key.event, |replay| replay.of)),
+            replay: replay.map(|replay| replay.number),
             delivery_uid: uids.delivery(entry.key),
             ordinal: entry.key.ordinal,
             repeat: is_repeat(event, entry.key.ordinal),

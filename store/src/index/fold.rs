@@ -139,6 +139,8 @@ pub(super) struct Unfinished {
     pub(super) event_type: i64,
     /// The next ordinal.
     pub(super) next: u32,
+    /// The command that is carried out when the event is whole.
+    pub(super) command: Option<u128>,
 }
 
 /// Folds groups into batches.
@@ -224,11 +226,6 @@ impl Fold {
             | Audience::Dynamic(_) => None,
         };
         let expires_ms = head.id.unix_ms().saturating_add(head.window_ms);
-        if let Some(replay) = &head.decision.replay {
-            // The order for it is carried out as soon as it is here.
-            let command = replay.command.bits();
-            batch.commands.push((command, head.id.unix_ms()));
-        }
         batch.events.push(EventRow {
             id: head.id,
             project,
@@ -247,9 +244,13 @@ impl Fold {
             project,
             event_type,
             next: 0,
+            command: head.decision.replay.map(|replay| replay.command.bits()),
         };
         event.add((connection, names), &head.targets, batch)?;
-        self.unfinished = (!head.is_end).then_some(event);
+        match head.is_end {
+            true => event.end(batch),
+            false => self.unfinished = Some(event),
+        }
         Ok(())
     }
 
@@ -269,14 +270,22 @@ impl Fold {
         }
         let targets = targets_of(record).map_err(corrupt(position))?;
         unfinished.add((connection, names), &targets, batch)?;
-        if record.prefix.has(flag::END) {
-            self.unfinished = None;
+        if record.prefix.has(flag::END)
+            && let Some(event) = self.unfinished.take()
+        {
+            event.end(batch);
         }
         Ok(())
     }
 }
 
 impl Unfinished {
+    /// It is whole.
+    fn end(self, batch: &mut Batch) {
+        let at_ms = self.event.unix_ms();
+        batch.commands.extend(self.command.map(|id| (id, at_ms)));
+    }
+
     /// Adds the rows of its next targets.
     fn add(
         &mut self,

@@ -13,10 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::fold::{Batch, Fold, Unfinished};
-use super::mark::{self, Mark};
+use super::items::found;
+use super::mark::{self, Mark, unpacked};
 use super::names::Names;
 use super::readers::Readers;
 use super::{Index, IndexError, Inner, START, Shared, WeakIndex, apply, schema, unsynced};
+use crate::codec::Entry;
 use crate::event::Position;
 use crate::log::LocalLog;
 use crate::scan::{ScanError, Scanner, Step};
@@ -207,7 +209,7 @@ impl Follower {
                 self.writer = None; // somebody emptied it under our hands
                 return self.ready();
             };
-            let fold = Fold::resume(unfinished(writer, &mark)?);
+            let fold = Fold::resume(unfinished(writer, &self.inner.log, &mark)?);
             self.inner.log.keep_from(mark.position.segment);
             self.work = Some(Work {
                 scanner: self.inner.log.scanner(mark.position)?,
@@ -361,21 +363,32 @@ impl Work {
 }
 
 /// The event that the tables end in the middle of.
-fn unfinished(writer: &Connection, mark: &Mark) -> Result<Option<Unfinished>, IndexError> {
+fn unfinished(
+    writer: &Connection,
+    log: &LocalLog,
+    mark: &Mark,
+) -> Result<Option<Unfinished>, IndexError> {
     let Some(event) = mark.open else {
         return Ok(None);
     };
-    let sql = "SELECT project, type, (SELECT count(*) FROM deliveries WHERE event = ?1)
+    let sql = "SELECT project, type, (SELECT count(*) FROM deliveries WHERE event = ?1), place
                FROM events WHERE id = ?1";
     let row = |row: &rusqlite::Row<'_>| {
-        Ok(Unfinished {
+        let unfinished = Unfinished {
             event,
             project: row.get(0)?,
             event_type: row.get(1)?,
             next: row.get(2)?,
-        })
+            command: None,
+        };
+        Ok((unfinished, row.get::<_, i64>(3)?))
     };
-    Ok(Some(writer.query_row(sql, [event.raw()], row)?))
+    let (mut unfinished, place) = writer.query_row(sql, [event.raw()], row)?;
+    if let Some(Entry::Accept { event, .. }) = found(log.entry_head(unpacked(place)))? {
+        let replay = event.decision.replay;
+        unfinished.command = replay.map(|replay| replay.command.bits());
+    }
+    Ok(Some(unfinished))
 }
 
 /// The index in `dir`, if it is one of this log and whole.

@@ -5,10 +5,10 @@ use std::hash::BuildHasherDefault;
 use std::path::Path;
 
 use bytes::Bytes;
-use outrider_webhook::event::{DeliveryMode, Target};
+use outrider_webhook::event::{DeliveryMode, Replay, Target};
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
 
-use super::commands::Commands;
+use super::commands::{Batch, Commands};
 use super::gaps::Gaps;
 use super::made::Made;
 use super::{Lost, Pending, Unsettled};
@@ -18,7 +18,7 @@ use crate::codec::{
 };
 use crate::event::Position;
 use crate::read::{self, ReadError};
-use crate::record::{CommandRecord, ConditionClass, DeliveryStatus, EndpointStateRecord};
+use crate::record::{ConditionClass, DeliveryStatus, EndpointStateRecord};
 use crate::scan::{FoundGroup, ScanError, for_each_member};
 use crate::writer::{Idempotency, Mixed};
 
@@ -76,6 +76,7 @@ struct Unfinished {
     targets_total: u32,
     deliveries: Vec<Pending>,
     idempotency: Option<(IdemKey, i64)>,
+    replay: Option<Box<Replay>>,
 }
 
 impl State {
@@ -206,6 +207,7 @@ impl State {
             targets_total: head.targets_total,
             deliveries,
             idempotency,
+            replay: head.decision.replay,
         };
         if head.is_end {
             return self.commit(event);
@@ -253,6 +255,9 @@ impl State {
         if let Some((key, expires_ms)) = event.idempotency {
             self.idempotency
                 .insert(key, event.event, expires_ms, self.now_ms);
+        }
+        if let Some(replay) = &event.replay {
+            self.commands.replayed(replay);
         }
         self.pending.extend(
             event
@@ -410,7 +415,7 @@ impl State {
         }
     }
 
-    pub(crate) fn take_batches(&mut self) -> Vec<CommandRecord> {
+    pub(crate) fn take_batches(&mut self) -> Vec<Batch> {
         self.commands.take()
     }
 

@@ -1,8 +1,8 @@
 //! What commands left to do, as a restart finds it.
 
 use bytes::Bytes;
-use outrider_webhook::event::Decision;
-use outrider_webhook::id::{DeliveryKey, EventId};
+use outrider_webhook::event::{Decision, EventFacts, Replay};
+use outrider_webhook::id::{DeliveryKey, EventId, Uid};
 
 use super::support::{Bed, NOW_MS, facts, targets};
 use crate::{Accepted, CommandRecord, DeliveryStatus, LocalLog, Record, StateRecord, StoredEvent};
@@ -120,11 +120,66 @@ async fn of_each_batch_the_newest_record_is_found_and_of_many_finished_ones_the_
     let (log, recovered) = bed.open();
     let batches = recovered.batches;
     assert_eq!(batches.len(), 256);
-    let last = batches.last().unwrap();
+    let last = &batches.last().unwrap().record;
     assert_eq!(
         (last.id, &*last.body, last.is_done),
         (1, &b"goes on"[..], false)
     );
-    assert_eq!(batches[0].id, 1_300 - 255);
+    assert_eq!(batches[0].record.id, 1_300 - 255);
+    log.close().await.unwrap();
+}
+
+async fn replay(log: &LocalLog, of: EventId, command: u128, count: usize) {
+    let decision = Decision {
+        replay: Some(Box::new(Replay {
+            of,
+            number: 1,
+            command: Uid::from_bits(command),
+        })),
+        ..Decision::default()
+    };
+    let facts = EventFacts {
+        idempotency_key: Some("key".into()),
+        ..facts(10)
+    };
+    let accepted = log.accept_parts(facts, targets(count), decision).await;
+    assert!(matches!(accepted, Ok(Accepted::Stored(_))), "{accepted:?}");
+}
+
+#[tokio::test]
+async fn a_replay_is_no_repeat_and_is_known_to_its_batch_until_that_goes_on() {
+    let bed = Bed::new();
+    let (log, _) = bed.open();
+    let keyed = EventFacts {
+        idempotency_key: Some("key".into()),
+        ..facts(10)
+    };
+    let accepted = log.accept_parts(keyed.clone(), targets(1), Decision::default());
+    let Ok(Accepted::Stored(first)) = accepted.await else {
+        panic!("the first event is new");
+    };
+    let (one, other) = (accept(&log).await, accept(&log).await);
+    let begin = command(1, "batch_replay", Bytes::from_static(b"1"), false);
+    log.record_synced(begin.clone()).await.unwrap();
+    replay(&log, one, 1, 1).await;
+    log.record_synced(begin).await.unwrap();
+    // With more targets than fit in one record.
+    replay(&log, first, 1, 300).await;
+    replay(&log, other, 1, 1).await;
+    replay(&log, one, 2, 1).await; // of another command
+    log.close().await.unwrap();
+    let (log, recovered) = bed.open();
+    assert_eq!(recovered.batches.len(), 1);
+    assert_eq!(recovered.batches[0].replayed, [first, other]);
+    let last = recovered.pending.last().unwrap().position;
+    let read = log.read(last).await.unwrap();
+    assert_eq!(read.facts.idempotency_key.as_deref(), Some("key"));
+    assert_eq!(read.decision.replay.unwrap().of, one);
+    // The key is the first one's, as before.
+    let again = log
+        .accept_parts(keyed, targets(1), Decision::default())
+        .await;
+    let is_repeat = matches!(again, Ok(Accepted::Duplicate { first: of, .. }) if of == first);
+    assert!(is_repeat, "{again:?}");
     log.close().await.unwrap();
 }

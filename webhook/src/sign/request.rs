@@ -17,6 +17,7 @@ const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const EVENT_ID: HeaderName = HeaderName::from_static("x-convoy-event-id");
+const REPLAY: HeaderName = HeaderName::from_static("outrider-replay");
 const DELIVERY_ID: HeaderName = HeaderName::from_static("x-convoy-eventdelivery-id");
 
 /// Headers of one connection or one message's framing: never forwarded, whatever the event holds.
@@ -42,7 +43,7 @@ const OURS: [HeaderName; 12] = [
     ORDER_SEQUENCE,
     ORDER_GAP,
     ORDER_LATE,
-    HeaderName::from_static("outrider-replay"),
+    REPLAY,
     header::CONTENT_ENCODING,
     header::CONTENT_RANGE,
     header::CONTENT_TYPE,
@@ -81,6 +82,8 @@ pub struct Outgoing<'a> {
     pub delivery_uid: Uid,
     /// Which delivery of the event this is, from 0.
     pub ordinal: u32,
+    /// Of a replay: the how many-th, from 1.
+    pub replay: Option<u32>,
     /// Whether the event was delivered to this endpoint by another ordinal already: then
     /// `webhook-id` gets the ordinal appended (RULINGS 21).
     pub repeat: bool,
@@ -252,6 +255,9 @@ fn insert_ids(
     headers.insert(EVENT_ID, event_id);
     let delivery_id = value(DELIVERY_ID, outgoing.delivery_uid.to_string())?;
     headers.insert(DELIVERY_ID, delivery_id);
+    if let Some(number) = outgoing.replay {
+        headers.insert(REPLAY, HeaderValue::from(number));
+    }
     Ok(())
 }
 

@@ -155,6 +155,7 @@ fn outgoing<'a>(
         delivery_uid: Uid::from_bits((1 << 80) + 1),
         ordinal: 3,
         repeat: false,
+        replay: None,
         target,
         query: "",
         event_headers: headers,
@@ -244,6 +245,7 @@ fn a_repeat_gets_its_ordinal_and_queries_are_joined() {
     let (target, body, none) = (target(), Bytes::from_static(b"{}"), Vec::new());
     let out = Outgoing {
         repeat: true,
+        replay: None,
         query: "b=2",
         ..outgoing(&target, &none, &body)
     };

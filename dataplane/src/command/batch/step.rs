@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use outrider_store::{
-    CommandRecord, DeliveryFilter, DeliveryItem, Direction, Page, PageRequest, Record, Sort,
+    CommandRecord, DeliveryFilter, DeliveryItem, Direction, EventContent, EventItem, Page,
+    PageRequest, Record, Sort, StoredEvent,
 };
-use outrider_webhook::id::{DeliveryKey, Uid};
+use outrider_webhook::id::{DeliveryKey, EventId, Uid};
 use tokio_util::sync::CancellationToken;
 
 use super::super::cancel::Open;
@@ -78,7 +80,16 @@ impl Executor {
                 let page = self.page(filter, &state).await?;
                 self.cancel_page(state, page).await
             }
-            (Kind::Replay, _) | (_, Filter::Events(_)) => Err(Refusal::NotSupported),
+            (Kind::Replay, Filter::Events(filter)) => {
+                let request = request(state.next.map(|next| next.event));
+                let (page, lag) = self.index.events((**filter).clone(), request).await?;
+                match lag {
+                    None => self.replay_page(state, page).await,
+                    Some(_) => Err(Refusal::Unreadable),
+                }
+            }
+            // No batch is made like this.
+            (Kind::Replay, _) | (_, Filter::Events(_)) => Err(Refusal::BadFilter),
         }
     }
 
@@ -88,12 +99,7 @@ impl Executor {
         filter: &DeliveryFilter,
         state: &State,
     ) -> Result<Page<DeliveryItem, DeliveryKey>, Refusal> {
-        let request = PageRequest {
-            rows: ROWS,
-            sort: Sort::Ascending,
-            direction: Direction::Next,
-            cursor: state.next,
-        };
+        let request = request(state.next);
         let (page, lag) = self.index.deliveries(filter.clone(), request).await?;
         match lag {
             None => Ok(page),
@@ -150,6 +156,74 @@ impl Executor {
         Ok(())
     }
 
+    /// Each replay is in the log by itself, with the batch that asked for it. So one that a crash
+    /// cuts short, or that the log has no room for just now, repeats none of them.
+    async fn replay_page(
+        &self,
+        mut state: State,
+        page: Page<EventItem, EventId>,
+    ) -> Result<(), Refusal> {
+        let (again, mut left_out) = self.to_replay(&state, page.rows).await?;
+        let ids = again.iter().map(|event| event.id).collect();
+        let numbers = self.index.replays_of(ids).await?;
+        let mut accepts = Vec::with_capacity(again.len());
+        for (event, before) in again.iter().zip(numbers) {
+            let routed = self.routed_again(event, before, state.id)?;
+            // Boxed: each is large, and there are many.
+            let accept = Box::pin(self.log.accept(routed));
+            accepts.push(async move { (event.id, accept.await) });
+        }
+        let mut failed = None;
+        for (id, accepted) in join_all(accepts).await {
+            match accepted.map_err(Refusal::from) {
+                Ok(_) => {
+                    state.done += 1;
+                    state.replayed.insert(id);
+                }
+                Err(Refusal::TooLarge) => left_out.push(Refusal::TooLarge),
+                Err(why) => failed = Some(why),
+            }
+        }
+        if let Some(why) = failed {
+            // The rest of this page is tried again.
+            self.batches.put(state);
+            return Err(why);
+        }
+        for why in left_out {
+            state.leave_out(why);
+        }
+        state.replayed.clear();
+        let next = page.next.map(|event| DeliveryKey { event, ordinal: 0 });
+        let record = self.advance(&mut state, next);
+        self.log.record_synced(record).await?;
+        self.batches.put(state);
+        Ok(())
+    }
+
+    /// The events of a page that are replayed, and why others are not.
+    async fn to_replay(
+        &self,
+        state: &State,
+        items: Vec<EventItem>,
+    ) -> Result<(Vec<Arc<StoredEvent>>, Vec<Refusal>), Refusal> {
+        let (mut again, mut left_out) = (Vec::with_capacity(items.len()), Vec::new());
+        for item in items {
+            let EventContent::Event(event) = item.content else {
+                left_out.push(Refusal::Repeat);
+                continue;
+            };
+            if state.replayed.contains(&event.id) {
+                continue;
+            }
+            match self.check_payload(&event).await {
+                Ok(()) => again.push(event),
+                Err(Refusal::PayloadGone) => left_out.push(Refusal::PayloadGone),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok((again, left_out))
+    }
+
     /// Moves a batch on, and ends it behind the last page.
     fn advance(&self, state: &mut State, next: Option<DeliveryKey>) -> Record {
         let now_ms = self.clock.now_ms();
@@ -158,6 +232,16 @@ impl Executor {
             None => state.ended_ms = Some(now_ms),
         }
         state.record(now_ms)
+    }
+}
+
+/// The next page of a batch.
+fn request<K>(cursor: Option<K>) -> PageRequest<K> {
+    PageRequest {
+        rows: ROWS,
+        sort: Sort::Ascending,
+        direction: Direction::Next,
+        cursor,
     }
 }
 

@@ -161,6 +161,7 @@ pub(super) fn request_with(url: &str, body: impl Into<Bytes>) -> SignedRequest {
         event_uid: Uid::from_bits(1),
         delivery_uid: Uid::from_bits(2),
         ordinal: 0,
+        replay: None,
         repeat: false,
         target: &Arc::new(TargetUrl::parse(url).unwrap()),
         query: "",

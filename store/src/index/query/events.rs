@@ -111,6 +111,23 @@ pub struct Kin {
 }
 
 impl Index {
+    /// The number of the newest replay of each of these events; 0 where there is none.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub async fn replays_of(&self, events: Vec<EventId>) -> Result<Vec<u32>, IndexError> {
+        self.get(&self.inner.reads, move |view| {
+            let mut statement = view.connection.prepare_cached(
+                "SELECT coalesce(max(replay), 0) FROM events INDEXED BY events_by_first
+                 WHERE first = ?1",
+            )?;
+            let number = |event: &EventId| statement.query_row([event.raw()], |row| row.get(0));
+            let numbers: Result<Vec<u32>, _> = events.iter().map(number).collect();
+            Ok(numbers?)
+        })
+        .await
+    }
+
     /// The repeats and the replays of an event.
     ///
     /// # Errors
