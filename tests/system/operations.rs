@@ -34,9 +34,11 @@ impl Moody {
 async fn start(moody: &Moody, retry_count: u32) -> (Outrider, Api, String) {
     let outrider = Setup::through_api().start().await;
     let strategy = json!({"type": "linear", "duration": 3600, "retry_count": retry_count});
+    // What fails goes on failing, each for itself.
+    let config = json!({"strategy": strategy, "circuit_breaker": {"is_enabled": false}});
     let mut project = outrider
         .admin_api()
-        .make_project("shop", "outgoing", &json!({"strategy": strategy}))
+        .make_project("shop", "outgoing", &config)
         .await;
     let endpoint = project
         .make_endpoint("customer", &moody.receiver.url("/in"), &json!({}))

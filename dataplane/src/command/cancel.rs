@@ -5,7 +5,7 @@
 //! when he is done with it. Whatever a crash leaves open in between, recovery knows to be
 //! cancelled.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use outrider_store::{CommandRecord, DeliveryState, DeliveryStatus, Position, Record, StateRecord};
@@ -23,6 +23,8 @@ pub(crate) const CANCELLED: &str = "cancelled";
 pub(super) struct Open {
     pub(super) position: Position,
     pub(super) attempts: u32,
+    /// When the next one is due, Unix milliseconds.
+    pub(super) due_ms: Option<i64>,
 }
 
 impl Executor {
@@ -42,6 +44,7 @@ impl Executor {
         let open = Open {
             position: delivery.event.position,
             attempts: delivery.attempts,
+            due_ms: delivery.due_ms,
         };
         self.call_off(HashMap::from([(key, open)]), &[record]).await
     }
@@ -56,11 +59,12 @@ impl Executor {
         let Some((first, with)) = records.split_first() else {
             return Ok(());
         };
-        let keys: HashSet<DeliveryKey> = open.keys().copied().collect();
-        let in_flight = self.queue.cancel(&keys);
+        let due = open.iter().map(|(key, open)| (*key, open.due_ms)).collect();
+        let in_flight = self.queue.cancel(&due);
         // Whatever workers recorded before is durable with it.
         self.log.record_together(first, with).await?;
-        let waiting: Vec<DeliveryKey> = keys.difference(&in_flight).copied().collect();
+        let is_waiting = |key: &&DeliveryKey| !in_flight.contains(*key);
+        let waiting: Vec<DeliveryKey> = open.keys().filter(is_waiting).copied().collect();
         let states = match self.index.states(waiting.clone()).await {
             Ok(states) => states,
             Err(error) => {

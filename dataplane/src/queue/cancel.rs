@@ -80,12 +80,13 @@ impl Cancels {
 }
 
 impl Queue {
-    /// No attempt of these open deliveries is begun any more. Gives those that a worker has: they
-    /// come out of [`Queue::cancelled`] when he is done, unless he ends them himself. The caller
-    /// ends the others.
-    pub fn cancel(&self, keys: &HashSet<DeliveryKey>) -> HashSet<DeliveryKey> {
+    /// No attempt of these open deliveries, with the times that they are known to be due at, is
+    /// begun any more. Gives those that a worker has: they come out of [`Queue::cancelled`] when
+    /// he is done, unless he ends them himself. The caller ends the others.
+    pub fn cancel(&self, open: &HashMap<DeliveryKey, Option<i64>>) -> HashSet<DeliveryKey> {
         let mut state = self.state();
-        let leased: Vec<(LeaseId, DeliveryKey)> = state.schedule.leased_of(keys).collect();
+        let keys: HashSet<DeliveryKey> = open.keys().copied().collect();
+        let leased: Vec<(LeaseId, DeliveryKey)> = state.schedule.leased_of(&keys).collect();
         let (through, mut in_flight) = (state.cancels.newest(), HashSet::new());
         for (lease, key) in leased {
             state.cancels.leased.insert(lease);
@@ -99,7 +100,14 @@ impl Queue {
             });
             dead.through = through;
             dead.entries += 1;
+            // It falls out now, and its line goes on, rather than at its time.
+            let due_ms = open.get(key).copied().flatten();
+            if let Some(entry) = due_ms.and_then(|due_ms| state.schedule.take(*key, due_ms)) {
+                state.lanes.push(entry);
+            }
         }
+        drop(state);
+        self.shared.wake.notify_one();
         in_flight
     }
 
@@ -154,7 +162,7 @@ impl super::State {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
     use std::time::Duration;
 
     use outrider_store::Pending;
@@ -173,7 +181,7 @@ mod tests {
     async fn what_waits_falls_out_and_what_is_opened_again_after_that_does_not() {
         let (queue, _) = queue(16);
         let one = pending(1, 1, 1, NOW_MS);
-        let keys = HashSet::from([one.key]);
+        let keys = HashMap::from([(one.key, None)]);
         queue.restore(vec![one.clone(), pending(1, 1, 2, NOW_MS)]);
         assert!(queue.cancel(&keys).is_empty());
         queue.reopen(vec![again(&one, 3)]);
@@ -195,7 +203,7 @@ mod tests {
     async fn a_lane_is_as_wide_as_before_when_something_fell_out_of_it() {
         let (queue, _) = queue(1);
         let all: Vec<Pending> = (0..5).map(|n| pending(1, 1, n, NOW_MS)).collect();
-        let dead: HashSet<_> = all[..4].iter().map(|one| one.key).collect();
+        let dead = all[..4].iter().map(|one| (one.key, None)).collect();
         queue.restore(all.clone());
         queue.cancel(&dead);
         assert_eq!(queue.lease().await.entry.key, all[4].key);
@@ -211,7 +219,8 @@ mod tests {
             leases.push(queue.lease().await);
         }
         let keys: HashSet<_> = all.iter().map(|one| one.key).collect();
-        assert_eq!(queue.cancel(&keys), keys);
+        let open = keys.iter().map(|key| (*key, None)).collect();
+        assert_eq!(queue.cancel(&open), keys);
         assert!(queue.try_cancelled().is_none());
         let mut retried = leases.pop().unwrap();
         retried.entry.attempts += 1;
@@ -232,9 +241,25 @@ mod tests {
     async fn what_had_ended_already_leaves_no_mark() {
         let (queue, _) = queue(16);
         let one = pending(1, 1, 1, NOW_MS);
-        queue.cancel(&HashSet::from([one.key]));
+        queue.cancel(&HashMap::from([(one.key, None)]));
         queue.had_ended(one.key);
         queue.restore(vec![one.clone()]);
         assert_eq!(queue.lease().await.entry.key, one.key);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_its_time_falls_out_now_and_its_line_goes_on() {
+        let (queue, _) = queue(16);
+        let in_line = |n, due_ms| {
+            let mut one = pending(1, 1, n, due_ms);
+            one.target.order_key = Some(7);
+            one
+        };
+        let (head, next) = (in_line(1, NOW_MS + 3_600_000), in_line(2, NOW_MS));
+        queue.restore(vec![head.clone(), next.clone()]);
+        assert!(is_quiet(&queue).await);
+        queue.cancel(&HashMap::from([(head.key, Some(head.due_ms))]));
+        assert_eq!(queue.lease().await.entry.key, next.key);
+        assert_eq!(queue.depth().scheduled, 0);
     }
 }

@@ -115,6 +115,14 @@ impl Schedule {
         self.leases.remove(&id).map(|(_, entry)| (id, entry))
     }
 
+    /// Takes a delivery out that waits for this time.
+    pub(super) fn take(&mut self, key: DeliveryKey, due_ms: i64) -> Option<Entry> {
+        let then = self.due.range((due_ms, 0)..=(due_ms, u64::MAX));
+        let mut found = then.filter(|(_, entry)| entry.key == key);
+        let at = found.next().map(|(at, _)| *at)?;
+        self.due.remove(&at)
+    }
+
     /// The leases of these deliveries.
     pub(super) fn leased_of(
         &self,

@@ -249,6 +249,7 @@ fn open(delivery: &DeliveryItem) -> (DeliveryKey, Open) {
     let open = Open {
         position: delivery.event.position,
         attempts: delivery.attempts,
+        due_ms: delivery.due_ms,
     };
     (delivery.key, open)
 }

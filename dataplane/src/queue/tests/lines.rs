@@ -80,7 +80,7 @@ async fn a_line_goes_on_without_what_is_cancelled() {
     queue.restore((0..5).map(|n| in_line(7, n)).collect());
     let head = leases(&queue, 1).await.remove(0);
     let cancelled = [0, 1, 3].map(|n| in_line(7, n).key);
-    let in_flight = queue.cancel(&cancelled.into());
+    let in_flight = queue.cancel(&cancelled.map(|key| (key, None)).into());
     assert_eq!(in_flight, [cancelled[0]].into());
     assert!(is_quiet(&queue).await, "the one in flight is not over");
     queue.retry(head, NOW_MS, false);
