@@ -3,13 +3,16 @@
 //! `outrider-bench run` is the whole measurement: it starts the given binary, loads it, samples
 //! its process and prints the figures next to the limits of the machine in the same run. `load`
 //! and `sink` are its halves, for use against something that is already running. `reads` fills a
-//! gateway with events and measures the lists and look-ups of its API.
+//! gateway with events and measures the lists and look-ups of its API. `deliver` measures what bad
+//! receivers and backlogs do to good ones.
 
 mod clock;
+mod deliver;
 mod http1;
 mod latency;
 mod limits;
 mod load;
+mod metrics;
 mod nginx;
 mod payload;
 mod process;
@@ -43,6 +46,8 @@ enum Command {
     Run(run::Args),
     /// Starts a gateway, loads it with many events, and measures how they are read back
     Reads(reads::Args),
+    /// Starts gateways and measures what bad receivers and backlogs do to good ones
+    Deliver(deliver::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -54,6 +59,7 @@ fn main() -> anyhow::Result<()> {
             Command::Load(args) => load::command(args).await,
             Command::Run(args) => Box::pin(run::command(args)).await,
             Command::Reads(args) => Box::pin(reads::command(args)).await,
+            Command::Deliver(args) => Box::pin(deliver::command(args)).await,
         }
     })
 }

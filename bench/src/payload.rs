@@ -60,6 +60,12 @@ pub(crate) enum Target {
         endpoint: String,
         key: String,
     },
+    /// To all endpoints of an owner.
+    Fanout {
+        project: String,
+        owner: String,
+        key: String,
+    },
     Plain,
 }
 
@@ -99,6 +105,16 @@ enum Kind {
     },
 }
 
+impl Kind {
+    fn events(key: &str, for_whom: &str) -> anyhow::Result<Self> {
+        Ok(Self::Events {
+            authorization: HeaderValue::from_str(&format!("Bearer {key}"))
+                .context("the key is no header value")?,
+            opening: format!("{{{for_whom},\"event_type\":\"bench.event\",\"data\":"),
+        })
+    }
+}
+
 impl Payloads {
     /// Prepares requests whose JSON is about `body_bytes` long (at least 64).
     pub(crate) fn new(target: &Target, host: &str, body_bytes: usize) -> anyhow::Result<Self> {
@@ -120,16 +136,17 @@ impl Payloads {
                 endpoint,
                 key,
             } => {
-                let authorization = HeaderValue::from_str(&format!("Bearer {key}"))
-                    .context("the key is no header value")?;
-                let opening = format!(
-                    "{{\"endpoint_id\":\"{endpoint}\",\"event_type\":\"bench.event\",\"data\":"
-                );
                 let path = format!("/api/v1/projects/{project}/events");
-                let kind = Kind::Events {
-                    authorization,
-                    opening,
-                };
+                let kind = Kind::events(key, &format!("\"endpoint_id\":\"{endpoint}\""))?;
+                (path, bodies.map(unsigned).collect(), kind)
+            }
+            Target::Fanout {
+                project,
+                owner,
+                key,
+            } => {
+                let path = format!("/api/v1/projects/{project}/events/fanout");
+                let kind = Kind::events(key, &format!("\"owner_id\":\"{owner}\""))?;
                 (path, bodies.map(unsigned).collect(), kind)
             }
         };
@@ -229,6 +246,21 @@ mod tests {
             variant.signature.unwrap(),
             "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
         );
+    }
+
+    #[tokio::test]
+    async fn a_fan_out_names_its_owner() {
+        let target = Target::Fanout {
+            project: "p".into(),
+            owner: "o".into(),
+            key: "k".into(),
+        };
+        let request = Payloads::new(&target, "localhost", 64).unwrap();
+        let request = request.request(1, 2).unwrap();
+        assert_eq!(request.uri().path(), "/api/v1/projects/p/events/fanout");
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(json["owner_id"], "o");
     }
 
     #[tokio::test]

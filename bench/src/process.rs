@@ -13,6 +13,10 @@ use tokio::task::JoinHandle;
 
 /// How long the gateway may drain after SIGTERM before it is killed.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// The gateway is at rest when it used no CPU time, to the clock tick, for this long.
+const REST: Duration = Duration::from_millis(300);
+/// Longest wait for rest: background work may never pause.
+const REST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often memory is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -113,6 +117,21 @@ pub(crate) fn machine_time() -> anyhow::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat").context("the machine's CPU time cannot be read")?;
     let ticks = parse_busy_ticks(&stat).context("the machine's CPU time cannot be understood")?;
     Ok(duration_of(ticks))
+}
+
+/// Waits for what follows the last delivery: attempt records, the index.
+pub(crate) async fn until_at_rest(pid: u32) -> anyhow::Result<()> {
+    let due = Instant::now() + REST_TIMEOUT;
+    let mut before = cpu_time(pid)?;
+    while Instant::now() < due {
+        tokio::time::sleep(REST).await;
+        let now = cpu_time(pid)?;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
 }
 
 fn duration_of(ticks: u64) -> Duration {

@@ -13,7 +13,7 @@ use crate::clock::now_us;
 use crate::limits::Probe;
 use crate::load::{self, End, Plan};
 use crate::payload::{Mode, Payloads, Target};
-use crate::process::{Gateway, MemoryWatch, cpu_time, resident_kib};
+use crate::process::{Gateway, MemoryWatch, cpu_time, resident_kib, until_at_rest};
 use crate::report::{Phase, Report, Traffic};
 use crate::resources;
 use crate::sink::Sink;
@@ -22,10 +22,6 @@ use crate::threads::Threads;
 
 /// Deliveries that make no progress for this long are given up and counted as missing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The gateway is at rest when it used no CPU time, to the clock tick, for this long.
-const REST: Duration = Duration::from_millis(300);
-/// Longest wait for rest: background work may never pause.
-const REST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Share of the capacity at which latencies are measured, percent.
 const PACED_PERCENT: f64 = 30.0;
 
@@ -198,7 +194,7 @@ impl Bench<'_> {
         if self.mode.is_delivered() {
             self.until_delivered(sent.count()).await?;
         }
-        self.until_at_rest().await?;
+        until_at_rest(pid).await?;
         let cpu = cpu_time(pid)?.saturating_sub(cpu_before);
         let threads = Threads::of(pid)?.since(&threads_before);
         let received = self.sink.counts();
@@ -237,22 +233,6 @@ impl Bench<'_> {
             self.gateway.check_alive()?;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    }
-
-    /// Waits for what follows a delivery: attempt records, the index.
-    async fn until_at_rest(&self) -> anyhow::Result<()> {
-        let pid = self.gateway.id();
-        let due = Instant::now() + REST_TIMEOUT;
-        let mut before = cpu_time(pid)?;
-        while Instant::now() < due {
-            tokio::time::sleep(REST).await;
-            let now = cpu_time(pid)?;
-            if now == before {
-                break;
-            }
-            before = now;
-        }
-        Ok(())
     }
 }
 

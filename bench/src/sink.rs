@@ -156,6 +156,11 @@ impl Sink {
         lock(&self.state).seen.count()
     }
 
+    /// All that arrived, repeats too.
+    pub(crate) fn requests(&self) -> u64 {
+        lock(&self.state).counts.requests
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let state = lock(&self.state);
         Counts {

@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::StatusCode;
-
-use crate::http1;
+use crate::metrics::Page;
 
 /// What a page of metrics says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,32 +17,16 @@ pub(super) struct Figures {
 
 impl Figures {
     pub(super) async fn read(admin: SocketAddr) -> anyhow::Result<Self> {
-        let (status, page) = http1::get(admin, "/stats/prometheus").await?;
-        if status != StatusCode::OK {
-            anyhow::bail!("the metrics are not there: {status}");
-        }
-        Ok(Self::parse(&String::from_utf8_lossy(&page)))
+        Ok(Self::of(&Page::read(admin).await?))
     }
 
-    fn parse(page: &str) -> Self {
+    fn of(page: &Page) -> Self {
         Self {
-            finished: sum(page, "outrider_deliveries_finished_total", ""),
-            lag_ms: sum(page, "outrider_index", r#"figure="lag_ms""#),
-            lag_bytes: sum(page, "outrider_index", r#"figure="lag_bytes""#),
+            finished: page.sum("outrider_deliveries_finished_total", ""),
+            lag_ms: page.sum("outrider_index", r#"figure="lag_ms""#),
+            lag_bytes: page.sum("outrider_index", r#"figure="lag_bytes""#),
         }
     }
-}
-
-/// Sum of a metric over the label sets that contain `label`.
-fn sum(page: &str, name: &str, label: &str) -> u64 {
-    let series = page.lines().filter_map(|line| line.rsplit_once(' '));
-    let asked = series.filter(|(series, _)| {
-        let (found, labels) = series.split_once('{').unwrap_or((series, ""));
-        found == name && labels.contains(label)
-    });
-    asked
-        .filter_map(|(_, value)| value.parse::<u64>().ok())
-        .sum()
 }
 
 #[cfg(test)]
@@ -59,7 +41,7 @@ mod tests {
             outrider_index_other{figure=\"lag_ms\"} 5\n\
             outrider_deliveries_finished_total{result=\"success\"} 7\n\
             outrider_deliveries_finished_total{result=\"failed\"} 1\n";
-        let figures = Figures::parse(page);
+        let figures = Figures::of(&Page::from(page));
         let expected = Figures {
             finished: 8,
             lag_ms: 12,
