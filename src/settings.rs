@@ -41,6 +41,7 @@ pub(crate) fn settings(
         egress: egress_settings(bootstrap, testing)?,
         in_flight_max: bootstrap.delivery.in_flight_max,
         lane_concurrency: bootstrap.delivery.lane_concurrency,
+        batch_pause: bootstrap.delivery.batch_pause,
         excerpt_bytes_max: bootstrap.delivery.excerpt_bytes_max,
         drain_grace: DRAIN_GRACE,
         seed: rand::random(),

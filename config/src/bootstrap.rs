@@ -157,6 +157,8 @@ pub struct DeliverySettings {
     pub in_flight_max: usize,
     /// Attempts under way at once per endpoint; default 16 (RULINGS section E).
     pub lane_concurrency: u32,
+    /// Between two steps of a batch; default 50 ms, 1 ms to an hour.
+    pub batch_pause: Duration,
     /// Bytes of a response kept with its attempt; default 4 KiB, at most 50 KiB (RULINGS section E).
     pub excerpt_bytes_max: usize,
 }
@@ -467,6 +469,7 @@ log: {level: loud}
             DeliverySettings {
                 in_flight_max: 1024,
                 lane_concurrency: 16,
+                batch_pause: Duration::from_millis(50),
                 excerpt_bytes_max: 4096
             }
         );

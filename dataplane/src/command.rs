@@ -52,6 +52,8 @@ pub(crate) struct Executor {
     turn: Mutex<()>,
     questions: Questions,
     batches: Batches,
+    /// Between two steps of a batch.
+    batch_pause: Duration,
 }
 
 /// What commands work on.
@@ -62,6 +64,7 @@ pub(crate) struct Means {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) teller: Teller,
+    pub(crate) batch_pause: Duration,
 }
 
 impl Executor {
@@ -74,6 +77,7 @@ impl Executor {
             clock,
             metrics,
             teller,
+            batch_pause,
         } = means;
         Self {
             queue,
@@ -86,6 +90,7 @@ impl Executor {
             turn: Mutex::new(()),
             questions,
             batches: Batches::restore(batches),
+            batch_pause,
         }
     }
 

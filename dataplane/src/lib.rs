@@ -89,6 +89,8 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// Attempts under way at once, per endpoint.
     pub lane_concurrency: u32,
+    /// Between two steps of a batch of commands.
+    pub batch_pause: Duration,
     /// Bytes of a response kept with an attempt.
     pub excerpt_bytes_max: usize,
     /// How long a drain waits for attempts under way.
@@ -267,6 +269,7 @@ impl DataPlane {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             teller,
+            batch_pause: settings.batch_pause,
         };
         let executor = Executor::new(means, questions, batches);
         stats.send_replace(Some(Arc::new(Stats {

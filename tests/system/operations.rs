@@ -32,7 +32,17 @@ impl Moody {
 
 /// A project with so many attempts for each delivery, an hour apart, and an endpoint.
 async fn start(moody: &Moody, retry_count: u32) -> (Outrider, Api, String) {
-    let outrider = Setup::through_api().start().await;
+    start_with(Setup::through_api(), moody, retry_count).await
+}
+
+/// The same with batches that take their time: to be met on their way.
+async fn start_slow(moody: &Moody, retry_count: u32) -> (Outrider, Api, String) {
+    let setup = Setup::through_api().env("OUTRIDER__DELIVERY__BATCH_PAUSE_MS", "2000");
+    start_with(setup, moody, retry_count).await
+}
+
+async fn start_with(setup: Setup, moody: &Moody, retry_count: u32) -> (Outrider, Api, String) {
+    let outrider = setup.start().await;
     let strategy = json!({"type": "linear", "duration": 3600, "retry_count": retry_count});
     // What fails goes on failing, each for itself.
     let config = json!({"strategy": strategy, "circuit_breaker": {"is_enabled": false}});

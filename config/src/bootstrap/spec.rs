@@ -65,6 +65,7 @@ struct StoreSpec {
 struct DeliverySpec {
     in_flight_max: Option<u64>,
     lane_concurrency: Option<u64>,
+    batch_pause_ms: Option<u64>,
     excerpt_bytes_max: Option<u64>,
 }
 
@@ -296,7 +297,9 @@ impl DeliverySpec {
             16,
             (1, 10_000),
         );
+        let pause = checks.duration("delivery.batch_pause_ms", self.batch_pause_ms, 50);
         DeliverySettings {
+            batch_pause: pause,
             in_flight_max: checks.size(
                 "delivery.in_flight_max",
                 self.in_flight_max,

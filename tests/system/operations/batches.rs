@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::super::harness::{Api, DEADLINE, Fault, Reply};
-use super::{Moody, assert_log_is_sound, batch, publish, start, total, with_status};
+use super::{Moody, assert_log_is_sound, batch, publish, start, start_slow, total, with_status};
 
 async fn post(project: &mut Api, path: &str) -> Reply {
     project.call(Method::POST, path, None).await
@@ -121,9 +121,9 @@ async fn dead_letters_have_their_reason() {
 #[tokio::test]
 async fn a_batch_that_a_kill_cuts_short_goes_on_and_repeats_nothing() {
     let moody = Moody::start(Fault::Status(500)).await;
-    let (mut outrider, mut project, endpoint) = start(&moody, 1).await;
-    let events = publish(&mut project, &endpoint, 700).await;
-    with_status(&mut project, "Failure", 700).await;
+    let (mut outrider, mut project, endpoint) = start_slow(&moody, 1).await;
+    let events = publish(&mut project, &endpoint, 350).await;
+    with_status(&mut project, "Failure", 350).await;
     moody.will(Fault::None);
     post(&mut project, "/eventdeliveries/batchretry")
         .await
@@ -142,9 +142,9 @@ async fn a_batch_that_a_kill_cuts_short_goes_on_and_repeats_nothing() {
     let ended = batch(&mut project, "finished").await;
     assert_eq!(
         (&ended["total"], &ended["done"]),
-        (&json!(700), &json!(700))
+        (&json!(350), &json!(350))
     );
-    with_status(&mut project, "Success", 700).await;
+    with_status(&mut project, "Success", 350).await;
     let mut attempts: HashMap<String, u32> = HashMap::new();
     for request in moody.receiver.received() {
         *attempts.entry(request.webhook_id().to_owned()).or_default() += 1;
@@ -163,7 +163,7 @@ async fn a_batch_that_a_kill_cuts_short_goes_on_and_repeats_nothing() {
     outrider.kill();
     outrider.start().await;
     let before = moody.receiver.received().len();
-    assert_eq!(batch(&mut project, "finished").await["done"], 700);
+    assert_eq!(batch(&mut project, "finished").await["done"], 350);
     let marker = publish(&mut project, &endpoint, 1).await;
     project.delivery(&marker[0], "Success").await;
     assert_eq!(moody.receiver.received().len(), before + 1);
@@ -196,9 +196,9 @@ async fn a_batch_cancel_ends_what_waits_and_leaves_what_has_ended() {
 #[tokio::test]
 async fn a_batch_that_is_stopped_stays_so_over_a_restart() {
     let moody = Moody::start(Fault::Status(500)).await;
-    let (mut outrider, mut project, endpoint) = start(&moody, 1).await;
-    publish(&mut project, &endpoint, 700).await;
-    with_status(&mut project, "Failure", 700).await;
+    let (mut outrider, mut project, endpoint) = start_slow(&moody, 1).await;
+    publish(&mut project, &endpoint, 350).await;
+    with_status(&mut project, "Failure", 350).await;
     post(&mut project, "/eventdeliveries/batchretry")
         .await
         .data(200);
@@ -210,15 +210,15 @@ async fn a_batch_that_is_stopped_stays_so_over_a_restart() {
     let stopped = project.put(&path, &json!({})).await.data(200);
     assert_eq!(stopped["status"], "stopped");
     let done = stopped["done"].as_u64().unwrap();
-    assert!(done < 700, "{done}");
+    assert!(done < 350, "{done}");
     outrider.kill();
     outrider.start().await;
     assert_eq!(batch(&mut project, "stopped").await["done"], done);
-    with_status(&mut project, "Failure", 700).await;
+    with_status(&mut project, "Failure", 350).await;
     let received = u64::try_from(moody.receiver.received().len()).unwrap();
     // Those that the kill cut short were made again.
     assert!(
-        (700 + done..=700 + done + 16).contains(&received),
+        (350 + done..=350 + done + 16).contains(&received),
         "{received}"
     );
     assert_log_is_sound(&mut outrider).await;

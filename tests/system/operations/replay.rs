@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::super::harness::{Api, DEADLINE, Fault, Reply, uid_of, until};
-use super::{Moody, assert_log_is_sound, batch, publish, start, with_status};
+use super::{Moody, assert_log_is_sound, batch, publish, start, start_slow, with_status};
 
 const NO_SUCH_ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
@@ -169,18 +169,18 @@ async fn a_batch_of_replays_says_how_it_went() {
 #[tokio::test]
 async fn a_batch_of_replays_that_a_kill_cuts_short_replays_each_event_once() {
     let moody = Moody::start(Fault::None).await;
-    let (mut outrider, mut project, endpoint) = start(&moody, 10).await;
-    let events = publish(&mut project, &endpoint, 700).await;
-    with_status(&mut project, "Success", 700).await;
+    let (mut outrider, mut project, endpoint) = start_slow(&moody, 10).await;
+    let events = publish(&mut project, &endpoint, 350).await;
+    with_status(&mut project, "Success", 350).await;
     let mut caller = project.again();
     let begun = tokio::spawn(async move {
         let reply = caller.call(Method::POST, "/events/batchreplay", None).await;
         reply.status
     });
     // At two different moments of its steps.
-    for least in [50, 350] {
-        let received = moody.receiver.wait_for(700 + least, DEADLINE).await;
-        assert!(received.len() < 1_400, "it was over too soon");
+    for least in [50, 150] {
+        let received = moody.receiver.wait_for(350 + least, DEADLINE).await;
+        assert!(received.len() < 700, "it was over too soon");
         outrider.kill();
         outrider.start().await;
     }
@@ -189,9 +189,9 @@ async fn a_batch_of_replays_that_a_kill_cuts_short_replays_each_event_once() {
     let ended = batch(&mut project, "finished").await;
     assert_eq!(
         (&ended["total"], &ended["done"]),
-        (&json!(700), &json!(700))
+        (&json!(350), &json!(350))
     );
-    with_status(&mut project, "Success", 1_400).await;
+    with_status(&mut project, "Success", 700).await;
     let mut numbers: HashMap<String, Vec<String>> = HashMap::new();
     for request in moody.receiver.received() {
         let of = numbers.entry(request.webhook_id().to_owned()).or_default();

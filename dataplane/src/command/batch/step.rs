@@ -19,9 +19,7 @@ use super::{Filter, Kind, State};
 
 /// Deliveries of one step. With their command they fit in a group of the log.
 const ROWS: usize = 100;
-/// Between steps.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Between steps while the queue is long, and after one that could not be made.
+/// Between steps while the queue is long, and after one that could not be made; at least.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// Deliveries that wait for their turn, all in all, from which on batches add slowly.
 const QUEUE_LONG: usize = 10_000;
@@ -46,11 +44,11 @@ impl Executor {
                 stepped = self.step(id) => stepped,
             };
             let pause = match stepped {
-                Ok(()) if self.is_long() => LONG_PAUSE,
-                Ok(()) => PAUSE,
+                Ok(()) if self.is_long() => LONG_PAUSE.max(self.batch_pause),
+                Ok(()) => self.batch_pause,
                 Err(refusal) => {
                     tracing::warn!(batch_id = %id, code = refusal.code(), "a batch waits");
-                    LONG_PAUSE
+                    LONG_PAUSE.max(self.batch_pause)
                 }
             };
             tokio::select! {
