@@ -21,6 +21,7 @@ mod field;
 mod filter_spec;
 mod interest;
 mod meta_event;
+mod oauth2;
 mod order_key;
 mod preset_choice;
 mod project;
@@ -48,6 +49,7 @@ pub use endpoint_tls::{ClientCertSpec, EndpointTlsSpec};
 pub use event_type::{EventType, EventTypeSpec, SchemaSpec};
 pub use filter_spec::{ConditionsSpec, FilterRowSpec, FilterSpec, Scoped};
 pub use meta_event::{MetaEventSpec, MetaEvents, MetaKind};
+pub use oauth2::{FieldMappingSpec, OAuth2Spec, SigningKeySpec};
 pub use order_key::{Order, OrderKey, OrderSpec, line};
 pub use preset_choice::{PRESET_BYTES_MAX, PresetChoice};
 pub use project::{

@@ -7,6 +7,8 @@
 //!
 //! - `place`: where the delivery goes now, or why not
 //! - `attempt`: signed, sent, and answered
+//! - `send`: with a token where one is needed, and once more where that was refused
+//! - `tokens`: fetched, kept, renewed
 //! - `outcome`: what follows
 
 mod attempt;
@@ -16,6 +18,8 @@ mod order;
 mod outcome;
 mod place;
 mod record;
+mod send;
+mod tokens;
 mod told;
 
 use std::sync::Arc;
@@ -36,6 +40,8 @@ use crate::meta::Teller;
 use crate::metrics::Metrics;
 use crate::queue::{Lease, Queue};
 use crate::table::RoutingTable;
+
+pub(crate) use tokens::Tokens;
 
 /// The endpoint has a URL template, and the event no URL that matches it (contract section 9).
 /// What matched when it was accepted does not count: its host may be somebody else's by now.
@@ -70,6 +76,8 @@ pub struct Deliverer {
     pub metrics: Arc<Metrics>,
     /// How much endpoints have had of their rates.
     pub(crate) rates: Buckets<EndpointId>,
+    /// Tokens of endpoints that want one.
+    pub(crate) tokens: Tokens,
     /// Bytes of a response kept with the attempt.
     pub excerpt_bytes_max: usize,
 }

@@ -14,6 +14,7 @@ mod fault;
 mod gate;
 mod get;
 mod pool;
+mod post;
 mod resolve;
 mod route;
 mod settings;
@@ -46,6 +47,7 @@ pub use self::exchange::{Exchange, Timing};
 use self::fault::Fault;
 use self::gate::{Caps, Gate};
 use self::pool::{Bounds, Connection, Key, Pool};
+pub use self::post::Form;
 use self::resolve::Resolver;
 use self::route::Vetting;
 pub use self::settings::{EgressError, EgressStats, Settings};
@@ -358,6 +360,8 @@ enum Ask<'a> {
     Signed(SignedRequest),
     /// A document, for ourselves.
     Get(&'a TargetUrl),
+    /// A form, for ourselves.
+    Post(Form<'a>),
 }
 
 impl Ask<'_> {
@@ -365,6 +369,7 @@ impl Ask<'_> {
         match self {
             Self::Signed(request) => request.target(),
             Self::Get(url) => url,
+            Self::Post(form) => form.url,
         }
     }
 
@@ -387,6 +392,10 @@ impl Ask<'_> {
             Self::Get(url) => {
                 let path = url.path_and_query().clone();
                 (Method::GET, path, get::headers(), Bytes::new())
+            }
+            Self::Post(form) => {
+                let path = form.url.path_and_query().clone();
+                (Method::POST, path, form.headers(), form.body)
             }
         };
         headers.insert(HOST, host);

@@ -254,6 +254,7 @@ impl DataPlane {
             chance: Chance::seeded(settings.seed),
             metrics: Arc::clone(&metrics),
             rates: Buckets::unbounded(), // configuration bounds it
+            tokens: deliver::Tokens::default(),
             excerpt_bytes_max: settings.excerpt_bytes_max,
         });
         let questions = Questions {

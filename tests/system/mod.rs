@@ -19,6 +19,7 @@ mod disabled;
 mod dynamic;
 mod endpoint_authentication;
 mod endpoint_tls;
+mod endpoint_tokens;
 mod explain;
 mod filters;
 mod fuzz_seeds;

@@ -4,7 +4,11 @@
 //! A fixed credential is prepared when it is configured. A token of OAuth 2.0 has to be fetched
 //! first: what is asked and how the answer is read is in `oauth2`, the keys of assertions in `jwk`.
 
+pub mod jwk;
+pub mod oauth2;
+
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,14 +22,19 @@ use crate::secret::Secret;
 pub enum Authentication {
     /// By the same header always.
     Fixed(Credential),
+    /// By a token that a client of a token endpoint gets, in `Authorization`.
+    OAuth2(Arc<oauth2::Client>),
 }
+
+static AUTHORIZATION: HeaderName = header::AUTHORIZATION;
 
 impl Authentication {
     /// The header that it sets.
     #[must_use]
-    pub const fn header(&self) -> &HeaderName {
+    pub fn header(&self) -> &HeaderName {
         match self {
             Self::Fixed(credential) => &credential.name,
+            Self::OAuth2(_) => &AUTHORIZATION,
         }
     }
 }

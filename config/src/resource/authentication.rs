@@ -7,26 +7,27 @@ use serde_json::{Value, json};
 
 use super::check::{Checks, Reason};
 use super::field::{given, header_name, is_framing};
+use super::oauth2::OAuth2Spec;
 use super::source_spec::{ApiKeyVerifierSpec, BasicAuthSpec};
-use super::spec::Unsupported;
 
 /// What replies show in the place of a secret. Who sends it back means the secret that is there.
 pub const REDACTED: &str = "[REDACTED]";
 
-const TYPES: &[&str] = &["api_key", "basic_auth"];
+const TYPES: &[&str] = &["api_key", "basic_auth", "oauth2"];
 
 /// What people write of an endpoint's authentication: a type and what belongs to it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthenticationSpec {
-    /// `api_key` or `basic_auth`; no authentication when empty, and nothing else is given.
+    /// `api_key`, `basic_auth` or `oauth2`; no authentication when empty, and nothing else is given.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// A fixed value in a header.
     pub api_key: Option<ApiKeyVerifierSpec>,
     /// HTTP Basic.
     pub basic_auth: Option<BasicAuthSpec>,
-    oauth2: Unsupported,
+    /// A token of OAuth 2.0.
+    pub oauth2: Option<OAuth2Spec>,
 }
 
 impl AuthenticationSpec {
@@ -46,18 +47,22 @@ impl AuthenticationSpec {
         [
             ("api_key", self.api_key.as_ref().is_some_and(is_key)),
             ("basic_auth", self.basic_auth.as_ref().is_some_and(is_basic)),
-            ("oauth2", !self.oauth2.is_blank()),
+            (
+                "oauth2",
+                self.oauth2.as_ref().is_some_and(|one| !one.is_blank()),
+            ),
         ]
     }
 
     /// `None` inside for none; `None` when something was reported.
-    pub(super) fn compile(&self, checks: &mut Checks) -> Option<Option<Authentication>> {
+    /// `owner` is whose endpoint it is for.
+    pub(super) fn compile(
+        &self,
+        owner: &str,
+        checks: &mut Checks,
+    ) -> Option<Option<Authentication>> {
         if self.is_blank() {
             return Some(None);
-        }
-        if !self.oauth2.is_blank() {
-            checks.fail("authentication.oauth2", Reason::Unsupported);
-            return None;
         }
         let kind = checks.require("authentication.type", given(self.kind.as_deref()))?;
         for (block, is_given) in self.blocks() {
@@ -66,6 +71,10 @@ impl AuthenticationSpec {
                 checks.fail(format!("authentication.{block}"), reason);
                 return None;
             }
+        }
+        if kind == "oauth2" {
+            let spec = checks.require("authentication.oauth2", self.oauth2.as_ref())?;
+            return Some(Some(Authentication::OAuth2(spec.compile(owner, checks)?)));
         }
         let fixed = match kind {
             "api_key" => api_key(self.api_key.as_ref(), checks),
@@ -137,6 +146,9 @@ pub(super) fn secret<'s>(
 pub(super) fn dump(authentication: &Authentication) -> Value {
     match authentication {
         Authentication::Fixed(fixed) => json!({"header": fixed.name().as_str(), "value": "***"}),
+        Authentication::OAuth2(client) => {
+            json!({"header": "authorization", "client_id": client.client_id()})
+        }
     }
 }
 
@@ -147,7 +159,7 @@ mod tests {
     fn errors(spec: Value) -> String {
         let spec: AuthenticationSpec = serde_json::from_value(spec).unwrap();
         let mut checks = Checks::default();
-        spec.compile(&mut checks);
+        spec.compile("owner", &mut checks);
         let errors = checks.finish(Some(())).unwrap_err();
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         errors.join("; ")
@@ -216,13 +228,13 @@ mod tests {
             let spec: AuthenticationSpec = serde_json::from_value(spec).unwrap();
             assert!(spec.is_blank());
             let mut checks = Checks::default();
-            assert!(matches!(spec.compile(&mut checks), Some(None)));
+            assert!(matches!(spec.compile("owner", &mut checks), Some(None)));
             checks.finish(Some(())).unwrap();
         }
         let spec = json!({"type": "basic_auth", "basic_auth": {"username": "u", "password": "p"}, "api_key": {"header_name": ""}});
         let spec: AuthenticationSpec = serde_json::from_value(spec).unwrap();
         let mut checks = Checks::default();
-        let compiled = spec.compile(&mut checks).unwrap().unwrap();
+        let compiled = spec.compile("owner", &mut checks).unwrap().unwrap();
         assert_eq!(compiled.header(), "authorization");
         assert_eq!(
             dump(&compiled),

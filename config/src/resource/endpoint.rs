@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use outrider_webhook::address::{Scheme, TargetUrl};
 use outrider_webhook::authentication::Authentication;
 use outrider_webhook::client_tls::ClientTls;
 use outrider_webhook::id::{EndpointId, ProjectId};
@@ -107,8 +108,9 @@ impl Endpoint {
         let status = spec.status(&mut checks);
         let content_type = spec.content_type(&mut checks);
         let rate = spec.rate(&mut checks);
+        let owner = project.id().to_string();
         let authentication = spec.authentication.as_ref();
-        let authentication = authentication.map(|spec| spec.compile(&mut checks));
+        let authentication = authentication.map(|spec| spec.compile(&owner, &mut checks));
         let activation_epoch = spec.epoch(&mut checks);
         let concurrency = spec.concurrency.filter(|count| *count != 0);
         let concurrency =
@@ -179,6 +181,13 @@ impl Endpoint {
                 "url",
                 Reason::Rule("must be https: the project enforces secure endpoints".to_owned()),
             );
+        }
+        if let Some(url) = self.token_url()
+            && project.is_https_enforced()
+            && url.scheme() != Scheme::Https
+        {
+            let says = "must be https: the project enforces secure endpoints";
+            return refuse("authentication.oauth2.url", Reason::Rule(says.to_owned()));
         }
         if let Some(authentication) = &self.authentication {
             let header = authentication.header();
@@ -298,6 +307,15 @@ impl Endpoint {
     #[must_use]
     pub fn authentication(&self) -> Option<&Authentication> {
         self.authentication.as_ref()
+    }
+
+    /// Where tokens for its deliveries come from, if they need one.
+    #[must_use]
+    pub fn token_url(&self) -> Option<&TargetUrl> {
+        match &self.authentication {
+            Some(Authentication::OAuth2(client)) => Some(client.url()),
+            Some(Authentication::Fixed(_)) | None => None,
+        }
     }
 
     /// Whether its data is sent as a form.

@@ -166,7 +166,7 @@ async fn edited(
     let edit = move |writing: &Writing<'_>| {
         let before = writing.editable(Kind::Endpoint, uid)?;
         let old: EndpointSpec = before.spec()?;
-        let old_url = old.url.clone();
+        let old_urls = (old.url.clone(), token_url(&old));
         let mut spec = change(
             secrets::without_expired(old.clone(), writing.now_ms()),
             writing,
@@ -174,7 +174,7 @@ async fn edited(
         spec.follow(&old);
         let endpoint = check(writing, uid, &spec)?;
         // An address that is closed by now must not keep anybody from pausing its endpoint.
-        if spec.url != old_url {
+        if (spec.url.clone(), token_url(&spec)) != old_urls {
             refuse_out_of_bounds(api.egress(), writing, &endpoint)?;
         }
         if spec.name.as_deref() != Some(&before.name) {
@@ -185,6 +185,11 @@ async fn edited(
     };
     let done = call.change(edit).await?;
     Ok((done.value, done.in_force))
+}
+
+/// Where its tokens come from, as it is written.
+fn token_url(spec: &EndpointSpec) -> Option<String> {
+    spec.authentication.as_ref()?.oauth2.as_ref()?.url.clone()
 }
 
 /// The rules of an endpoint of the project.
@@ -209,13 +214,20 @@ pub(super) fn refuse_out_of_bounds(
         id: project.id(),
         name: project.name(),
     };
-    let checked = egress.check_target(&project, endpoint.url().site());
-    checked.map_err(|denied| {
-        ApiError::Fields(vec![FieldError {
-            field: "url".to_owned(),
-            reason: Reason::Refused(Box::new(denied)),
-        }])
-    })
+    let urls = [
+        ("url", Some(endpoint.url().site())),
+        ("authentication.oauth2.url", endpoint.token_url()),
+    ];
+    for (field, url) in urls {
+        let Some(url) = url else { continue };
+        egress.check_target(&project, url).map_err(|denied| {
+            ApiError::Fields(vec![FieldError {
+                field: field.to_owned(),
+                reason: Reason::Refused(Box::new(denied)),
+            }])
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn refuse_duplicate(writing: &Writing<'_>, name: Option<&str>) -> Result<(), ApiError> {

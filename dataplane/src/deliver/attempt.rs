@@ -3,23 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrider_config::snapshot::{Endpoint, ProjectTable};
+use http::HeaderValue;
+use outrider_config::snapshot::Endpoint;
 use outrider_store::{LogClosed, Record, StartedRecord, StoredEvent};
-use outrider_webhook::address::{ProjectRef, TargetUrl};
 use outrider_webhook::authentication::Authentication;
 use outrider_webhook::breaker;
 use outrider_webhook::cloudevents;
-use outrider_webhook::event::{DeliveryMode, Origin};
+use outrider_webhook::event::Origin;
 use outrider_webhook::form;
 use outrider_webhook::pace::Load;
 use outrider_webhook::retry::{self, Step};
 use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
 
 use super::breaker::TripLimit;
+use super::send::{Going, Sent};
 use super::{Deliverer, Obstacle, UNRESOLVED_URL, order};
 use crate::disabled;
-use crate::egress::{Exchange, Terms};
+use crate::egress::Exchange;
 use crate::queue::{Entry, Lease};
+
+/// An endpoint's token is missing where it was to be there.
+const NO_TOKEN: &str = "auth_unavailable";
 
 /// An attempt with its answer.
 pub(super) struct Attempted {
@@ -64,23 +68,19 @@ impl Deliverer {
             .observe(Duration::from_millis(lag_ms).as_secs_f64());
         let target = endpoint.url().resolve(event.facts.audience.named_url());
         let target = target.ok_or(Obstacle::Discard(UNRESOLVED_URL))?;
-        let place = (table, endpoint, &target);
-        let request = self.signed(lease, &event, place, started_ms / 1000)?;
-        let request_headers = request.headers().clone();
-        if entry.target.mode == DeliveryMode::AtMostOnce {
-            self.begin(lease, started_ms, revision).await?;
-        }
-        let project = ProjectRef {
-            id: entry.project,
-            name: table.project().name(),
+        let going = Going {
+            lease,
+            event: &event,
+            table,
+            endpoint,
+            target: &target,
+            started_ms,
+            revision,
         };
-        let terms = Terms {
-            timeout: endpoint.timeout(),
-            excerpt_max: self.excerpt_bytes_max,
-            connect_timeout: endpoint.connect_timeout(),
-            tls: endpoint.tls().cloned(),
-        };
-        let exchange = self.egress.send(&project, request, terms).await;
+        let Sent {
+            exchange,
+            request_headers,
+        } = self.send(&going).await?;
         let strategy = endpoint.strategy(table.project());
         let (step, hold) = self.judge(entry, strategy, &exchange);
         let disables = disabled::cause(&step, table.project())
@@ -102,7 +102,12 @@ impl Deliverer {
 
     /// An attempt that may not be made twice: that it begins is on disk before its first byte is
     /// sent (RULINGS 27).
-    async fn begin(&self, lease: &Lease, at_ms: i64, revision: u64) -> Result<(), Obstacle> {
+    pub(super) async fn begin(
+        &self,
+        lease: &Lease,
+        at_ms: i64,
+        revision: u64,
+    ) -> Result<(), Obstacle> {
         let entry = &lease.entry;
         let started = Record::Started(StartedRecord {
             key: entry.key,
@@ -147,13 +152,14 @@ impl Deliverer {
         }
     }
 
-    fn signed(
+    /// The request, with the token of the endpoint where it has one.
+    pub(super) fn signed(
         &self,
-        lease: &Lease,
-        event: &StoredEvent,
-        (table, endpoint, target): (&ProjectTable, &Endpoint, &Arc<TargetUrl>),
-        now_s: i64,
+        going: &Going<'_>,
+        token: Option<&HeaderValue>,
     ) -> Result<SignedRequest, Obstacle> {
+        let (table, endpoint, event) = (going.table, going.endpoint, going.event);
+        let (lease, now_s) = (going.lease, going.started_ms / 1000);
         let (uids, entry) = (self.log.uids(), &lease.entry);
         let (facts, replay) = (&event.facts, event.decision.replay.as_deref());
         // Incoming events and CloudEvents travel with the content type they came with, the rest
@@ -174,16 +180,22 @@ impl Deliverer {
             }
             _ => None,
         };
-        let authentication = endpoint.authentication().map(|how| match how {
-            Authentication::Fixed(fixed) => (fixed.name(), fixed.value()),
-        });
+        let authentication = match endpoint.authentication() {
+            None => None,
+            Some(Authentication::Fixed(fixed)) => Some((fixed.name(), fixed.value())),
+            // Without a token nothing gets this far; if it did it would not go on.
+            Some(how @ Authentication::OAuth2(_)) => {
+                let token = token.ok_or(Obstacle::Fail(NO_TOKEN))?;
+                Some((how.header(), token))
+            }
+        };
         let outgoing = Outgoing {
             event_uid: uids.event(replay.map_or(entry.key.event, |replay| replay.of)),
             replay: replay.map(|replay| replay.number),
             delivery_uid: uids.delivery(entry.key),
             ordinal: entry.key.ordinal,
             repeat: is_repeat(event, entry.key.ordinal),
-            target,
+            target: going.target,
             query: &facts.query,
             event_headers: &facts.headers,
             content_type: own_type.unwrap_or_else(|| endpoint.content_type()).clone(),

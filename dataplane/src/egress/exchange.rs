@@ -42,6 +42,13 @@ pub struct Exchange {
     pub remote: Option<SocketAddr>,
 }
 
+impl Exchange {
+    /// That of a request which was not even begun.
+    pub(crate) fn unsent(failure: Failure, detail: &str) -> Self {
+        Draft::new().finish(Err(Fault::new(failure, detail)))
+    }
+}
+
 /// How long the parts of an exchange took, in microseconds; 0 (or close to it)
 /// for a part that was not needed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -18,6 +18,7 @@ mod receiver;
 mod resources;
 mod signature;
 mod tls_receiver;
+mod token_endpoint;
 mod wait;
 
 pub(crate) use self::api::{Api, uid_of};
@@ -40,4 +41,5 @@ pub(crate) use self::signature::{
     standard_webhooks_v1a,
 };
 pub(crate) use self::tls_receiver::TlsReceiver;
+pub(crate) use self::token_endpoint::TokenEndpoint;
 pub(crate) use self::wait::{DEADLINE, until};

@@ -122,7 +122,7 @@ pub fn load(outcome: &Outcome, step: &Step, hold: Option<Duration>) -> Option<Lo
             _,
             Step::GiveUp(GiveUp::PayloadTooLarge | GiveUp::PermanentStatus | GiveUp::EgressDenied),
         )
-        | (Outcome::Failed(Failure::EgressDenied { .. }), _) => None,
+        | (Outcome::Failed(Failure::EgressDenied { .. } | Failure::AuthUnavailable), _) => None,
         (Outcome::Failed(failure), _) if failure.is_infrastructure() => None,
         (Outcome::Answered { .. } | Outcome::Failed(_), _) => Some(Load::Failing),
     }
@@ -155,6 +155,7 @@ fn end_of_once(outcome: &Outcome) -> Option<GiveUp> {
             | Failure::ConnectUnreachable
             | Failure::ConnectTimeout
             | Failure::EgressDenied { .. }
+            | Failure::AuthUnavailable
             | Failure::NoHealthySource
             | Failure::PortExhausted,
         ) => None,
@@ -311,6 +312,7 @@ mod tests {
             Failure::ConnectUnreachable,
             Failure::ConnectTimeout,
             Failure::EgressDenied { literal: false },
+            Failure::AuthUnavailable,
             Failure::NoHealthySource,
             Failure::PortExhausted,
         ] {
@@ -353,6 +355,7 @@ mod tests {
         assert_eq!(failed(Failure::ResponseTimeout), Some(Load::Failing));
         assert_eq!(failed(Failure::PortExhausted), None);
         assert_eq!(failed(Failure::EgressDenied { literal: false }), None);
+        assert_eq!(failed(Failure::AuthUnavailable), None);
         assert_eq!(failed(Failure::EgressDenied { literal: true }), None);
     }
 

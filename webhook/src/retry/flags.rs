@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Failure, GiveUp, Outcome, Step};
 
-/// One flag: a closed list. Those after [`ResponseFlag::RetryLimit`] are ours.
+/// One flag: a closed list. Those after [`ResponseFlag::AuthUnavailable`] are ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ResponseFlag {
     /// `UF`: no connection to the receiver came up, TLS included.
@@ -21,6 +21,8 @@ pub enum ResponseFlag {
     MaximumDuration,
     /// `URX`: the last attempt that the policy allows has failed.
     RetryLimit,
+    /// `UAEX`: there is no token for the endpoint's authentication.
+    AuthUnavailable,
     /// `SS`: the address policy forbids it.
     Forbidden,
     /// `EP`: a fault of our own way out, not charged to the endpoint.
@@ -33,7 +35,7 @@ pub enum ResponseFlag {
 
 impl ResponseFlag {
     /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ConnectionFailure,
         Self::ConnectionTermination,
         Self::Timeout,
@@ -41,6 +43,7 @@ impl ResponseFlag {
         Self::ProtocolError,
         Self::MaximumDuration,
         Self::RetryLimit,
+        Self::AuthUnavailable,
         Self::Forbidden,
         Self::OwnEgress,
         Self::RetryAfter,
@@ -58,6 +61,7 @@ impl ResponseFlag {
             Self::ProtocolError => "UPE",
             Self::MaximumDuration => "DT",
             Self::RetryLimit => "URX",
+            Self::AuthUnavailable => "UAEX",
             Self::Forbidden => "SS",
             Self::OwnEgress => "EP",
             Self::RetryAfter => "RA",
@@ -79,6 +83,7 @@ impl ResponseFlag {
             Self::OwnEgress => 1 << 16,
             Self::RetryAfter => 1 << 17,
             Self::Gone => 1 << 18,
+            Self::AuthUnavailable => 1 << 19,
         }
     }
 }
@@ -154,6 +159,7 @@ const fn of_failure(failure: Failure, was_sent: bool) -> ResponseFlag {
         Failure::ProtocolError => ResponseFlag::ProtocolError,
         Failure::ResponseTimeout => ResponseFlag::Timeout,
         Failure::EgressDenied { .. } => ResponseFlag::Forbidden,
+        Failure::AuthUnavailable => ResponseFlag::AuthUnavailable,
         Failure::NoHealthySource | Failure::PortExhausted | Failure::Internal => {
             ResponseFlag::OwnEgress
         }
@@ -224,6 +230,10 @@ mod tests {
                 "UPE",
             ),
             (flags(denied, false, AGAIN, false), "SS"),
+            (
+                flags(failed(Failure::AuthUnavailable), false, limit, false),
+                "URX,UAEX",
+            ),
             (flags(failed(Failure::Internal), false, AGAIN, false), "EP"),
         ] {
             assert_eq!(found, expected);
@@ -234,7 +244,7 @@ mod tests {
     fn no_two_flags_share_a_bit_or_a_code_and_none_is_the_logs_own() {
         let bits: HashSet<u32> = ResponseFlag::ALL.map(ResponseFlag::bit).into();
         let codes: HashSet<&str> = ResponseFlag::ALL.map(ResponseFlag::code).into();
-        assert_eq!((bits.len(), codes.len()), (11, 11));
+        assert_eq!((bits.len(), codes.len()), (12, 12));
         // Bits 0 to 7 and from 30 on belong to the log.
         assert!(bits.iter().all(|bit| (1 << 8..1 << 30).contains(bit)));
     }

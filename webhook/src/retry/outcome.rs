@@ -54,6 +54,8 @@ pub enum Failure {
         /// The URL itself names a forbidden place; else a name led there, which may change.
         literal: bool,
     },
+    /// There is no token for its authentication, so nothing was sent (RULINGS 25).
+    AuthUnavailable,
     /// None of our own source addresses is usable.
     NoHealthySource,
     /// Our own ports are used up.
@@ -64,7 +66,7 @@ pub enum Failure {
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::DnsFailure,
         Self::ConnectRefused,
         Self::ConnectReset,
@@ -74,6 +76,7 @@ impl Failure {
         Self::ProtocolError,
         Self::ResponseTimeout,
         Self::EgressDenied { literal: false },
+        Self::AuthUnavailable,
         Self::NoHealthySource,
         Self::PortExhausted,
         Self::Internal,
@@ -92,6 +95,7 @@ impl Failure {
             Self::ProtocolError => "protocol_error",
             Self::ResponseTimeout => "response_timeout",
             Self::EgressDenied { .. } => "egress_denied",
+            Self::AuthUnavailable => "auth_unavailable",
             Self::NoHealthySource => "no_healthy_source",
             Self::PortExhausted => "port_exhausted",
             Self::Internal => "internal",

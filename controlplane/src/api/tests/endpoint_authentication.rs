@@ -96,6 +96,49 @@ async fn a_header_is_the_projects_or_the_credentials() {
         .await;
 }
 
+#[tokio::test]
+async fn of_a_client_of_a_token_endpoint_nothing_secret_is_shown_and_all_is_kept() {
+    let mut fixture = Fixture::with_projects().await;
+    let client = |more: Value| {
+        let mut client = json!({"url": "https://login.example/token", "client_id": "me",
+            "authentication_type": "shared_secret", "client_secret": "hunter2"});
+        client
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        body(json!({"authentication": {"type": "oauth2", "oauth2": client}}))
+    };
+    // The key of RFC 8037, appendix A.1.
+    let key = |d: &str, kid: &str| json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "d": d, "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    let assertion = |key: Value| {
+        client(
+            json!({"authentication_type": "client_assertion", "client_secret": null, "signing_key": key}),
+        )
+    };
+    let d = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+    let shown = |client: Value| json!({"authentication": {"type": "oauth2", "oauth2": client}});
+    fixture
+        .run(vec![
+            row("POST", ALL, client(json!({"client_secret": "[REDACTED]"})), 400)
+                .says("`authentication.oauth2.client_secret`: is what replies show.."),
+            row("POST", ALL, client(json!({"url": "http://169.254.169.254/"})), 400)
+                .says("`authentication.oauth2.url`: 169.254.169.254 is an internal.."),
+            row("POST", ALL, client(json!({"scope": "read"})), 201).saves("e", "/uid")
+                .shows(shown(json!({"url": "https://login.example/token", "client_id": "me", "scope": "read", "client_secret": "[REDACTED]"}))),
+            row("PUT", ONE, client(json!({"client_secret": "[REDACTED]", "scope": "write"})), 202)
+                .shows(shown(json!({"scope": "write", "client_secret": "[REDACTED]"}))),
+            row("PUT", ONE, client(json!({"client_secret": "[REDACTED]", "url": "http://127.0.0.1/"})), 400)
+                .says("`authentication.oauth2.url`: .."),
+            row("PUT", ONE, assertion(key("[REDACTED]", "1")), 400).says("`authentication.oauth2.signing_key`: has what replies show.."),
+            row("PUT", ONE, assertion(key("AAAA", "1")), 400).says("`authentication.oauth2.signing_key`: has a `d` that is not.."),
+            row("PUT", ONE, assertion(key(d, "1")), 202).shows(shown(json!({"signing_key": {"kid": "1", "d": "[REDACTED]"}}))),
+            row("PUT", ONE, assertion(key("[REDACTED]", "2")), 202).shows(shown(json!({"signing_key": {"kid": "2", "d": "[REDACTED]"}}))),
+            get(ONE, 200).shows(shown(json!({"signing_key": {"kid": "2", "d": "[REDACTED]"}}))),
+        ])
+        .await;
+    assert_eq!(in_force(&fixture), Some("authorization".to_owned()));
+}
+
 /// The header that the configuration in force sets for the endpoint.
 fn in_force(fixture: &Fixture) -> Option<String> {
     let snapshot = fixture.control.journal().snapshot();
