@@ -105,6 +105,7 @@ pub(crate) fn start_failure(error: StartError) -> Failure {
         StartError::Tls(_)
         | StartError::State(_)
         | StartError::Egress(_)
+        | StartError::Mail(_)
         | StartError::Metrics(_) => Failure::configuration(error),
     }
 }

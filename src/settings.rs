@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use outrider_config::bootstrap::{Bootstrap, IntakeSettings};
+use outrider_config::bootstrap::{Bootstrap, IntakeSettings, SmtpSecurity};
 use outrider_dataplane::ingest::{Access, Limits};
+use outrider_dataplane::notices::{Security, SmtpSettings};
 use outrider_dataplane::state_log::StateKey;
 use outrider_dataplane::{Settings, egress};
 use outrider_webhook::address;
@@ -39,6 +40,7 @@ pub(crate) fn settings(
         intake: limits(&bootstrap.intake),
         log: log_options(bootstrap),
         egress: egress_settings(bootstrap, testing)?,
+        smtp: bootstrap.smtp.as_ref().map(smtp),
         in_flight_max: bootstrap.delivery.in_flight_max,
         lane_concurrency: bootstrap.delivery.lane_concurrency,
         batch_pause: bootstrap.delivery.batch_pause,
@@ -47,6 +49,20 @@ pub(crate) fn settings(
         seed: rand::random(),
         unsafe_flags: testing.in_use(),
     })
+}
+
+fn smtp(settings: &outrider_config::bootstrap::SmtpSettings) -> SmtpSettings {
+    SmtpSettings {
+        host: settings.host.clone(),
+        port: settings.port,
+        security: match settings.security {
+            SmtpSecurity::StartTls => Security::StartTls,
+            SmtpSecurity::Tls => Security::Tls,
+            SmtpSecurity::None => Security::None,
+        },
+        credentials: settings.credentials.clone(),
+        from: settings.from.clone(),
+    }
 }
 
 fn limits(intake: &IntakeSettings) -> Limits {

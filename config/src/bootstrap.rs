@@ -7,6 +7,7 @@ mod egress_spec;
 mod intake;
 mod planes;
 mod public;
+mod smtp;
 mod spec;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use crate::problem::Problem;
 pub use intake::IntakeSettings;
 pub use planes::{ControlPlaneSettings, StateKey, TlsFiles, XdsSettings};
 pub use public::{CertificateFiles, PublicTls, TlsVersion};
+pub use smtp::{SmtpSecurity, SmtpSettings};
 use spec::BootstrapSpec;
 
 /// Prefix of environment variables that belong to the bootstrap.
@@ -60,6 +62,8 @@ pub struct Bootstrap {
     pub egress: EgressSettings,
     /// Deliveries.
     pub delivery: DeliverySettings,
+    /// Where mails are handed over, if any are sent.
+    pub smtp: Option<SmtpSettings>,
 }
 
 /// What is logged, and how.

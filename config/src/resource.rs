@@ -6,6 +6,7 @@
 //! What a checked type needs of other resources is checked by the snapshot.
 
 mod activation;
+mod alert_config;
 mod alerts;
 mod api_key;
 mod authentication;
@@ -19,6 +20,7 @@ mod endpoint_tls;
 mod event_type;
 mod field;
 mod filter_spec;
+mod hook;
 mod interest;
 mod meta_event;
 mod oauth2;
@@ -36,6 +38,7 @@ mod subscription;
 mod type_policy;
 mod verification;
 
+pub use alert_config::{AlertConfigSpec, FailureAlert};
 pub use alerts::{AlertsSpec, Thresholds};
 pub use api_key::{ApiKey, ApiKeySpec};
 pub use authentication::{AuthenticationSpec, REDACTED};
@@ -48,6 +51,7 @@ pub use endpoint_spec::{EndpointSecretSpec, EndpointSpec};
 pub use endpoint_tls::{ClientCertSpec, EndpointTlsSpec};
 pub use event_type::{EventType, EventTypeSpec, SchemaSpec};
 pub use filter_spec::{ConditionsSpec, FilterRowSpec, FilterSpec, Scoped};
+pub use hook::{Hook, HookKind};
 pub use meta_event::{MetaEventSpec, MetaEvents, MetaKind};
 pub use oauth2::{FieldMappingSpec, OAuth2Spec, SigningKeySpec};
 pub use order_key::{Order, OrderKey, OrderSpec, line};

@@ -29,8 +29,9 @@ use outrider_webhook::verify::ApiKeyDigest;
 
 pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
 pub use crate::resource::{
-    ApiKey, Deduplication, Endpoint, EndpointStatus, Enforcement, EventType, MetaEvents, MetaKind,
-    Project, ProjectKind, RetryStrategy, Source, Subscription, Thresholds, TypePolicy,
+    ApiKey, Deduplication, Endpoint, EndpointStatus, Enforcement, EventType, FailureAlert, Hook,
+    HookKind, MetaEvents, MetaKind, Project, ProjectKind, RetryStrategy, Source, Subscription,
+    Thresholds, TypePolicy,
 };
 pub use project_table::ProjectTable;
 pub use type_index::{FilterIndex, TypeIndex, Wanting};
@@ -217,6 +218,26 @@ impl Snapshot {
     #[must_use]
     pub fn project_of_delivery(&self, id: ProjectId) -> Option<&Arc<ProjectTable>> {
         self.projects.get(&id).or_else(|| self.own.get(&id))
+    }
+
+    /// The endpoint of a delivery, which may be a hook of the one that a person made.
+    #[must_use]
+    pub fn endpoint_of_delivery<'s>(
+        &'s self,
+        table: &'s ProjectTable,
+        id: EndpointId,
+    ) -> Option<&'s Arc<Endpoint>> {
+        let project = table.project();
+        let endpoint = table.endpoint(id);
+        if endpoint.is_some() || !project.is_own() {
+            return endpoint;
+        }
+        let home = self.projects.get(&MetaEvents::home_of(project.id()))?;
+        HookKind::ALL.into_iter().find_map(|kind| {
+            let of = home.endpoint(kind.other_end(id))?;
+            let hook = of.hooks().iter().find(|hook| hook.kind == kind)?;
+            Some(&hook.endpoint)
+        })
     }
 
     /// All sources in force.

@@ -38,6 +38,7 @@ use crate::egress::Egress;
 use crate::made::MadeEndpoints;
 use crate::meta::Teller;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::queue::{Lease, Queue};
 use crate::table::RoutingTable;
 
@@ -66,6 +67,8 @@ pub struct Deliverer {
     pub disabling: Disabling,
     /// Tells the owners of projects.
     pub teller: Teller,
+    /// Lets people hear of endpoints in trouble.
+    pub notices: Notices,
     /// The way out.
     pub egress: Egress,
     /// Wall time.

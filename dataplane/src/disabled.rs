@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::desk::Desk;
 use crate::metrics::Metrics;
+use crate::notices::{Notice, Notices, Trouble};
 use crate::table::RoutingTable;
 
 /// The receiver answered 410.
@@ -61,6 +62,7 @@ struct Inner {
     log: LocalLog,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    notices: Notices,
     kept: Mutex<HashMap<EndpointId, Disabled>>,
     /// How many there are: nearly always none, and then nobody takes the lock.
     count: AtomicUsize,
@@ -121,6 +123,7 @@ impl Disabling {
         log: LocalLog,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        notices: Notices,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -128,6 +131,7 @@ impl Disabling {
                 log,
                 clock,
                 metrics,
+                notices,
                 kept: Mutex::default(),
                 count: AtomicUsize::new(0),
                 changes: watch::Sender::new(0),
@@ -163,6 +167,13 @@ impl Disabling {
         self.inner.log.record_synced(record).await?;
         let counter = &self.inner.metrics.endpoints_disabled;
         counter.with_label_values(&[reason]).inc();
+        self.inner.notices.tell(Notice {
+            project,
+            endpoint,
+            trouble: Trouble::Disabled,
+            reason: reason.into(),
+            at_ms: self.inner.clock.now_ms(),
+        });
         Ok(())
     }
 

@@ -18,6 +18,7 @@ pub mod made;
 pub mod meta;
 pub mod metrics;
 pub mod note;
+pub mod notices;
 mod open;
 pub mod queue;
 mod retention;
@@ -52,6 +53,7 @@ use self::ingest::{Intake, Limits, PublicCertificates, PublicListener, Ways};
 use self::made::MadeEndpoints;
 use self::meta::Teller;
 use self::metrics::Metrics;
+use self::notices::{Bell, Mailer, Notices, SmtpSettings};
 pub use self::open::StartError;
 use self::queue::{PayloadCache, Queue};
 use self::state_log::StateKey;
@@ -85,6 +87,8 @@ pub struct Settings {
     pub log: outrider_store::Options,
     /// The way out.
     pub egress: egress::Settings,
+    /// Where mails are handed over, if any are sent.
+    pub smtp: Option<SmtpSettings>,
     /// Attempts under way at once, over all endpoints.
     pub in_flight_max: usize,
     /// Attempts under way at once, per endpoint.
@@ -118,6 +122,8 @@ pub struct DataPlane {
     recovered: Summary,
     unsettled: Vec<Unsettled>,
     disabled: Vec<EndpointStateRecord>,
+    bell: Option<Bell>,
+    mailer: Option<Mailer>,
     offers: Option<Offers>,
     instance: Uid,
     certificates: Option<Arc<PublicCertificates>>,
@@ -173,6 +179,7 @@ pub struct Serving {
     judge: JoinHandle<()>,
     desk: JoinHandle<()>,
     switched_off: JoinHandle<()>,
+    bell: JoinHandle<()>,
     batches: JoinHandle<()>,
     /// Ends cancelled deliveries that workers give back.
     ending: JoinHandle<()>,
@@ -235,11 +242,13 @@ impl DataPlane {
         let instance = open::instance(note)?;
         let kept = open::state(settings.state).await?;
         let table = RoutingTable::new(mark, kept, queue.clone(), clock.clone(), metrics.clone())?;
+        let notices = Notices::default();
         let disabling = Disabling::new(
             table.clone(),
             log.clone(),
             Arc::clone(&clock),
             Arc::clone(&metrics),
+            notices.clone(),
         );
         let teller = Teller::new(log.clone(), Arc::clone(&clock), Arc::clone(&metrics));
         let deliverer = Arc::new(Deliverer {
@@ -249,6 +258,7 @@ impl DataPlane {
             made: running.intake.made.clone(),
             disabling: disabling.clone(),
             teller: teller.clone(),
+            notices: notices.clone(),
             egress: egress.clone(),
             clock: Arc::clone(&clock),
             chance: Chance::seeded(settings.seed),
@@ -269,8 +279,23 @@ impl DataPlane {
             index: index.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
-            teller,
+            teller: teller.clone(),
             batch_pause: settings.batch_pause,
+        };
+        let (mailer, mails) = match settings.smtp {
+            Some(smtp) => {
+                let (mailer, mails) = Mailer::new(smtp, Arc::clone(&metrics))?;
+                (Some(mailer), Some(mails))
+            }
+            None => (None, None),
+        };
+        let bell = Bell {
+            notices,
+            table: table.clone(),
+            teller,
+            mails,
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
         };
         let executor = Executor::new(means, questions, batches);
         stats.send_replace(Some(Arc::new(Stats {
@@ -302,6 +327,8 @@ impl DataPlane {
             recovered,
             unsettled,
             disabled,
+            bell: Some(bell),
+            mailer,
             offers: None,
             instance,
             certificates,
@@ -359,7 +386,7 @@ impl DataPlane {
     ///
     /// # Errors
     /// [`StartError::Public`] when the address cannot be had.
-    pub async fn serve(self) -> Result<Serving, StartError> {
+    pub async fn serve(mut self) -> Result<Serving, StartError> {
         let mut version = self.table.watch();
         // The sender lives in the table, so waiting can only end with a version.
         let _ = version.wait_for(Option::is_some).await;
@@ -418,6 +445,22 @@ impl DataPlane {
             offers: self.offers.clone(),
         };
         let switched_off = tokio::spawn(switched_off.run(stop_delivery.clone()));
+        let bell = self.bell.take();
+        let mailer = self.mailer.take();
+        let (stop_bell, stop_mailer) = (stop_delivery.clone(), stop_delivery.clone());
+        let bell = tokio::spawn(async move {
+            let rung = async {
+                if let Some(bell) = bell {
+                    bell.run(stop_bell).await;
+                }
+            };
+            let mailed = async {
+                if let Some(mailer) = mailer {
+                    mailer.run(stop_mailer).await;
+                }
+            };
+            tokio::join!(rung, mailed);
+        });
         let batches = Arc::clone(&self.executor).run_batches(stop_delivery.clone());
         let batches = tokio::spawn(batches);
         // Workers give deliveries back until the last of them is done.
@@ -434,6 +477,7 @@ impl DataPlane {
             judge,
             desk,
             switched_off,
+            bell,
             batches,
             ending,
             stop_ending,
@@ -489,6 +533,9 @@ impl Serving {
         }
         if self.desk.await.is_err() {
             tracing::error!("the task of made endpoints ended with a panic");
+        }
+        if self.bell.await.is_err() {
+            tracing::error!("the task of notifications ended with a panic");
         }
         if self.switched_off.await.is_err() {
             tracing::error!("the task of endpoints that were switched off ended with a panic");

@@ -434,11 +434,13 @@ impl Drop for Claim {
 
 /// Checks an endpoint and its subscription by the rules of configuration; gives the endpoint.
 fn compile(project: &Project, offer: &EndpointOffer) -> Result<Endpoint, NotMade> {
-    let mut spec = EndpointSpec::default();
-    spec.name = Some(format!("endpoint-{}", offer.endpoint));
-    // Intake takes no braces; what older logs have with braces meant them literally.
-    spec.url = Some(without_braces(&offer.url).into_owned());
-    spec.secret = Some(offer.secret.clone());
+    let spec = EndpointSpec {
+        name: Some(format!("endpoint-{}", offer.endpoint)),
+        // Intake takes no braces; what older logs have with braces meant them literally.
+        url: Some(without_braces(&offer.url).into_owned()),
+        secret: Some(offer.secret.clone()),
+        ..EndpointSpec::default()
+    };
     let endpoint = Endpoint::compile(offer.endpoint, 0, project, &spec);
     let filter = FilterConfigSpec {
         event_types: Some(offer.event_types.clone()),

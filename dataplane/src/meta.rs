@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrider_config::snapshot::{MetaEvents, MetaKind};
+use outrider_config::snapshot::Project;
 use outrider_store::{AcceptError, Clock, LocalLog, LogClosed};
 use outrider_webhook::event::{
     Audience, Decision, DeliveryMode, EventFacts, Origin, Target, VerifiedEvent,
 };
+use outrider_webhook::id::EndpointId;
 use outrider_webhook::verify;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -25,7 +26,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Something that happened.
 pub(crate) struct Fact<'f> {
-    pub(crate) kind: MetaKind,
+    /// The event type of what is told.
+    pub(crate) kind: &'f str,
     /// Names it, for ever: the same name is the same thing that happened.
     pub(crate) name: &'f str,
     /// What the receiver gets.
@@ -64,50 +66,54 @@ impl Teller {
         }
     }
 
-    /// Tells the owner of a project, once. Durable when it returns. The caller has asked whether
-    /// such a thing is wanted.
-    pub(crate) async fn tell(&self, meta: &MetaEvents, fact: &Fact<'_>) -> Result<(), NotTold> {
-        let label = [fact.kind.as_str()];
+    /// Tells somebody of a project, once: an endpoint of what the project's meta events belong to.
+    /// Durable when it returns. The caller has asked whether such a thing is wanted.
+    pub(crate) async fn tell(
+        &self,
+        to: (&Project, EndpointId),
+        fact: &Fact<'_>,
+    ) -> Result<(), NotTold> {
+        let label = [fact.kind];
         for _ in 1..TRIES_MAX {
-            match self.try_tell(meta, fact).await {
+            match self.try_tell(to, fact).await {
                 Ok(()) => {
                     self.metrics.meta_events.with_label_values(&label).inc();
                     return Ok(());
                 }
                 Err(NotTold::Refused(error)) if error.retry_after_s().is_some() => {
-                    tracing::warn!(%error, kind = fact.kind.as_str(), "a meta event waits for the log");
+                    tracing::warn!(%error, kind = fact.kind, "a meta event waits for the log");
                     tokio::time::sleep(TRY_AGAIN).await;
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.try_tell(meta, fact).await
+        self.try_tell(to, fact).await
     }
 
     /// As [`Teller::tell`], where nobody is there to tell it again: what cannot be told is counted.
     pub(crate) async fn tell_or_count(
         &self,
-        meta: &MetaEvents,
+        to: (&Project, EndpointId),
         fact: &Fact<'_>,
     ) -> Result<(), LogClosed> {
-        match self.tell(meta, fact).await {
+        match self.tell(to, fact).await {
             Ok(()) => Ok(()),
             Err(NotTold::LogClosed(closed)) => Err(closed),
             Err(NotTold::Refused(error)) => {
                 self.metrics.meta_events_lost.inc();
-                tracing::error!(%error, kind = fact.kind.as_str(), name = fact.name, "a meta event is lost");
+                tracing::error!(%error, kind = fact.kind, name = fact.name, "a meta event is lost");
                 Ok(())
             }
         }
     }
 
-    async fn try_tell(&self, meta: &MetaEvents, fact: &Fact<'_>) -> Result<(), NotTold> {
-        let (project, endpoint) = (meta.project(), meta.endpoint().id());
+    async fn try_tell(&self, to: (&Project, EndpointId), fact: &Fact<'_>) -> Result<(), NotTold> {
+        let (project, endpoint) = to;
         let facts = EventFacts {
             project: project.id(),
             origin: Origin::Api,
             audience: Audience::Endpoint(endpoint),
-            event_type: fact.kind.as_str().into(),
+            event_type: fact.kind.into(),
             headers: Vec::new(),
             query: "".into(),
             path: "".into(),
@@ -137,15 +143,13 @@ impl Teller {
 
 /// The contract's form: 64 hexadecimal digits.
 fn key(fact: &Fact<'_>) -> String {
-    let text = format!("{}\n{}", fact.kind.as_str(), fact.name);
+    let text = format!("{}\n{}", fact.kind, fact.name);
     hex::encode(digest(&SHA256, text.as_bytes()))
 }
 
 /// The body of a meta event.
-pub(crate) fn body(kind: MetaKind, data: &Value) -> Bytes {
-    json!({"event_type": kind.as_str(), "data": data})
-        .to_string()
-        .into()
+pub(crate) fn body(kind: &str, data: &Value) -> Bytes {
+    json!({"event_type": kind, "data": data}).to_string().into()
 }
 
 /// RFC 3339, as the API shows times.
@@ -162,12 +166,13 @@ pub(crate) fn rfc3339(unix_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use outrider_config::snapshot::MetaKind;
 
     #[test]
     fn what_happened_once_has_one_key() {
-        let fact = |kind, name: &'static str, body: &'static str| {
+        let fact = |kind: MetaKind, name: &'static str, body: &'static str| {
             key(&Fact {
-                kind,
+                kind: kind.as_str(),
                 name,
                 body: Bytes::from_static(body.as_bytes()),
                 revision: 1,

@@ -44,6 +44,8 @@ pub struct Metrics {
     pub meta_events: IntCounterVec,
     /// Meta events that the log did not take.
     pub meta_events_lost: IntCounter,
+    /// Messages to people, by channel and result.
+    pub notifications: IntCounterVec,
     /// Endpoints that were switched off by what their receivers did, by reason.
     pub endpoints_disabled: IntCounterVec,
     /// Endpoints that are off here, whatever the configuration says of them yet.
@@ -183,6 +185,12 @@ impl Metrics {
                 r,
                 "meta_events_lost_total",
                 "Meta events that the log did not take",
+            )?,
+            notifications: counters(
+                r,
+                "notifications_total",
+                "Messages to people about endpoints",
+                &["channel", "result"],
             )?,
             endpoints_disabled: counters(
                 r,

@@ -16,6 +16,7 @@ use crate::command::CANCELLED;
 use crate::egress::EgressError;
 use crate::ingest::{ListenError, TlsError};
 use crate::instance;
+use crate::notices::MailError;
 use crate::queue::Queue;
 use crate::state_log::{StateKey, StateLog, StateLogError};
 use crate::table::Kept;
@@ -70,6 +71,9 @@ pub enum StartError {
     /// The egress settings are unusable.
     #[error("egress: {0}")]
     Egress(#[from] EgressError),
+    /// Mails cannot be sent.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// A metric was declared twice: a programming error.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),

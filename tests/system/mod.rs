@@ -28,6 +28,7 @@ mod incoming;
 mod index;
 mod intake_limits;
 mod meta_events;
+mod notifications;
 mod one_base_url;
 mod operations;
 mod order;

@@ -13,6 +13,7 @@ use super::egress_spec::EgressSpec;
 use super::intake::IntakeSpec;
 use super::planes::{ControlPlaneSpec, StateSpec, XdsSpec};
 use super::public::PublicSpec;
+use super::smtp::SmtpSpec;
 use super::{
     Bootstrap, DeliverySettings, LogFormat, LogSettings, StoreSettings, SyncMode,
     default_public_url,
@@ -36,6 +37,7 @@ pub(super) struct BootstrapSpec {
     intake: Option<IntakeSpec>,
     egress: Option<EgressSpec>,
     delivery: Option<DeliverySpec>,
+    smtp: Option<SmtpSpec>,
 }
 
 #[derive(Default, Deserialize)]
@@ -206,6 +208,7 @@ impl BootstrapSpec {
             intake: self.intake.unwrap_or_default().check(&mut checks),
             egress: self.egress.unwrap_or_default().check(&mut checks),
             delivery: self.delivery.unwrap_or_default().check(&mut checks),
+            smtp: self.smtp.and_then(|smtp| smtp.check(&mut checks)),
         };
         let mut listeners = vec![
             ("public.listen", bootstrap.public_listen),

@@ -503,13 +503,13 @@ projects:
       - name: e
         url: https://a.example
         description: {description}
-        support_email: {email}
+        support_email: ops@{email}
         secrets: [{{value: s, uid: {note}, created_at: {note}}}]
 ",
             logo = x(2048 - 18 + over),
             note = x(255 + over),
             description = x(4096 + over),
-            email = x(320 + over),
+            email = x(316 + over),
         )
     };
     expect(&text(0), &[]);

@@ -70,11 +70,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn spec(status: &str, epoch: u64) -> EndpointSpec {
-        let mut spec = EndpointSpec::default();
-        spec.status = Some(status.to_owned());
-        spec.activation_epoch = (epoch != 0).then_some(epoch);
-        spec.disabled_reason = (status == "inactive").then(|| "gone".to_owned());
-        spec
+        EndpointSpec {
+            status: Some(status.to_owned()),
+            activation_epoch: (epoch != 0).then_some(epoch),
+            disabled_reason: (status == "inactive").then(|| "gone".to_owned()),
+            ..EndpointSpec::default()
+        }
     }
 
     fn after(before: &EndpointSpec, mut next: EndpointSpec) -> (Option<u64>, Option<String>) {
@@ -96,8 +97,10 @@ mod tests {
             let found = after(&spec(was, 0), spec(is, 0));
             assert_eq!(found, (epoch, reason), "{was} to {is}");
         }
-        let mut old_way = EndpointSpec::default();
-        old_way.is_disabled = Some(true);
+        let old_way = EndpointSpec {
+            is_disabled: Some(true),
+            ..EndpointSpec::default()
+        };
         assert_eq!(after(&old_way, spec("active", 0)).0, Some(1));
     }
 

@@ -18,6 +18,7 @@ use super::check::{Checks, FieldError, Range, Reason};
 use super::endpoint_spec::{EndpointSpec, FORM};
 use super::endpoint_tls;
 use super::field::{self, given};
+use super::hook::Hook;
 use super::project::{Project, ProjectKind};
 use super::strategy::RetryStrategy;
 
@@ -79,6 +80,8 @@ pub struct Endpoint {
     connect_timeout: Option<Duration>,
     activation_epoch: u64,
     concurrency: Option<u32>,
+    hooks: Box<[Hook]>,
+    mailbox: Option<Box<str>>,
     /// Few endpoints have their own.
     strategy: Option<Box<RetryStrategy>>,
 }
@@ -95,7 +98,6 @@ impl Endpoint {
         spec: &EndpointSpec,
     ) -> Result<Self, Vec<FieldError>> {
         let mut checks = Checks::default();
-        spec.refuse_unsupported(&mut checks);
         spec.refuse_long_texts(&mut checks);
         let name = field::name(&mut checks, spec.name.as_deref());
         let url = checks.require("url", given(spec.url.as_deref()));
@@ -115,6 +117,8 @@ impl Endpoint {
         let concurrency = spec.concurrency.filter(|count| *count != 0);
         let concurrency =
             concurrency.map(|count| checks.number("concurrency", Some(count), count, CONCURRENCY));
+        let hooks = spec.hooks(&mut checks, (id, revision), project);
+        let mailbox = spec.mailbox(&mut checks);
         let own = spec.strategy.as_ref();
         let strategy = own.map(|own| own.compile("strategy", &mut checks).map(Box::new));
         let timeout = checks.number(
@@ -160,6 +164,8 @@ impl Endpoint {
                 connect_timeout: connect.map(Duration::from_secs),
                 activation_epoch,
                 concurrency: concurrency.and_then(|count| u32::try_from(count).ok()),
+                hooks,
+                mailbox,
                 strategy: strategy.map_or(Some(None), |own| own.map(Some))?,
             })
         })();
@@ -277,6 +283,18 @@ impl Endpoint {
     #[must_use]
     pub fn status(&self) -> EndpointStatus {
         self.status
+    }
+
+    /// Where people read of its troubles.
+    #[must_use]
+    pub fn hooks(&self) -> &[Hook] {
+        &self.hooks
+    }
+
+    /// Whom mails about it go to.
+    #[must_use]
+    pub fn mailbox(&self) -> Option<&str> {
+        self.mailbox.as_deref()
     }
 
     /// How often it was switched on again.

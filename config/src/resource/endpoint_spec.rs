@@ -15,9 +15,9 @@ use super::authentication::AuthenticationSpec;
 use super::check::{Checks, Range, Reason};
 use super::endpoint::EndpointStatus;
 use super::endpoint_tls::{ClientCertSpec, EndpointTlsSpec};
-use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given, refuse_unsupported};
+use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given};
 use super::protection;
-use super::spec::{Unsupported, expose};
+use super::spec::expose;
 use super::strategy::StrategySpec;
 
 /// Every live secret signs every attempt; a rotation needs two.
@@ -65,7 +65,7 @@ pub struct EndpointSpec {
     pub http_timeout: Option<u64>,
     /// `application/json` (default) or `application/x-www-form-urlencoded`.
     pub content_type: Option<String>,
-    /// Shown to people only; at most 320 bytes.
+    /// Gets a mail when the endpoint is in trouble, where mails are set up; at most 320 bytes.
     pub support_email: Option<String>,
     /// Native: how its deliveries are retried, instead of its project's way.
     pub strategy: Option<StrategySpec>,
@@ -74,8 +74,10 @@ pub struct EndpointSpec {
     pub activation_epoch: Option<u64>,
     /// Native: why it was switched off, when no person did it; at most 255 bytes.
     pub disabled_reason: Option<String>,
-    slack_webhook_url: Unsupported,
-    teams_webhook_url: Unsupported,
+    /// A Slack-compatible webhook that gets a message when the endpoint is in trouble.
+    pub slack_webhook_url: Option<String>,
+    /// A Teams-compatible one.
+    pub teams_webhook_url: Option<String>,
     /// Deliveries in `rate_limit_duration`, 1 to 1,000,000,000; any number when it is 0.
     pub rate_limit: Option<u64>,
     /// Seconds, 1 to 86,400; 0 without a limit.
@@ -109,15 +111,13 @@ pub struct EndpointSecretSpec {
 }
 
 impl EndpointSpec {
-    pub(super) fn refuse_unsupported(&self, checks: &mut Checks) {
-        refuse_unsupported!(checks, self, "", [slack_webhook_url, teams_webhook_url]);
-    }
-
     pub(super) fn refuse_long_texts(&self, checks: &mut Checks) {
         for (field, text, bytes_max) in [
             ("url", &self.url, URL_BYTES_MAX),
             ("description", &self.description, DESCRIPTION_BYTES_MAX),
             ("support_email", &self.support_email, EMAIL_BYTES_MAX),
+            ("slack_webhook_url", &self.slack_webhook_url, URL_BYTES_MAX),
+            ("teams_webhook_url", &self.teams_webhook_url, URL_BYTES_MAX),
         ] {
             at_most(checks, field, text.as_deref(), bytes_max);
         }

@@ -138,6 +138,12 @@ impl MetaEvents {
         ProjectId::new(project.uid().part(usize::MAX >> 1))
     }
 
+    /// The project that what belongs to one is about.
+    #[must_use]
+    pub fn home_of(own: ProjectId) -> ProjectId {
+        Self::project_of(own) // the way there and the way back are the same
+    }
+
     /// Whether such events are wanted.
     #[must_use]
     pub fn wants(&self, kind: MetaKind) -> bool {
@@ -150,6 +156,12 @@ impl MetaEvents {
         &self.project
     }
 
+    /// What they belong to, and where they go.
+    #[must_use]
+    pub fn place(&self) -> (&Project, EndpointId) {
+        (&self.project, self.endpoint.id())
+    }
+
     /// Where they go.
     #[must_use]
     pub fn endpoint(&self) -> &Arc<Endpoint> {
@@ -158,7 +170,8 @@ impl MetaEvents {
 
     /// `None` when there are none, or something is wrong with them, which is reported.
     pub(super) fn compile(
-        (id, revision): (ProjectId, u64),
+        own: Option<&Arc<Project>>,
+        revision: u64,
         of: &ProjectSpec,
         checks: &mut Checks,
     ) -> Option<Self> {
@@ -171,22 +184,24 @@ impl MetaEvents {
             checks.fail("config.meta_event.type", Reason::NotOneOf(&["http"]));
         }
         let kinds = spec.kinds(checks);
-        let project = own_project((id, revision), of, config)?;
+        let project = Arc::clone(own?); // there is none where the project itself is wrong
         let is_template = spec.url.as_deref().is_some_and(is_template);
         if is_template {
             let shape = Reason::Shape("one URL, no template");
             checks.fail("config.meta_event.url", shape);
         }
-        let mut endpoint = EndpointSpec::default();
-        endpoint.name = Some("meta events".to_owned());
-        endpoint.url.clone_from(&spec.url);
-        endpoint.secret.clone_from(&spec.secret);
-        endpoint.advanced_signatures = Some(false);
+        let endpoint = EndpointSpec {
+            name: Some("meta events".to_owned()),
+            url: spec.url.clone(),
+            secret: spec.secret.clone(),
+            advanced_signatures: Some(false),
+            ..EndpointSpec::default()
+        };
         let endpoint_id = EndpointId::new(project.id().uid());
         match Endpoint::compile(endpoint_id, revision, &project, &endpoint) {
             Ok(endpoint) => Some(Self {
                 kinds,
-                project: Arc::new(project),
+                project,
                 endpoint: Arc::new(endpoint),
             }),
             Err(errors) => {
@@ -230,11 +245,9 @@ impl MetaEventSpec {
 
 /// The project of the meta events: its name and its retries are those of the project, its
 /// signatures are Convoy's plain ones. `None` when the project itself is wrong.
-fn own_project(
-    (id, revision): (ProjectId, u64),
-    of: &ProjectSpec,
-    config: &ConfigSpec,
-) -> Option<Project> {
+pub(super) fn own_project((id, revision): (ProjectId, u64), of: &ProjectSpec) -> Option<Project> {
+    let nothing = ConfigSpec::default();
+    let config = of.config.as_ref().unwrap_or(&nothing);
     let enforces = config.ssl.as_ref();
     let enforces = enforces.and_then(|ssl| ssl.enforce_secure_endpoints);
     let mut own = ConfigSpec::default();
@@ -248,8 +261,8 @@ fn own_project(
         config: Some(own),
         ..ProjectSpec::default()
     };
-    let project = Project::compile(MetaEvents::project_of(id), revision, &spec);
-    project.ok().map(Project::into_own)
+    let project = Project::compile_own(MetaEvents::project_of(id), revision, &spec);
+    project.ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A project: the settings that hold for everything in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -12,7 +13,7 @@ use super::check::{Checks, FieldError, Reason};
 use super::deduplication::WINDOW_S;
 use super::field::{self, given};
 use super::filter_spec::filter_mode;
-use super::meta_event::MetaEvents;
+use super::meta_event::{MetaEvents, own_project};
 use super::project_spec::{ConfigSpec, ProjectSpec};
 use super::protection::Protection;
 use super::strategy::RetryStrategy;
@@ -79,7 +80,8 @@ pub struct Project {
     allows_unmatched_dynamic_urls: bool,
     disables_endpoints: bool,
     meta: Option<Box<MetaEvents>>,
-    is_own: bool,
+    /// What meta events and notifications belong to; it has none itself.
+    own: Option<Arc<Project>>,
 }
 
 impl Project {
@@ -91,6 +93,24 @@ impl Project {
         id: ProjectId,
         revision: u64,
         spec: &ProjectSpec,
+    ) -> Result<Self, Vec<FieldError>> {
+        let own = own_project((id, revision), spec).map(Arc::new);
+        Self::compile_with((id, revision), spec, own)
+    }
+
+    /// The same of what meta events belong to.
+    pub(super) fn compile_own(
+        id: ProjectId,
+        revision: u64,
+        spec: &ProjectSpec,
+    ) -> Result<Self, Vec<FieldError>> {
+        Self::compile_with((id, revision), spec, None)
+    }
+
+    fn compile_with(
+        (id, revision): (ProjectId, u64),
+        spec: &ProjectSpec,
+        own: Option<Arc<Self>>,
     ) -> Result<Self, Vec<FieldError>> {
         let mut checks = Checks::default();
         let name = field::name(&mut checks, spec.name.as_deref());
@@ -125,7 +145,7 @@ impl Project {
             WINDOW_S.max,
             WINDOW_S,
         );
-        let meta = MetaEvents::compile((id, revision), spec, &mut checks);
+        let meta = MetaEvents::compile(own.as_ref(), revision, spec, &mut checks);
         let protection = Protection::compile(&mut checks, &config.protection());
         let project = (|| {
             Some(Self {
@@ -147,7 +167,7 @@ impl Project {
                 verifies_dynamic_events: config.verify_dynamic_events.unwrap_or(false),
                 allows_unmatched_dynamic_urls: config.allow_unmatched_dynamic_urls.unwrap_or(false),
                 meta: meta.map(Box::new),
-                is_own: false,
+                own,
                 disables_endpoints: config.disable_endpoint.unwrap_or(false),
             })
         })();
@@ -264,15 +284,16 @@ impl Project {
         self.meta.as_deref()
     }
 
-    /// Whether no person made it: meta events belong to it, and nothing else does.
+    /// What meta events and notifications about it belong to.
     #[must_use]
-    pub fn is_own(&self) -> bool {
-        self.is_own
+    pub fn own(&self) -> Option<&Arc<Self>> {
+        self.own.as_ref()
     }
 
-    pub(super) fn into_own(mut self) -> Self {
-        self.is_own = true;
-        self
+    /// Whether no person made it: meta events and notifications belong to it, and nothing else does.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.own.is_none()
     }
 
     /// Whether an endpoint is switched off when a delivery has used up its attempts.

@@ -7,6 +7,7 @@ use outrider_webhook::id::{EndpointId, ProjectId, SourceId, SubscriptionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::alert_config::{AlertConfigSpec, FailureAlert};
 use super::check::{Checks, FieldError, Reason};
 use super::field::{self, given, refuse_unsupported};
 use super::filter_spec::{FilterRowSpec, FilterSpec, filter_mode};
@@ -36,7 +37,8 @@ pub struct SubscriptionSpec {
     /// Native: which of its deliveries come one after the other; none when absent.
     pub order: Option<OrderSpec>,
     function: Unsupported,
-    alert_config: Unsupported,
+    /// When people hear of deliveries that failed.
+    pub alert_config: Option<AlertConfigSpec>,
     rate_limit_config: Unsupported,
     retry_config: Unsupported,
 }
@@ -65,6 +67,7 @@ pub struct Subscription {
     mode: DeliveryMode,
     /// Few subscriptions have one.
     order: Option<Box<Order>>,
+    alert: Option<FailureAlert>,
 }
 
 impl Subscription {
@@ -84,7 +87,7 @@ impl Subscription {
             checks,
             spec,
             "",
-            [function, alert_config, rate_limit_config, retry_config]
+            [function, rate_limit_config, retry_config]
         );
         let name = field::name(&mut checks, spec.name.as_deref());
         let endpoint = checks.require("endpoint_id", given(spec.endpoint_id.as_deref()));
@@ -96,6 +99,8 @@ impl Subscription {
         });
         let source = spec.source(project.kind(), &mut checks);
         let interest = Interest::compile(spec, &mut checks);
+        let alert = spec.alert_config.as_ref();
+        let alert = alert.and_then(|alert| alert.compile(&mut checks));
         let filter_mode = filter_mode(&mut checks, "filter_mode", spec.filter_mode.as_deref());
         let mode = match given(spec.delivery_mode.as_deref()).unwrap_or("at_least_once") {
             "at_least_once" => Some(DeliveryMode::AtLeastOnce),
@@ -122,6 +127,7 @@ impl Subscription {
                 filter_mode: filter_mode?,
                 mode: mode?,
                 order: order.map_or(Some(None), |order| order.map(Some))?,
+                alert,
             })
         })();
         checks.finish(subscription)
@@ -203,6 +209,12 @@ impl Subscription {
         self.filter_mode.unwrap_or(project.filter_mode())
     }
 
+    /// When people hear of deliveries that failed.
+    #[must_use]
+    pub fn alert(&self) -> Option<FailureAlert> {
+        self.alert
+    }
+
     /// How often a delivery may arrive.
     #[must_use]
     pub fn mode(&self) -> DeliveryMode {
@@ -224,6 +236,7 @@ impl Subscription {
             "source_id": self.source.map(|source| source.to_string()),
             "event_types": self.patterns().map(Pattern::as_str).collect::<Vec<_>>(),
             "filter_mode": self.filter_mode.map(filter::Mode::as_str),
+            "alert_config": self.alert.as_ref().map(FailureAlert::dump),
             "delivery_mode": match self.mode {
                 DeliveryMode::AtLeastOnce => "at_least_once",
                 DeliveryMode::AtMostOnce => "at_most_once",

@@ -206,10 +206,13 @@ impl Work {
         for id in touched {
             let own = MetaEvents::project_of(id);
             let table = self.next.projects.get(&id);
-            match table.and_then(|table| table.project().meta()) {
-                Some(meta) => {
-                    let mut table = ProjectTable::new(Arc::clone(meta.project()));
-                    table.set_endpoint(Arc::clone(meta.endpoint()));
+            let project = table.map(|table| table.project());
+            match project.and_then(|project| Some((project.own()?, project.meta()))) {
+                Some((project, meta)) => {
+                    let mut table = ProjectTable::new(Arc::clone(project));
+                    if let Some(meta) = meta {
+                        table.set_endpoint(Arc::clone(meta.endpoint()));
+                    }
                     self.next.own.insert(own, Arc::new(table));
                 }
                 None => {

@@ -176,7 +176,9 @@ impl ProjectTable {
         self.event_types.get(&id)
     }
 
-    pub(super) fn subscription(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+    /// One of its subscriptions.
+    #[must_use]
+    pub fn subscription(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
         self.subscriptions.get(&id)
     }
 

@@ -159,10 +159,12 @@ mod tests {
     ];
 
     fn endpoint(project: &Project, number: u8, url: usize) -> Endpoint {
-        let mut spec = EndpointSpec::default();
-        spec.name = Some("e".to_owned());
-        spec.url = Some(URLS[url % URLS.len()].to_owned());
-        spec.secret = Some(outrider_webhook::secret::Secret::new("s".to_owned()));
+        let spec = EndpointSpec {
+            name: Some("e".to_owned()),
+            url: Some(URLS[url % URLS.len()].to_owned()),
+            secret: Some(outrider_webhook::secret::Secret::new("s".to_owned())),
+            ..EndpointSpec::default()
+        };
         Endpoint::compile(id(number), 1, project, &spec).unwrap()
     }
 

@@ -114,16 +114,19 @@ fn edits(
             ))),
         };
     }
-    let mut spec = EndpointSpec::default();
-    spec.name = Some(format!("endpoint-{uid}"));
-    // What an event named is one place, whatever it is made of.
-    spec.url = Some(without_braces(&offer.url).into_owned());
     // Its id is what the data plane signs under already.
-    spec.secrets = Some(vec![EndpointSecretSpec {
+    let secret = EndpointSecretSpec {
         value: Some(offer.secret),
         uid: Some(uid.part(0).to_string()),
         ..EndpointSecretSpec::default()
-    }]);
+    };
+    let spec = EndpointSpec {
+        name: Some(format!("endpoint-{uid}")),
+        // What an event named is one place, whatever it is made of.
+        url: Some(without_braces(&offer.url).into_owned()),
+        secrets: Some(vec![secret]),
+        ..EndpointSpec::default()
+    };
     let spec = endpoints::created(spec, project, true, writing.by);
     let endpoint = endpoints::check(writing, uid, &spec)?;
     endpoints::refuse_out_of_bounds(egress, writing, &endpoint)?;

@@ -110,10 +110,10 @@ async fn toggle_status(call: ProjectCall) -> Answer {
     ))
 }
 
-/// Convoy takes both of these: retries are the project's all the same, and its alerts go by other
-/// ways. Clients send them by habit, so they are told and not refused.
+/// Convoy takes it, and retries are the project's all the same. Clients send it by habit, so they
+/// are told and not refused.
 fn read(body: JsonBody) -> Result<(SubscriptionSpec, Ignored), ApiError> {
-    body.ignore("retry_config").ignore("alert_config").read()
+    body.ignore("retry_config").read()
 }
 
 /// The rules of a subscription, and whether what it names is there.

@@ -67,7 +67,7 @@ impl Executor {
         let snapshot = self.table.load();
         let endpoint = snapshot
             .project_of_delivery(project)
-            .and_then(|table| table.endpoint(delivery.target.endpoint));
+            .and_then(|table| snapshot.endpoint_of_delivery(table, delivery.target.endpoint));
         let endpoint = endpoint.ok_or(Refusal::EndpointDeleted)?;
         if self.questions.disabling.is_off(endpoint) {
             return Err(Refusal::EndpointInactive);

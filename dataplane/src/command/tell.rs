@@ -30,12 +30,12 @@ impl Executor {
             return refused("not_wanted", "the project wants no such meta event");
         };
         let fact = Fact {
-            kind,
+            kind: kind.as_str(),
             name: &news.name,
             body: news.body,
             revision: snapshot.version().map_or(0, |version| version.revision),
         };
-        match self.teller.tell(meta, &fact).await {
+        match self.teller.tell(meta.place(), &fact).await {
             Ok(()) => Outcome::Done,
             Err(NotTold::LogClosed(closed)) => refused("log_unavailable", &closed.to_string()),
             Err(NotTold::Refused(error)) if error.retry_after_s().is_some() => {

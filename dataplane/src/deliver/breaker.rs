@@ -6,6 +6,7 @@ use outrider_webhook::breaker::Change;
 
 use super::Deliverer;
 use crate::disabled;
+use crate::notices::{Notice, Trouble};
 use crate::queue::Lease;
 
 /// After how many trips in a row an endpoint is switched off, under which activation epoch.
@@ -54,7 +55,18 @@ impl Deliverer {
             activation_epoch: 0,
             reason: Some("failure_rate".into()),
         };
+        let notice = Notice {
+            project,
+            endpoint,
+            trouble: match change {
+                Change::Opened { .. } => Trouble::BreakerOpened,
+                Change::Closed => Trouble::BreakerClosed,
+            },
+            reason: "failure_rate".into(),
+            at_ms: changed.at_ms,
+        };
         self.log.record(Record::EndpointState(changed)).await?;
+        self.notices.tell(notice);
         match (change, limit) {
             (Change::Opened { trips, .. }, Some(limit)) if trips >= limit.trips_max => {
                 let whom = (project, endpoint);

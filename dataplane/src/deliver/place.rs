@@ -22,7 +22,10 @@ impl Deliverer {
         let table = snapshot
             .project_of_delivery(entry.project)
             .ok_or_else(|| missing("project_deleted"))?;
-        let endpoint = match (table.endpoint(entry.target.endpoint), made) {
+        let endpoint = match (
+            snapshot.endpoint_of_delivery(table, entry.target.endpoint),
+            made,
+        ) {
             (Some(endpoint), _) | (None, Some(Found::Made(endpoint))) => endpoint,
             (None, Some(Found::Refused(reason))) => return Err(Obstacle::Fail(reason)),
             (None, None) => return Err(missing("endpoint_deleted")),

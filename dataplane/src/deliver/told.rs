@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use outrider_config::snapshot::MetaKind;
+use outrider_config::snapshot::{MetaKind, ProjectTable};
 use outrider_store::{DeliveryStatus, LogClosed, StoredEvent};
 use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::id::SubscriptionId;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Deliverer;
 use crate::meta::{self, Fact, rfc3339};
+use crate::notices::{Notice, Trouble};
 use crate::queue::Entry;
 
 /// How a delivery ended.
@@ -35,6 +36,9 @@ impl Deliverer {
         };
         let snapshot = self.table.load();
         let table = snapshot.project(entry.project);
+        if let Some(table) = table.filter(|_| end.status == DeliveryStatus::Failure) {
+            self.tell_failure(table, entry, end);
+        }
         let meta = table.and_then(|table| table.project().meta());
         let Some(meta) = meta.filter(|meta| meta.wants(kind)) else {
             return Ok(());
@@ -45,12 +49,29 @@ impl Deliverer {
         };
         let delivery = self.log.uids().delivery(entry.key);
         let fact = Fact {
-            kind,
+            kind: kind.as_str(),
             name: &format!("{delivery}/{}", end.attempts),
-            body: meta::body(kind, &self.shown(entry, end, event.as_deref())),
+            body: meta::body(kind.as_str(), &self.shown(entry, end, event.as_deref())),
             revision: snapshot.version().map_or(0, |version| version.revision),
         };
-        self.teller.tell_or_count(meta, &fact).await
+        self.teller.tell_or_count(meta.place(), &fact).await
+    }
+
+    /// Those who look after the endpoint hear of it when there are too many.
+    fn tell_failure(&self, table: &ProjectTable, entry: &Entry, end: &End<'_>) {
+        let subscription = entry.target.subscription;
+        let subscription = subscription.and_then(|id| table.subscription(id));
+        let Some((id, alert)) = subscription.and_then(|one| Some((one.id(), one.alert()?))) else {
+            return;
+        };
+        let notice = Notice {
+            project: entry.project,
+            endpoint: entry.target.endpoint,
+            trouble: Trouble::DeliveriesFailed,
+            reason: end.reason.unwrap_or_default().into(),
+            at_ms: self.clock.now_ms(),
+        };
+        self.notices.failed(id, alert, notice);
     }
 
     /// The delivery, in the words of the API; what the event carried is not in it.

@@ -58,6 +58,8 @@ pub(super) fn merged(
     }
     keep_text(&mut given.owner_id, old.owner_id);
     keep_text(&mut given.support_email, old.support_email);
+    keep(&mut given.slack_webhook_url, old.slack_webhook_url);
+    keep(&mut given.teams_webhook_url, old.teams_webhook_url);
     keep_text(&mut given.content_type, old.content_type);
     keep(&mut given.description, old.description);
     if given.http_timeout.is_none_or(|timeout| timeout == 0) {

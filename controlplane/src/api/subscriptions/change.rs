@@ -8,6 +8,7 @@ use super::super::endpoints::{keep, keep_text};
 /// be refused by the check.
 pub(super) fn merged(old: SubscriptionSpec, mut given: SubscriptionSpec) -> SubscriptionSpec {
     keep_text(&mut given.name, old.name);
+    keep(&mut given.alert_config, old.alert_config);
     keep_text(&mut given.endpoint_id, old.endpoint_id);
     keep_text(&mut given.source_id, old.source_id);
     keep_text(&mut given.delivery_mode, old.delivery_mode);

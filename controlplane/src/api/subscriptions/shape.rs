@@ -38,7 +38,7 @@ pub(super) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<Value, A
         "source_metadata": source.transpose()?,
         "endpoint_metadata": endpoint.transpose()?,
         "device_metadata": null,
-        "alert_config": null,
+        "alert_config": spec.alert_config.as_ref().map(|alert| json!(alert)),
         "retry_config": null,
         "filter_config": {
             "event_types": event_types.unwrap_or_else(|| match filters.is_some() {

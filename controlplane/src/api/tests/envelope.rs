@@ -147,8 +147,8 @@ async fn sections_2_2_and_2_3_what_every_reply_looks_like() {
             // All wrong fields at once.
             row("POST", endpoints, json!({"url": "ftp://x", "http_timeout": 121, "secret": "s".repeat(1025)}), 400)
                 .says("..`name`: is missing; `url`: ").code("invalid_fields"),
-            row("POST", endpoints, json!({"name": "x", "url": "https://a.example", "http_timeout": 121, "slack_webhook_url": "https://s"}), 400)
-                .says("`slack_webhook_url`: is not supported by this version; `http_timeout`: must be from 1 to 120 seconds"),
+            row("POST", endpoints, json!({"name": "x", "url": "https://a.example", "http_timeout": 121, "slack_webhook_url": "https://s.example/{t}"}), 400)
+                .says("`slack_webhook_url`: must be one URL, no template; `http_timeout`: must be from 1 to 120 seconds"),
             // Which revision it is.
             row("DELETE", "/api/v1/projects/{in}", Value::Null, 200)
                 .answers("x-outrider-config-revision", Some("5")).answers("x-outrider-config-pending", None),

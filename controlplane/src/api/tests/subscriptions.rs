@@ -36,12 +36,12 @@ async fn section_3_3_subscriptions() {
                 "filter_config": {"event_types": [], "filter": {"headers": {}, "body": {}, "query": {}, "path": {}}},
             })), 201)
                 .says("Subscription created successfully")
-                .answers("x-outrider-ignored-fields", Some("retry_config,alert_config,app_id"))
+                .answers("x-outrider-ignored-fields", Some("retry_config,app_id"))
                 .answers("x-outrider-config-revision", Some("7"))
                 .shows(json!({
                     "uid": "*", "name": "b", "type": "api", "project_id": "{out}", "function": null, "device_metadata": null, "source_metadata": null,
                     "endpoint_metadata": {"uid": "{e}", "name": "e", "status": "active", "secrets": []},
-                    "alert_config": null, "retry_config": null, "rate_limit_config": null, "delivery_mode": "at_least_once",
+                    "alert_config": {"count": 10, "threshold": "1h"}, "retry_config": null, "rate_limit_config": null, "delivery_mode": "at_least_once",
                     "filter_config": {"event_types": ["*"], "filter": {"is_flattened": false, "headers": {}, "body": {}, "query": {}, "path": {}}},
                     "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "deleted_at": null,
                 }))

@@ -1,0 +1,90 @@
+use std::time::Duration;
+
+use outrider_webhook::id::Uid;
+use proptest::prelude::*;
+
+use super::bell::Heard;
+use super::*;
+
+fn notice(endpoint: u128, trouble: Trouble, at_ms: i64) -> Notice {
+    Notice {
+        project: ProjectId::new(Uid::from_bits(1)),
+        endpoint: EndpointId::new(Uid::from_bits(endpoint)),
+        trouble,
+        reason: "gone".into(),
+        at_ms,
+    }
+}
+
+#[test]
+fn the_same_trouble_is_one_entry_with_the_newest_notice() {
+    let notices = Notices::default();
+    for at_ms in 0..1000 {
+        notices.tell(notice(1, Trouble::BreakerOpened, at_ms));
+    }
+    notices.tell(notice(1, Trouble::Disabled, 5));
+    notices.tell(notice(2, Trouble::Disabled, 6));
+    let taken: Vec<_> = notices.take().into_values().collect();
+    let counts: Vec<_> = taken
+        .iter()
+        .map(|one| (one.count, one.last.at_ms))
+        .collect();
+    assert_eq!(counts, [(1, 5), (1000, 999), (1, 6)]);
+    assert!(notices.take().is_empty());
+}
+
+#[test]
+fn people_hear_of_it_once_in_an_hour_and_then_of_all_of_it() {
+    let mut heard = Heard::default();
+    let one = notice(1, Trouble::Disabled, 0);
+    let key = (one.project, one.endpoint, one.trouble);
+    assert_eq!(heard.is_due(key, 1, 1_000), Some(1));
+    assert_eq!(heard.is_due(key, 3, 3_600_999), None);
+    assert_eq!(
+        heard.is_due(
+            (one.project, one.endpoint, Trouble::BreakerOpened),
+            1,
+            2_000
+        ),
+        Some(1)
+    );
+    assert_eq!(heard.is_due(key, 2, 3_601_000), Some(5));
+    assert_eq!(heard.is_due(key, 1, 3_601_001), None);
+    // The clock was set back.
+    assert_eq!(heard.is_due(key, 1, 5), Some(2));
+}
+
+#[test]
+fn failures_that_are_too_many_are_told_and_counted_anew() {
+    let mut failures = Failures::default();
+    let alert = FailureAlert {
+        count: 3,
+        within: Duration::from_secs(10),
+    };
+    let id = SubscriptionId::new(Uid::from_bits(9));
+    let mut add = |at_ms| failures.add(id, alert, at_ms);
+    assert_eq!([add(0), add(9_000), add(11_000)], [false, false, false]);
+    assert!(add(12_000));
+    assert_eq!(
+        [add(12_001), add(12_002), add(12_003)],
+        [false, false, true]
+    );
+}
+
+proptest! {
+    #[test]
+    fn never_told_of_fewer_than_the_count(count in 1_u32..20, steps in prop::collection::vec(0_i64..5_000, 1..200)) {
+        let mut failures = Failures::default();
+        let alert = FailureAlert { count, within: Duration::from_secs(10) };
+        let id = SubscriptionId::new(Uid::from_bits(9));
+        let (mut now, mut since) = (0, 0);
+        for step in steps {
+            now += step;
+            since += 1;
+            if failures.add(id, alert, now) {
+                prop_assert!(since >= count);
+                since = 0;
+            }
+        }
+    }
+}
