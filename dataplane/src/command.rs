@@ -12,6 +12,7 @@
 
 mod batch;
 mod cancel;
+mod lane;
 mod question;
 mod refusal;
 mod replay;

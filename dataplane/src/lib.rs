@@ -269,6 +269,7 @@ impl DataPlane {
         });
         let questions = Questions {
             table: table.clone(),
+            queue: queue.clone(),
             rejected: running.intake.rejected.clone(),
             alerts: running.intake.alerts.clone(),
             disabling,

@@ -19,6 +19,7 @@ mod sink;
 mod state;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,6 +41,7 @@ use self::lanes::Lanes;
 use self::schedule::{LeaseId, Schedule};
 use self::sink::Sink;
 use self::state::State;
+pub use self::view::LaneView;
 
 /// Retries due later than this give up their cached payload and are read back when due.
 const CACHE_HORIZON_MS: i64 = 1_000;

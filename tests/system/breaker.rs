@@ -56,6 +56,22 @@ async fn an_endpoint_that_keeps_failing_is_left_alone_and_comes_back() {
     let held = ["state=\"held\""];
     let depth = "outrider_queue_depth";
     outrider.wait_for_metric(depth, &held, 20.0, DEADLINE).await;
+    let path = format!("/endpoints/{endpoint}/lane");
+    let lane = &project.get(&path).await.data(200)["content"][0];
+    let shown = [
+        &lane["breaker"]["state"],
+        &lane["holds"][0]["reason"],
+        &lane["waiting"],
+    ];
+    assert_eq!(
+        shown,
+        [&json!("open"), &json!("breaker"), &json!(20)],
+        "{lane}"
+    );
+    let unknown = project
+        .get("/endpoints/01ARZ3NDEKTSV4RRFFQ69G5FAV/lane")
+        .await;
+    assert_eq!(unknown.status, 404);
     let calls = receiver.received().len();
     assert!(calls < 100, "{calls} calls before it was left alone");
     // Also after a start, and only this one.

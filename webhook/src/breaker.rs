@@ -113,6 +113,24 @@ impl Breaker {
         self.state
     }
 
+    /// How often it has opened since it was last closed.
+    #[must_use]
+    pub fn trips(&self) -> u32 {
+        self.trips
+    }
+
+    /// Attempts in its window, and those of them that failed. While it is not closed those are
+    /// the probes.
+    #[must_use]
+    pub fn seen(&self, now_ms: i64) -> (u32, u32) {
+        if self.state != State::Closed {
+            let all = self.probes_succeeded.saturating_add(self.probes_failed);
+            return (all, self.probes_failed);
+        }
+        let seen = self.window.seen(now_ms);
+        (seen.all(), seen.failed)
+    }
+
     /// Whether it is as good as one that has seen nothing.
     #[must_use]
     pub fn is_blank(&self, now_ms: i64) -> bool {

@@ -11,6 +11,7 @@ use outrider_config::Kind;
 use outrider_config::resource::{Endpoint, EndpointSpec, EndpointStatus, FieldError, Reason};
 use outrider_webhook::address::{Policy, ProjectRef};
 use outrider_webhook::id::{EndpointId, Uid};
+use outrider_xds::Question;
 use serde_json::Value;
 
 use super::body::JsonBody;
@@ -18,7 +19,7 @@ use super::call::ProjectCall;
 use super::error::{Answer, ApiError};
 use super::reply::Reply;
 use super::write::Writing;
-use super::{Api, not_supported};
+use super::{Api, ask, not_supported};
 use crate::{Edit, Selection, Stored, View};
 
 pub(super) use change::{created, keep, keep_text, with_status};
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/endpoints/{id}/expire_secret", put(expire_secret))
         .route("/endpoints/{id}/pause", put(pause))
         .route("/endpoints/{id}/activate", post(activate))
+        .route("/endpoints/{id}/lane", get(lane))
         .route("/endpoints/period-failure-rates", get(not_supported))
         .route("/endpoints/oauth2/test", post(not_supported))
 }
@@ -52,6 +54,19 @@ async fn list(call: ProjectCall) -> Answer {
         },
     )
     .await
+}
+
+/// What stands in the way of its deliveries, in each data plane.
+async fn lane(call: ProjectCall) -> Answer {
+    let question = Question::Lane {
+        project: call.project,
+        endpoint: EndpointId::new(call.uid(Kind::Endpoint)?),
+    };
+    let api = call.api.clone();
+    call.show(Kind::Endpoint, |_: &View<'_>, _: Stored| Ok(Value::Null))
+        .await?;
+    let said = ask::everybody(&api, question, "lanes").await;
+    Ok(Reply::ok("Lane fetched successfully", said))
 }
 
 async fn show(call: ProjectCall) -> Answer {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::alerts::Alerts;
 use crate::disabled::Disabling;
 use crate::ingest::rejected::Rejected;
+use crate::queue::Queue;
 use crate::table::RoutingTable;
 
 /// Room for what stands around a list.
@@ -16,6 +17,7 @@ const AROUND_BYTES: usize = 1024;
 /// What answers questions.
 pub(crate) struct Questions {
     pub(crate) table: RoutingTable,
+    pub(crate) queue: Queue,
     pub(crate) rejected: Rejected,
     pub(crate) alerts: Alerts,
     pub(crate) disabling: Disabling,
@@ -25,6 +27,7 @@ impl Questions {
     pub(crate) fn answer(&self, question: Question) -> Outcome {
         match question {
             Question::Rejected { project, source } => self.rejected(project, source),
+            Question::Lane { project, endpoint } => self.lane(project, endpoint),
             // Answered by who has them.
             Question::Batches { .. } => refused("unknown_kind", "batches are asked elsewhere"),
             Question::Alerts { project } => answered(&self.alerts.shown(Some(project))),
@@ -48,7 +51,7 @@ pub(super) fn answered(value: &Value) -> Outcome {
     Outcome::Answered(value.to_string().into())
 }
 
-fn refused(code: &str, message: &str) -> Outcome {
+pub(super) fn refused(code: &str, message: &str) -> Outcome {
     Outcome::Refused {
         code: code.to_owned(),
         message: message.to_owned(),

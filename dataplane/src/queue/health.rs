@@ -34,6 +34,23 @@ impl Health {
         }
     }
 
+    pub(super) fn state(&self) -> State {
+        self.breaker.state()
+    }
+
+    pub(super) fn trips(&self) -> u32 {
+        self.breaker.trips()
+    }
+
+    /// Attempts that count now, and those of them that failed.
+    pub(super) fn seen(&self, now_ms: i64) -> (u32, u32) {
+        self.breaker.seen(now_ms)
+    }
+
+    pub(super) fn pace_per_s(&self) -> Option<f64> {
+        self.pace.as_ref().map(Pace::per_s)
+    }
+
     /// Whether one attempt at a time is made, to see how it goes.
     pub(super) fn is_probing(&self) -> bool {
         self.breaker.state() == State::HalfOpen

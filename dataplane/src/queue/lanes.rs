@@ -9,6 +9,7 @@ use outrider_webhook::breaker::Change;
 use super::Entry;
 use super::backlog::Backlog;
 use super::health::{Answer, Health};
+use super::view::LaneView;
 
 /// As many may come back at once: attempts in flight of one lane.
 const FRONT_MAX: usize = 256;
@@ -329,6 +330,34 @@ impl Lanes {
             lane.in_flight <= lane.limit(usual)
         })
         .unwrap_or(true)
+    }
+
+    /// One of them, for people.
+    pub(super) fn view(&self, endpoint: EndpointId, now_ms: i64) -> Option<LaneView> {
+        let usual = self.concurrency;
+        let lane = self.lanes.get(&endpoint)?;
+        let [asked, rate, pace, breaker] = lane.held_until_ms;
+        let holds = [
+            (Hold::Asked, asked),
+            (Hold::Rate, rate),
+            (Hold::Pace, pace),
+            (Hold::Breaker, breaker),
+        ];
+        let holds = holds.into_iter();
+        let holds = holds.filter_map(|(why, until_ms)| Some((why, until_ms?)));
+        let (attempts, failures) = lane.health.seen(now_ms);
+        Some(LaneView {
+            waiting: lane.waiting.len(),
+            in_flight: lane.in_flight,
+            concurrency: lane.limit(usual),
+            is_parked: lane.is_parked,
+            holds: holds.collect(),
+            breaker: lane.health.state(),
+            trips: lane.health.trips(),
+            attempts,
+            failures,
+            pace_per_s: lane.health.pace_per_s(),
+        })
     }
 
     /// Lanes with an open breaker, with one that probes, and with a pace.

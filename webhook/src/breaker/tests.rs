@@ -40,6 +40,8 @@ fn what_is_older_than_the_window_does_not_count() {
     let mut breaker = Breaker::default();
     fails(&mut breaker, 9, NOW_MS);
     assert_eq!(fails(&mut breaker, 9, NOW_MS + 300_000), None);
+    assert_eq!(breaker.seen(NOW_MS + 300_000), (9, 9));
+    assert_eq!(breaker.seen(NOW_MS + 700_000), (0, 0));
     assert!(fails(&mut breaker, 1, NOW_MS + 300_000 + 200_000).is_some());
 }
 

@@ -38,6 +38,18 @@ impl Window {
             &mut slice.failed
         };
         *count = count.saturating_add(1);
+        self.sum()
+    }
+
+    /// What is in it now; a tenth of the window may be over already.
+    pub(super) fn seen(&self, now_ms: i64) -> Seen {
+        match self.is_over(now_ms) {
+            true => Seen::default(),
+            false => self.sum(),
+        }
+    }
+
+    fn sum(&self) -> Seen {
         let sum = |sum: Seen, slice: &Seen| Seen {
             succeeded: sum.succeeded.saturating_add(slice.succeeded),
             failed: sum.failed.saturating_add(slice.failed),

@@ -4,7 +4,7 @@
 //! The answers are JSON between the two planes: what is in them is for people to read, and a
 //! newer data plane may say more than an older control plane knows of.
 
-use outrider_webhook::id::{ProjectId, SourceId};
+use outrider_webhook::id::{EndpointId, ProjectId, SourceId};
 use prost::{Message, Oneof};
 
 use super::wire::{WireError, bytes_of, uid_of};
@@ -27,6 +27,13 @@ pub enum Question {
         /// The project.
         project: ProjectId,
     },
+    /// How an endpoint is doing: what stands in the way of its deliveries.
+    Lane {
+        /// The project the endpoint must belong to.
+        project: ProjectId,
+        /// The endpoint.
+        endpoint: EndpointId,
+    },
     /// The alerts that are raised for sources of a project.
     Alerts {
         /// The project.
@@ -36,7 +43,7 @@ pub enum Question {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct AskFields {
-    #[prost(oneof = "QuestionFields", tags = "1, 2, 3")]
+    #[prost(oneof = "QuestionFields", tags = "1, 2, 3, 4")]
     question: Option<QuestionFields>,
 }
 
@@ -48,6 +55,8 @@ enum QuestionFields {
     Alerts(AlertsFields),
     #[prost(message, tag = "3")]
     Batches(BatchesFields),
+    #[prost(message, tag = "4")]
+    Lane(LaneFields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -56,6 +65,14 @@ struct RejectedFields {
     project: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     source: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LaneFields {
+    #[prost(bytes = "vec", tag = "1")]
+    project: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    endpoint: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -77,6 +94,10 @@ impl From<Question> for AskFields {
                 project: bytes_of(project.uid()),
                 source: bytes_of(source.uid()),
             }),
+            Question::Lane { project, endpoint } => QuestionFields::Lane(LaneFields {
+                project: bytes_of(project.uid()),
+                endpoint: bytes_of(endpoint.uid()),
+            }),
             Question::Alerts { project } => QuestionFields::Alerts(AlertsFields {
                 project: bytes_of(project.uid()),
             }),
@@ -97,6 +118,10 @@ impl AskFields {
             Some(QuestionFields::Rejected(fields)) => Question::Rejected {
                 project: project(&fields.project)?,
                 source: SourceId::new(uid_of("source", &fields.source)?),
+            },
+            Some(QuestionFields::Lane(fields)) => Question::Lane {
+                project: project(&fields.project)?,
+                endpoint: EndpointId::new(uid_of("endpoint", &fields.endpoint)?),
             },
             Some(QuestionFields::Alerts(fields)) => Question::Alerts {
                 project: project(&fields.project)?,
@@ -125,10 +150,12 @@ mod tests {
         #[test]
         fn a_question_survives_the_way(project: u128, source: u128) {
             let project = ProjectId::new(Uid::from_bits(project));
+            let endpoint = EndpointId::new(Uid::from_bits(source));
             let source = SourceId::new(Uid::from_bits(source));
             for question in [
                 Question::Rejected { project, source },
                 Question::Alerts { project },
+                Question::Lane { project, endpoint },
                 Question::Batches { project },
             ] {
                 let bytes = AskFields::from(question).encode_to_vec();
