@@ -49,6 +49,8 @@ pub(crate) use tokens::Tokens;
 const UNRESOLVED_URL: &str = "unresolved_url_template";
 /// How long a delivery waits when its event could not be read back just now.
 const READ_RETRY_MS: i64 = 5_000;
+/// How long such a delivery holds up the others of its order key.
+const READ_PARK_MS: i64 = 60 * 60 * 1_000;
 
 /// Shorter holds of an endpoint are over when a process has started again.
 const HOLD_RECORDED_MIN: Duration = Duration::from_secs(2);
@@ -101,6 +103,8 @@ enum Obstacle {
     RateLimited(Duration),
     /// As many attempts are in flight as the endpoint takes.
     Full,
+    /// It took so long that somebody else has the delivery by now.
+    LeaseLost,
 }
 
 impl Deliverer {

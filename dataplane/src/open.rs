@@ -163,6 +163,10 @@ pub(crate) fn restore(queue: &Queue, recovered: Recovered, now_ms: i64) -> Summa
     for (key, target) in &recovered.gaps {
         queue.restore_gap(target, *key);
     }
+    // These have just got their end.
+    for one in recovered.outcome_unknown.iter().chain(&recovered.cancelled) {
+        queue.restore_gap(&one.target, one.key);
+    }
     queue.restore(recovered.pending);
     let longest_ms = i64::try_from(RETRY_AFTER_MAX.as_millis()).unwrap_or(i64::MAX);
     for state in recovered.endpoint_states {

@@ -225,8 +225,8 @@ impl Queue {
 
     /// The delivery has its final state, which is synced if it has an order key.
     pub fn complete(&self, lease: &Lease, is_delivered: bool) {
-        self.state().cancels.forget(lease.id);
-        self.give_back(lease, |state, now_ms| {
+        self.end_lease(lease, |state, now_ms| {
+            state.cancels.forget(lease.id);
             let next = state.chains.end(&lease.entry, is_delivered);
             state.go_on(next, now_ms);
         });
@@ -259,7 +259,9 @@ impl Queue {
             return true;
         }
         let endpoint = lease.entry.target.endpoint;
-        self.state().lanes.limit(endpoint, concurrency)
+        let has_room = self.state().lanes.limit(endpoint, concurrency);
+        self.shared.wake.notify_one(); // there may be room for more
+        has_room
     }
 
     /// The lane cannot be served under the configuration that was in force when the lease was
@@ -297,10 +299,13 @@ impl Queue {
         self.state().hold(project, endpoint, Hold::Asked, until_ms);
     }
 
-    /// The attempt is about to send its first byte, and may not be made twice: if its worker is
-    /// lost, the delivery comes back marked.
-    pub fn begin(&self, lease: &Lease) {
-        self.state().schedule.begin(lease.id);
+    /// The attempt is about to send its first byte. If `is_once` it may not be made twice: should
+    /// its worker be lost, the delivery comes back marked. False when the worker is taken for lost
+    /// already: somebody else has the delivery, and nothing may be sent.
+    #[must_use]
+    pub fn begin(&self, lease: &Lease, is_once: bool) -> bool {
+        let deadline = Instant::now() + self.shared.lease_limit;
+        self.state().schedule.begin(lease.id, deadline, is_once)
     }
 
     /// The attempt has its answer; what is left is to record it. From now on the delivery is
@@ -378,6 +383,7 @@ impl Queue {
             };
             let entry = taken.entry;
             if state.cancels.is_dead(&entry) {
+                state.lanes.give_place_back(entry.target.endpoint);
                 state.lanes.free(entry.target.endpoint, now_ms);
                 state.pass_over(&entry, now_ms);
                 continue;
@@ -394,18 +400,29 @@ impl Queue {
         (None, Some(Duration::ZERO))
     }
 
-    /// Ends a lease, unless it was taken back already: then somebody else has the delivery.
+    /// Gives a delivery that has no final state back, unless it was cancelled.
     fn give_back(&self, lease: &Lease, then: impl FnOnce(&mut State, i64)) {
-        let mut state = self.state();
-        if state.schedule.end(lease.id) {
-            let now_ms = self.shared.clock.now_ms();
-            state.lanes.free(lease.entry.target.endpoint, now_ms);
+        self.end_lease(lease, |state, now_ms| {
             if state.ends(lease) {
                 state.pass_over(&lease.entry, now_ms);
                 self.shared.ended.notify_one();
             } else {
-                then(&mut state, now_ms);
+                then(state, now_ms);
             }
+        });
+    }
+
+    /// Ends a lease, unless it was taken back already: then somebody else has the delivery.
+    fn end_lease(&self, lease: &Lease, then: impl FnOnce(&mut State, i64)) {
+        let now_ms = self.shared.clock.now_ms();
+        let mut state = self.state();
+        if let Some(is_answered) = state.schedule.end(lease.id) {
+            let endpoint = lease.entry.target.endpoint;
+            if !is_answered {
+                state.lanes.give_place_back(endpoint);
+            }
+            state.lanes.free(endpoint, now_ms);
+            then(&mut state, now_ms);
         }
         drop(state);
         self.shared.wake.notify_one();

@@ -70,6 +70,9 @@ pub enum Change {
     Closed,
 }
 
+/// A breaker that waits for its probes for so long has nothing to say any more.
+const UNPROBED_MS: i64 = 60 * 60 * 1_000;
+
 /// The breaker of one receiver.
 #[derive(Debug, Clone)]
 pub struct Breaker {
@@ -134,7 +137,12 @@ impl Breaker {
     /// Whether it is as good as one that has seen nothing.
     #[must_use]
     pub fn is_blank(&self, now_ms: i64) -> bool {
-        self.state == State::Closed && self.window.is_over(now_ms)
+        match self.state {
+            State::Closed => self.window.is_over(now_ms),
+            State::Open { .. } => false,
+            // Nobody came to be the probe.
+            State::HalfOpen => now_ms.saturating_sub(self.since_ms) >= UNPROBED_MS,
+        }
     }
 
     /// Its time is over: from now on probes pass. Nothing happens when it is not.

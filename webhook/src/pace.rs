@@ -1,9 +1,14 @@
 //! How fast a backlog is sent to a receiver that did not keep up: a rate that rises with its good
 //! answers and falls with its bad ones (additive increase, multiplicative decrease).
 //!
-//! It begins slowly and doubles each second until the receiver objects for the first time, as TCP
-//! does. After that it rises by a twentieth of what the receiver took each second, and falls by a
-//! fifth when it is too much: so it is above the limit one second in five at most, by 5 %.
+//! It begins slowly and doubles each second until the receiver objects, as TCP does. After that it
+//! rises by a twentieth of what the receiver took each second, and falls by a fifth when it is too
+//! much: so it is above the limit one second in five at most, by 5 %. When nothing was too much for
+//! ten seconds, which is twice as long as it takes to get back, the limit is not where it was: it
+//! doubles again.
+//!
+//! Single failures say nothing about load, they are the circuit breaker's: it falls when half of
+//! what was answered in a second failed.
 
 /// First rate towards a receiver that comes back, deliveries per second.
 const START_PER_S: f64 = 10.0;
@@ -17,6 +22,10 @@ const BUSY_FACTOR: f64 = 0.8;
 const FAILED_FACTOR: f64 = 0.5;
 /// Rise in a second, as a part of the rate of the last fall.
 const RISE: f64 = 0.05;
+/// Without an objection for so long it doubles again.
+const CALM_MS: i64 = 10_000;
+/// With fewer answers in a second their share says nothing.
+const ANSWERS_MIN: u32 = 5;
 /// What was missed in so many microseconds may be sent at once: timers are not finer.
 const SLACK_US: f64 = 5_000.0;
 
@@ -41,6 +50,17 @@ pub struct Pace {
     rise_per_s: Option<f64>,
     /// When it last fell: attempts that began before say nothing about the new rate.
     fell_ms: i64,
+    /// When a delivery last had to wait: only then does it matter how fast it is.
+    bound_ms: i64,
+    /// Answers of one second.
+    second: Second,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Second {
+    number: i64,
+    answers: u32,
+    failures: u32,
 }
 
 impl Pace {
@@ -52,6 +72,8 @@ impl Pace {
             next_us: micros(now_ms),
             rise_per_s: None,
             fell_ms: now_ms,
+            bound_ms: now_ms,
+            second: Second::default(),
         }
     }
 
@@ -64,6 +86,8 @@ impl Pace {
             next_us: micros(now_ms),
             rise_per_s: Some(took * RISE),
             fell_ms: now_ms,
+            bound_ms: now_ms,
+            second: Second::default(),
         }
     }
 
@@ -82,10 +106,16 @@ impl Pace {
         let earliest_us = self.next_us.max(now_us - SLACK_US);
         let wait_us = earliest_us - now_us;
         if wait_us > 0.0 {
+            self.bound_ms = now_ms;
             return Err(whole_ms(wait_us));
         }
         self.next_us = earliest_us + 1_000_000.0 / self.per_s;
         Ok(())
+    }
+
+    /// A place that was taken is not needed.
+    pub fn give_back(&mut self) {
+        self.next_us -= 1_000_000.0 / self.per_s;
     }
 
     /// An attempt that began at `started_ms` was answered. False: it is so fast now that there is
@@ -94,16 +124,28 @@ impl Pace {
         if started_ms < self.fell_ms {
             return true;
         }
+        let second = self.second.count(load, now_ms);
         match load {
-            Load::Fine => {
-                // As many answers as there are in a second make it rise by as much as it should.
-                let rise = self.rise_per_s.map_or(1.0, |rise| rise / self.per_s);
-                self.per_s += rise;
-            }
+            Load::Fine => self.rise(now_ms),
             Load::Busy => self.fall(BUSY_FACTOR, now_ms),
-            Load::Failing => self.fall(FAILED_FACTOR, now_ms),
+            Load::Failing => {
+                let is_much = second.failures.saturating_mul(2) >= second.answers;
+                if is_much && second.answers >= ANSWERS_MIN {
+                    self.fall(FAILED_FACTOR, now_ms);
+                }
+            }
         }
         self.per_s < MOST_PER_S
+    }
+
+    /// As many answers as there are in a second make it rise by as much as it should.
+    fn rise(&mut self, now_ms: i64) {
+        if now_ms.saturating_sub(self.bound_ms) >= 1_000 {
+            return; // something else is the limit
+        }
+        let is_calm = self.calm_ms(now_ms) >= CALM_MS;
+        let rise_per_s = self.rise_per_s.filter(|_| !is_calm);
+        self.per_s += rise_per_s.map_or(1.0, |rise| rise / self.per_s);
     }
 
     /// How long the rate has not fallen, milliseconds.
@@ -115,6 +157,7 @@ impl Pace {
     /// The wall clock was set.
     pub fn shift(&mut self, by_ms: i64) {
         self.fell_ms = self.fell_ms.saturating_add(by_ms);
+        self.bound_ms = self.bound_ms.saturating_add(by_ms);
         self.next_us += micros(by_ms);
     }
 
@@ -122,6 +165,22 @@ impl Pace {
         self.rise_per_s = Some((self.per_s * RISE).max(LEAST_PER_S * RISE));
         self.per_s = (self.per_s * factor).max(LEAST_PER_S);
         self.fell_ms = now_ms;
+        self.second = Second::default();
+    }
+}
+
+impl Second {
+    fn count(&mut self, load: Load, now_ms: i64) -> Self {
+        let number = now_ms.div_euclid(1_000);
+        if number != self.number {
+            *self = Self {
+                number,
+                ..Self::default()
+            };
+        }
+        self.answers = self.answers.saturating_add(1);
+        self.failures += u32::from(load == Load::Failing);
+        *self
     }
 }
 
@@ -207,16 +266,59 @@ mod tests {
             pace.answered(Load::Busy, NOW_MS - 1, NOW_MS + 5);
         }
         assert!((pace.per_s() - 80.0).abs() < 0.01);
-        pace.answered(Load::Failing, NOW_MS, NOW_MS + 6);
-        assert!((pace.per_s() - 40.0).abs() < 0.01);
+        pace.answered(Load::Busy, NOW_MS, NOW_MS + 6);
+        assert!((pace.per_s() - 64.0).abs() < 0.01);
         assert_eq!(pace.calm_ms(NOW_MS + 10), 4);
+    }
+
+    #[test]
+    fn single_failures_do_not_slow_it_and_many_do() {
+        let mut pace = Pace::below(100, NOW_MS);
+        for _ in 0..100 {
+            pace.answered(Load::Fine, NOW_MS, NOW_MS);
+            pace.answered(Load::Fine, NOW_MS, NOW_MS);
+            pace.answered(Load::Failing, NOW_MS, NOW_MS);
+        }
+        assert!(pace.per_s() >= 80.0);
+        for _ in 0..ANSWERS_MIN {
+            pace.answered(Load::Failing, NOW_MS, NOW_MS + 2_000);
+        }
+        assert!(pace.per_s() < 50.0);
+    }
+
+    #[test]
+    fn after_a_bad_while_it_is_back_soon() {
+        let mut pace = Pace::from_rest(NOW_MS);
+        for at in 0..100 {
+            pace.answered(Load::Busy, NOW_MS + at, NOW_MS + at);
+        }
+        assert!(pace.per_s() < 1.5);
+        let (fine, _) = drive(&mut pace, 500, 60);
+        assert!(fine > 500 * 30, "{fine} arrived in 60 s");
+    }
+
+    #[test]
+    fn it_does_not_rise_while_something_else_is_the_limit() {
+        let mut pace = Pace::below(100, NOW_MS);
+        for at in 0..100 {
+            pace.answered(Load::Fine, NOW_MS + 1_000 * at, NOW_MS + 1_000 * at);
+        }
+        assert!(pace.per_s() < 85.0);
+    }
+
+    #[test]
+    fn a_place_that_is_given_back_is_there_again() {
+        let mut pace = Pace::below(100, NOW_MS);
+        while pace.take(NOW_MS).is_ok() {}
+        pace.give_back();
+        assert!(pace.take(NOW_MS).is_ok());
     }
 
     #[test]
     fn it_never_stands_still_and_ends_when_nothing_objects() {
         let mut pace = Pace::below(0, NOW_MS);
         for at in 0..100 {
-            pace.answered(Load::Failing, NOW_MS + at, NOW_MS + at);
+            pace.answered(Load::Busy, NOW_MS + at, NOW_MS + at);
         }
         assert!(pace.take(NOW_MS + 100).is_ok());
         let wait_ms = pace.take(NOW_MS + 100).unwrap_err();

@@ -63,6 +63,7 @@ impl Executor {
         let in_flight = self.queue.cancel(&due);
         // Whatever workers recorded before is durable with it.
         self.log.record_together(first, with).await?;
+        self.queue.cancel_is_recorded(open.keys());
         let is_waiting = |key: &&DeliveryKey| !in_flight.contains(*key);
         let waiting: Vec<DeliveryKey> = open.keys().filter(is_waiting).copied().collect();
         let states = match self.index.states(waiting.clone()).await {

@@ -9,7 +9,7 @@ use outrider_store::{LogClosed, Record, StartedRecord, StoredEvent};
 use outrider_webhook::authentication::Authentication;
 use outrider_webhook::breaker;
 use outrider_webhook::cloudevents;
-use outrider_webhook::event::Origin;
+use outrider_webhook::event::{DeliveryMode, Origin};
 use outrider_webhook::form;
 use outrider_webhook::pace::Load;
 use outrider_webhook::retry::{self, Step};
@@ -116,9 +116,16 @@ impl Deliverer {
             at_ms,
             revision,
         });
-        self.queue.begin(lease);
+        self.hold_on(lease)?;
         let written = self.log.record_synced(started).await;
         written.map_err(|LogClosed { .. }| Obstacle::LogClosed)
+    }
+
+    /// Nothing is sent for a delivery that somebody else has by now.
+    pub(super) fn hold_on(&self, lease: &Lease) -> Result<(), Obstacle> {
+        let is_once = lease.entry.target.mode == DeliveryMode::AtMostOnce;
+        let is_ours = self.queue.begin(lease, is_once);
+        is_ours.then_some(()).ok_or(Obstacle::LeaseLost)
     }
 
     /// Last of what may come in between, so that no token is taken for nothing.

@@ -9,7 +9,7 @@ use outrider_webhook::retry::{self, Failure, GiveUp, Made, Outcome, Step};
 
 use super::attempt::Attempted;
 use super::told::End;
-use super::{Deliverer, HOLD_RECORDED_MIN, Obstacle, READ_RETRY_MS, record};
+use super::{Deliverer, HOLD_RECORDED_MIN, Obstacle, READ_PARK_MS, READ_RETRY_MS, record};
 use crate::egress::Exchange;
 use crate::queue::{Answer, Entry, Hold, Lease};
 
@@ -53,8 +53,10 @@ impl Next {
 impl Next {
     /// A delivery whose next attempt would come later than its successors have to wait for it is
     /// parked at once: nothing can change before that attempt.
-    fn parked(mut self, entry: &Entry, park_after: Option<Duration>) -> Self {
-        let waits = |due_ms: i64| u64::try_from(due_ms.saturating_sub(entry.turn_ms)).unwrap_or(0);
+    fn parked(mut self, entry: &Entry, park_after: Option<Duration>, now_ms: i64) -> Self {
+        // A clock that was set back must not make it wait longer.
+        let turn_ms = entry.turn_ms.min(now_ms);
+        let waits = |due_ms: i64| u64::try_from(due_ms.saturating_sub(turn_ms)).unwrap_or(0);
         let is_late = |due_ms, bound: Duration| Duration::from_millis(waits(due_ms)) > bound;
         let late = self.due_ms.zip(park_after);
         self.is_parked = late.is_some_and(|(due_ms, bound)| is_late(due_ms, bound));
@@ -80,9 +82,10 @@ impl Deliverer {
             random: self.chance.next(),
             mode: entry.target.mode,
         };
-        let hold = retry::hold(&exchange.outcome, made.retry_after);
         let (policy, answers) = (&strategy.policy, &strategy.answers);
         let step = retry::next_step(policy, answers, &exchange.outcome, &made);
+        let hold = retry::hold(&exchange.outcome, made.retry_after);
+        let hold = hold.filter(|_| step != Step::Success); // an endpoint may call a 429 that
         (only_one_more(entry, exchange, step), hold)
     }
 
@@ -119,7 +122,8 @@ impl Deliverer {
         if let Some(hold) = attempted.hold {
             self.leave_alone(&lease, hold, now_ms).await?;
         }
-        let next = Next::of(&attempted.step, now_ms).parked(&lease.entry, attempted.park_after);
+        let next =
+            Next::of(&attempted.step, now_ms).parked(&lease.entry, attempted.park_after, now_ms);
         self.count(&lease.entry, &attempted, &next, now_ms);
         self.trace(&lease.entry, &attempted, &next);
         let is_free = retry::is_free(&attempted.exchange.outcome);
@@ -189,8 +193,10 @@ impl Deliverer {
                 return Ok(());
             }
             Obstacle::Unreadable => {
-                let due_ms = self.clock.now_ms() + READ_RETRY_MS;
-                self.queue.retry(lease, due_ms, false);
+                let now_ms = self.clock.now_ms();
+                // Those behind it in its line are not held up by our own trouble for ever.
+                let is_parked = now_ms.saturating_sub(lease.entry.turn_ms) > READ_PARK_MS;
+                self.queue.retry(lease, now_ms + READ_RETRY_MS, is_parked);
                 return Ok(());
             }
             // The delivery is open in the log.
@@ -209,6 +215,11 @@ impl Deliverer {
             }
             Obstacle::Full => {
                 self.queue.put_back(lease);
+                return Ok(());
+            }
+            Obstacle::LeaseLost => {
+                let delivery_id = self.log.uids().delivery(lease.entry.key);
+                tracing::warn!(%delivery_id, "an attempt was given up: it took too long to begin");
                 return Ok(());
             }
             Obstacle::Discard(reason) => (DeliveryStatus::Discarded, reason),

@@ -94,6 +94,7 @@ impl Deliverer {
             connect_timeout: going.endpoint.connect_timeout(),
             tls: going.endpoint.tls().cloned(),
         };
+        self.hold_on(going.lease)?;
         let exchange = self.egress.send(&asker.project, request, terms).await;
         Ok(Sent {
             exchange,

@@ -86,6 +86,13 @@ impl Backlog {
         self.waiting.insert(at.count(), entry);
     }
 
+    /// Gives up what is kept in memory of the first `count`.
+    pub(super) fn drop_cached(&mut self, count: usize) {
+        for waiting in self.waiting.iter_mut().take(count) {
+            waiting.cached = None;
+        }
+    }
+
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let first = self.waiting.pop_front()?;
         let (len, room) = (self.waiting.len(), self.waiting.capacity());

@@ -24,6 +24,10 @@ pub(super) struct Cancels {
     leased: HashSet<LeaseId>,
     /// Those that came back.
     ended: Vec<Entry>,
+    /// Those whose cancelling is not on disk yet.
+    unrecorded: HashSet<DeliveryKey>,
+    /// Those of them that are over, with their line waiting.
+    over: Vec<Entry>,
     /// Calls of [`Queue::reopen`] so far.
     openings: u64,
 }
@@ -73,6 +77,19 @@ impl Cancels {
         is_last
     }
 
+    /// Whether the line of a cancelled delivery has to wait until that is on disk: after a crash
+    /// the delivery would come behind its successor.
+    pub(super) fn waits_for_record(&mut self, entry: &Entry) -> bool {
+        let waits = entry.target.order_key.is_some() && self.unrecorded.contains(&entry.key);
+        if waits {
+            self.over.push(Entry {
+                event: None,
+                ..entry.clone()
+            });
+        }
+        waits
+    }
+
     /// The delivery has its final state already.
     pub(super) fn forget(&mut self, lease: LeaseId) {
         self.leased.remove(&lease);
@@ -88,6 +105,7 @@ impl Queue {
         let keys: HashSet<DeliveryKey> = open.keys().copied().collect();
         let leased: Vec<(LeaseId, DeliveryKey)> = state.schedule.leased_of(&keys).collect();
         let (through, mut in_flight) = (state.cancels.newest(), HashSet::new());
+        state.cancels.unrecorded.extend(&keys);
         for (lease, key) in leased {
             state.cancels.leased.insert(lease);
             in_flight.insert(key);
@@ -109,6 +127,20 @@ impl Queue {
         drop(state);
         self.shared.wake.notify_one();
         in_flight
+    }
+
+    /// What [`Queue::cancel`] was told of is on disk: lines go on.
+    pub fn cancel_is_recorded<'k>(&self, keys: impl Iterator<Item = &'k DeliveryKey>) {
+        let now_ms = self.shared.clock.now_ms();
+        let mut state = self.state();
+        for key in keys {
+            state.cancels.unrecorded.remove(key);
+        }
+        for entry in std::mem::take(&mut state.cancels.over) {
+            state.pass_over(&entry, now_ms);
+        }
+        drop(state);
+        self.shared.wake.notify_one();
     }
 
     /// This delivery had ended before it was cancelled: no entry of it waits.
@@ -259,6 +291,9 @@ mod tests {
         queue.restore(vec![head.clone(), next.clone()]);
         assert!(is_quiet(&queue).await);
         queue.cancel(&HashMap::from([(head.key, Some(head.due_ms))]));
+        // After a crash now it would come behind the next one.
+        assert!(is_quiet(&queue).await);
+        queue.cancel_is_recorded([&head.key].into_iter());
         assert_eq!(queue.lease().await.entry.key, next.key);
         assert_eq!(queue.depth().scheduled, 0);
     }

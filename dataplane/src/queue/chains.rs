@@ -4,7 +4,7 @@
 //! Order is the order of the log (RULINGS 26). What did not arrive is a gap, which the next ones
 //! of the line are told of, so that a receiver never takes it for nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use outrider_webhook::event::Target;
 use outrider_webhook::id::{DeliveryKey, EndpointId};
@@ -44,7 +44,8 @@ pub(super) struct Chains {
     /// Deliveries that wait for another one.
     waiting: usize,
     /// Lines that are kept for their gaps alone, longest first. One may be open again.
-    quiet: VecDeque<Line>,
+    quiet: BTreeMap<u64, Line>,
+    counter: u64,
     forgotten: u64,
 }
 
@@ -55,6 +56,8 @@ struct Chain {
     waiting: Option<Backlog>,
     gaps: VecDeque<Gap>,
     gaps_more: u32,
+    /// Its place among the quiet ones.
+    quiet: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,11 +77,13 @@ fn line(target: &Target) -> Option<Line> {
 }
 
 impl Chains {
-    /// A delivery comes into the queue. `None`: it waits for the one before it. One that goes
-    /// apart from its line is missing in it until it arrives.
+    /// A delivery comes into the queue. `None`: it waits for the one before it. One that was
+    /// parked is missing in its line until it arrives.
     pub(super) fn enter(&mut self, entry: Entry) -> Option<Entry> {
         let Some(line) = line_of(&entry) else {
-            if let Some(line) = line(&entry.target) {
+            // One that was asked for again may have arrived before; what is known of it stays.
+            let parked = line(&entry.target).filter(|_| entry.opening == 0);
+            if let Some(line) = parked {
                 let chain = self.lines.entry(line).or_default();
                 chain.add_gap(Gap {
                     key: entry.key,
@@ -90,6 +95,8 @@ impl Chains {
         let chain = self.lines.entry(line).or_default();
         if chain.has_head {
             self.waiting += 1;
+            let mut entry = entry;
+            entry.event = None; // memory is for those who go soon
             let backlog = chain
                 .waiting
                 .get_or_insert_with(|| Backlog::new(entry.project, line.0));
@@ -150,7 +157,8 @@ impl Chains {
         let Some(chain) = chain.filter(|chain| !chain.gaps.is_empty()) else {
             return Gaps::default();
         };
-        let mut known: Vec<_> = chain.gaps.iter().map(|gap| gap.key).collect();
+        let gaps = chain.gaps.iter().map(|gap| gap.key);
+        let mut known: Vec<_> = gaps.filter(|key| *key < entry.key).collect();
         known.sort_unstable();
         let more = chain.gaps_more;
         Gaps { known, more }
@@ -188,22 +196,42 @@ impl Chains {
             return;
         }
         if chain.gaps.is_empty() && chain.gaps_more == 0 {
-            self.lines.remove(&line);
+            self.remove(line);
         } else {
             self.keep_quiet(line);
         }
     }
 
+    fn remove(&mut self, line: Line) {
+        let chain = self.lines.remove(&line);
+        if let Some(at) = chain.and_then(|chain| chain.quiet) {
+            self.quiet.remove(&at);
+        }
+    }
+
     fn keep_quiet(&mut self, line: Line) {
-        self.quiet.push_back(line);
-        while self.quiet.len() > QUIET_MAX {
-            let Some(oldest) = self.quiet.pop_front() else {
-                return;
-            };
-            if self.lines.get(&oldest).is_some_and(Chain::is_quiet) {
+        let Some(chain) = self.lines.get_mut(&line) else {
+            return;
+        };
+        if chain.quiet.is_some() {
+            return;
+        }
+        self.counter += 1;
+        chain.quiet = Some(self.counter);
+        self.quiet.insert(self.counter, line);
+        if self.quiet.len() <= QUIET_MAX {
+            return;
+        }
+        let Some((_, oldest)) = self.quiet.pop_first() else {
+            return;
+        };
+        match self.lines.get_mut(&oldest) {
+            Some(chain) if chain.is_quiet() => {
                 self.lines.remove(&oldest);
                 self.forgotten += 1;
             }
+            Some(chain) => chain.quiet = None,
+            None => {}
         }
     }
 }

@@ -82,6 +82,13 @@ impl Health {
         }
     }
 
+    /// A place was taken for nothing.
+    pub(super) fn give_place_back(&mut self) {
+        if let Some(pace) = &mut self.pace {
+            pace.give_back();
+        }
+    }
+
     /// An attempt is over.
     pub(super) fn answered(&mut self, answer: &Answer<'_>, now_ms: i64) -> Option<Change> {
         let load = answer.load?;

@@ -11,6 +11,8 @@ use super::backlog::Backlog;
 use super::health::{Answer, Health};
 use super::view::LaneView;
 
+/// Deliveries of a lane whose events are kept in memory.
+const CACHED_MAX: usize = 1_024;
 /// As many may come back at once: attempts in flight of one lane.
 const FRONT_MAX: usize = 256;
 /// Lanes that are kept, before those are looked for that are not worth it.
@@ -77,6 +79,12 @@ impl Lane {
         self.is_parked || self.held_until_ms.iter().any(Option::is_some)
     }
 
+    /// Longer than a pace or a rate does.
+    fn is_stopped_for_long(&self) -> bool {
+        let [asked, _, _, breaker] = self.held_until_ms;
+        self.is_parked || asked.is_some() || breaker.is_some()
+    }
+
     fn held(&mut self, why: Hold) -> &mut Option<i64> {
         let [asked, rate, pace, breaker] = &mut self.held_until_ms;
         match why {
@@ -127,9 +135,12 @@ impl Lanes {
         self.put(entry, |backlog, entry| backlog.put_back(entry, FRONT_MAX));
     }
 
-    fn put(&mut self, entry: Entry, at: fn(&mut Backlog, Entry)) {
+    fn put(&mut self, mut entry: Entry, at: fn(&mut Backlog, Entry)) {
         let endpoint = entry.target.endpoint;
         let lane = self.lane(entry.project, endpoint);
+        if lane.is_stopped_for_long() || lane.waiting.len() >= CACHED_MAX {
+            entry.event = None; // memory is for those who go soon, whoever they are
+        }
         at(&mut lane.waiting, entry);
         if lane.is_stopped() {
             self.held += 1;
@@ -284,7 +295,11 @@ impl Lanes {
     ) -> Option<T> {
         let lane = self.lanes.get_mut(&endpoint)?;
         let (was_stopped, waiting) = (lane.is_stopped(), lane.waiting.len());
+        let was_stopped_for_long = lane.is_stopped_for_long();
         let result = change(lane);
+        if lane.is_stopped_for_long() && !was_stopped_for_long {
+            lane.waiting.drop_cached(CACHED_MAX + FRONT_MAX);
+        }
         match (was_stopped, lane.is_stopped()) {
             (false, true) => {
                 self.ready -= waiting;
@@ -320,6 +335,13 @@ impl Lanes {
     pub(super) fn restore_open(&mut self, of: (ProjectId, EndpointId), until_ms: i64) {
         self.lane(of.0, of.1).health = Health::opened(until_ms);
         self.hold(of, Hold::Breaker, until_ms);
+    }
+
+    /// What was given out needed no place of the pace: nothing was sent.
+    pub(super) fn give_place_back(&mut self, endpoint: EndpointId) {
+        if let Some(lane) = self.lanes.get_mut(&endpoint) {
+            lane.health.give_place_back();
+        }
     }
 
     /// Sets how many attempts a lane may have in flight. False when there are more.

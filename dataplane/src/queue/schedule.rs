@@ -82,11 +82,17 @@ impl Schedule {
         id
     }
 
-    /// If the lease is lost, its delivery has begun.
-    pub(super) fn begin(&mut self, id: LeaseId) {
-        if let Some((_, entry)) = self.leases.get_mut(&id) {
-            entry.has_begun = true;
-        }
+    /// Gives a worker time until `deadline`. If the lease is lost after that, its delivery has
+    /// begun, where that matters. False when it is lost already.
+    pub(super) fn begin(&mut self, id: LeaseId, deadline: Instant, is_once: bool) -> bool {
+        let Some((until, entry)) = self.leases.get_mut(&id) else {
+            return false;
+        };
+        entry.has_begun |= is_once;
+        self.deadlines.remove(&(*until, id));
+        self.deadlines.insert((deadline, id), ());
+        *until = deadline;
+        true
     }
 
     /// Takes a lease off the deadlines.
@@ -96,13 +102,11 @@ impl Schedule {
         }
     }
 
-    /// Ends a lease; false when it was taken back before.
-    pub(super) fn end(&mut self, id: LeaseId) -> bool {
-        let Some((deadline, _)) = self.leases.remove(&id) else {
-            return false;
-        };
-        self.deadlines.remove(&(deadline, id)); // not there any more when the lease is kept
-        true
+    /// Ends a lease, and says whether there was an answer; `None` when it was taken back before.
+    pub(super) fn end(&mut self, id: LeaseId) -> Option<bool> {
+        let (deadline, _) = self.leases.remove(&id)?;
+        let is_kept = self.deadlines.remove(&(deadline, id)).is_none();
+        Some(is_kept)
     }
 
     /// The next delivery whose worker is lost.

@@ -51,15 +51,22 @@ impl State {
 
     /// A delivery is new in the queue.
     pub(super) fn enter(&mut self, entry: Entry, now_ms: i64) {
-        let first = self.chains.enter(entry);
-        self.go_on(first, now_ms);
+        if let Some(mut first) = self.chains.enter(entry) {
+            first.turn_ms = now_ms;
+            self.add(first, now_ms);
+        }
     }
 
     /// Nothing of its line is in front of a delivery any more.
     pub(super) fn go_on(&mut self, next: Option<Entry>, now_ms: i64) {
         if let Some(mut next) = next {
             next.turn_ms = now_ms;
-            self.add(next, now_ms);
+            if next.due_ms <= now_ms {
+                // Where it would stand if it had not waited for the one before it.
+                self.lanes.push_front(next);
+            } else {
+                self.schedule.at(next);
+            }
         }
     }
 
@@ -71,8 +78,11 @@ impl State {
         }
     }
 
-    /// A delivery was cancelled: its line goes on without it.
+    /// A delivery was cancelled: its line goes on without it, as soon as that is on disk.
     pub(super) fn pass_over(&mut self, entry: &Entry, now_ms: i64) {
+        if self.cancels.waits_for_record(entry) {
+            return;
+        }
         let next = self.chains.end(entry, false);
         self.go_on(next, now_ms);
     }

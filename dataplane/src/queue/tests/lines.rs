@@ -82,6 +82,7 @@ async fn a_line_goes_on_without_what_is_cancelled() {
     let cancelled = [0, 1, 3].map(|n| in_line(7, n).key);
     let in_flight = queue.cancel(&cancelled.map(|key| (key, None)).into());
     assert_eq!(in_flight, [cancelled[0]].into());
+    queue.cancel_is_recorded(cancelled.iter());
     assert!(is_quiet(&queue).await, "the one in flight is not over");
     queue.retry(head, NOW_MS, false);
     let next = leases(&queue, 1).await;
@@ -89,4 +90,31 @@ async fn a_line_goes_on_without_what_is_cancelled() {
     assert_eq!(next[0].gaps.known, cancelled[..2]);
     queue.complete(&next[0], true);
     assert_eq!(number(&leases(&queue, 1).await[0]), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_beside_a_backlog_goes_on_in_its_place() {
+    let (queue, _) = queue(1);
+    queue.restore(vec![in_line(7, 0), in_line(7, 1)]);
+    queue.restore((10..60).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    let head = leases(&queue, 1).await;
+    assert_eq!(number(&head[0]), 0);
+    queue.complete(&head[0], true);
+    assert_eq!(number(&leases(&queue, 1).await[0]), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_fail_again_and_again_take_one_place_among_the_quiet_ones() {
+    let (queue, _) = queue(16);
+    queue.restore(vec![in_line(1, 0)]);
+    let first = leases(&queue, 1).await;
+    queue.complete(&first[0], false);
+    for n in 1..40_000 {
+        queue.restore(vec![in_line(2, n)]);
+        let one = leases(&queue, 1).await;
+        queue.complete(&one[0], n % 2 == 0);
+    }
+    assert_eq!(queue.depth().gaps_forgotten, 0);
+    queue.restore(vec![in_line(1, 50_000)]);
+    assert_eq!(leases(&queue, 1).await[0].gaps.known, [in_line(1, 0).key]);
 }
