@@ -23,6 +23,7 @@ mod open;
 pub mod queue;
 mod retention;
 pub mod route;
+mod serving;
 pub mod state_log;
 pub mod stats;
 pub mod table;
@@ -41,7 +42,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::admin::State;
-use self::alerts::{Alerts, Judge};
+use self::alerts::Alerts;
 use self::buckets::Buckets;
 use self::chance::Chance;
 use self::command::{Executor, Means, Questions};
@@ -49,13 +50,14 @@ use self::deliver::Deliverer;
 use self::disabled::Disabling;
 use self::egress::Egress;
 use self::ingest::rejected::Rejected;
-use self::ingest::{Intake, Limits, PublicCertificates, PublicListener, Ways};
+use self::ingest::{Limits, PublicCertificates};
 use self::made::MadeEndpoints;
 use self::meta::Teller;
 use self::metrics::Metrics;
 use self::notices::{Bell, Mailer, Notices, SmtpSettings};
 pub use self::open::StartError;
 use self::queue::{PayloadCache, Queue};
+pub use self::serving::Serving;
 use self::state_log::StateKey;
 use self::stats::Stats;
 use self::table::RoutingTable;
@@ -167,23 +169,6 @@ pub struct Summary {
     pub pending: usize,
     /// How long it took.
     pub elapsed: Duration,
-}
-
-/// A data plane that serves.
-pub struct Serving {
-    plane: DataPlane,
-    listener: PublicListener,
-    stop_delivery: CancellationToken,
-    delivery: JoinHandle<()>,
-    retention: JoinHandle<()>,
-    judge: JoinHandle<()>,
-    desk: JoinHandle<()>,
-    switched_off: JoinHandle<()>,
-    bell: JoinHandle<()>,
-    batches: JoinHandle<()>,
-    /// Ends cancelled deliveries that workers give back.
-    ending: JoinHandle<()>,
-    stop_ending: CancellationToken,
 }
 
 impl DataPlane {
@@ -381,174 +366,5 @@ impl DataPlane {
     #[must_use]
     pub fn fatal(&self) -> watch::Receiver<Option<Arc<FatalError>>> {
         self.log.fatal()
-    }
-
-    /// Waits for the first configuration, then opens the public listener and starts delivering.
-    ///
-    /// # Errors
-    /// [`StartError::Public`] when the address cannot be had.
-    pub async fn serve(mut self) -> Result<Serving, StartError> {
-        let mut version = self.table.watch();
-        // The sender lives in the table, so waiting can only end with a version.
-        let _ = version.wait_for(Option::is_some).await;
-        let made = self.settings.intake.made.clone();
-        made::restore(&made, &self.log, &self.unsettled, &self.table.load()).await;
-        self.deliverer
-            .disabling
-            .restore(self.disabled.clone())
-            .await;
-        let intake = Intake::new(
-            self.table.clone(),
-            Ways {
-                log: self.log.clone(),
-                egress: self.deliverer.egress.clone(),
-            },
-            Arc::clone(&self.clock),
-            Arc::clone(&self.metrics),
-            self.settings.intake.clone(),
-        );
-        let listener = PublicListener::start(
-            self.settings.public_listen,
-            intake,
-            self.settings.threads,
-            self.certificates.clone(),
-        )
-        .await?;
-        let stop_delivery = CancellationToken::new();
-        let run = Arc::clone(&self.deliverer).run(
-            self.settings.in_flight_max,
-            stop_delivery.clone(),
-            self.settings.drain_grace,
-        );
-        let delivery = tokio::spawn(run);
-        let retention = tokio::spawn(retention::run(
-            self.log.clone(),
-            Arc::clone(&self.clock),
-            stop_delivery.clone(),
-        ));
-        let judge = Judge {
-            alerts: self.settings.intake.alerts.clone(),
-            table: self.table.clone(),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-        };
-        let judge = tokio::spawn(judge.run(stop_delivery.clone()));
-        let desk = made::Desk {
-            made,
-            table: self.table.clone(),
-            log: self.log.clone(),
-            clock: Arc::clone(&self.clock),
-            offers: self.offers.clone(),
-        };
-        let desk = tokio::spawn(desk.run(stop_delivery.clone()));
-        let switched_off = disabled::Desk {
-            disabling: self.deliverer.disabling.clone(),
-            offers: self.offers.clone(),
-        };
-        let switched_off = tokio::spawn(switched_off.run(stop_delivery.clone()));
-        let bell = self.bell.take();
-        let mailer = self.mailer.take();
-        let (stop_bell, stop_mailer) = (stop_delivery.clone(), stop_delivery.clone());
-        let bell = tokio::spawn(async move {
-            let rung = async {
-                if let Some(bell) = bell {
-                    bell.run(stop_bell).await;
-                }
-            };
-            let mailed = async {
-                if let Some(mailer) = mailer {
-                    mailer.run(stop_mailer).await;
-                }
-            };
-            tokio::join!(rung, mailed);
-        });
-        let batches = Arc::clone(&self.executor).run_batches(stop_delivery.clone());
-        let batches = tokio::spawn(batches);
-        // Workers give deliveries back until the last of them is done.
-        let stop_ending = CancellationToken::new();
-        let ending = Arc::clone(&self.executor).end_cancelled(stop_ending.clone());
-        let ending = tokio::spawn(ending);
-        self.state.send_replace(State::Live);
-        Ok(Serving {
-            plane: self,
-            listener,
-            stop_delivery,
-            delivery,
-            retention,
-            judge,
-            desk,
-            switched_off,
-            bell,
-            batches,
-            ending,
-            stop_ending,
-        })
-    }
-}
-
-impl Serving {
-    /// Fires when the public listener has ended unasked: the process is expected to drain and
-    /// end, since nobody reaches it any more.
-    #[must_use]
-    pub fn is_listener_lost(&self) -> CancellationToken {
-        self.listener.is_lost()
-    }
-
-    /// What is queued right now.
-    #[must_use]
-    pub fn depth(&self) -> queue::Depth {
-        self.plane.queue.depth()
-    }
-
-    /// The table in force.
-    #[must_use]
-    pub fn table(&self) -> &RoutingTable {
-        &self.plane.table
-    }
-
-    /// Finishes what is in flight, takes nothing new, and closes the log. What was accepted and
-    /// not delivered stays open in the log.
-    ///
-    /// # Errors
-    /// When the log could not be closed cleanly; nothing acknowledged is lost by that.
-    pub async fn drain(self) -> Result<(), outrider_store::CloseError> {
-        let plane = self.plane;
-        plane.state.send_replace(State::Draining);
-        self.listener.stop().await; // intake first: what it accepts now may still be delivered
-        self.stop_delivery.cancel();
-        if self.delivery.await.is_err() {
-            tracing::error!("the dispatcher ended with a panic");
-        }
-        if self.batches.await.is_err() {
-            tracing::error!("the task of batches ended with a panic");
-        }
-        self.stop_ending.cancel();
-        if self.ending.await.is_err() {
-            tracing::error!("the task of cancelled deliveries ended with a panic");
-        }
-        if self.retention.await.is_err() {
-            tracing::error!("the retention task ended with a panic");
-        }
-        if self.judge.await.is_err() {
-            tracing::error!("the task that judges sources ended with a panic");
-        }
-        if self.desk.await.is_err() {
-            tracing::error!("the task of made endpoints ended with a panic");
-        }
-        if self.bell.await.is_err() {
-            tracing::error!("the task of notifications ended with a panic");
-        }
-        if self.switched_off.await.is_err() {
-            tracing::error!("the task of endpoints that were switched off ended with a panic");
-        }
-        plane.deliverer.egress.shutdown().await;
-        drop(plane.deliverer);
-        plane.index.close().await;
-        let closed = plane.log.close().await;
-        plane.stop_admin.cancel();
-        if plane.admin.await.is_err() {
-            tracing::error!("the admin listener ended with a panic");
-        }
-        closed
     }
 }
