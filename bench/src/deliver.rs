@@ -49,6 +49,14 @@ pub(crate) struct Args {
     /// `tenants`: events to a thousand endpoints each that wait
     #[arg(long, default_value_t = 1_000)]
     backlog: u64,
+    /// `isolation`: what the bad receivers do
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "dead,slow,resets"
+    )]
+    bad: Vec<isolation::Bad>,
     /// `recovery`: events that wait
     #[arg(long, default_value_t = 50_000)]
     queued: u64,

@@ -110,6 +110,9 @@ impl Pair {
         }
         scenario.add("p50_ratio", ratio(with.ms(0.5), without.ms(0.5)));
         scenario.add("p99_ratio", ratio(with.ms(0.99), without.ms(0.99)));
+        // One stall of the machine moves the p99 of all, and that of one stretch only.
+        let medians = ratio(median_p99(&self.with), median_p99(&self.without));
+        scenario.add("p99_ratio_of_medians", medians);
         let in_turn = self.without.iter().zip(&self.with);
         let in_turn = in_turn.map(|(without, with)| ratio(with.ms(0.99), without.ms(0.99)));
         scenario.add("p99_ratio_by_round", json!(in_turn.collect::<Vec<_>>()));
@@ -123,6 +126,13 @@ fn joined(latencies: &[Latency]) -> anyhow::Result<Latency> {
         all.join(latency)?;
     }
     Ok(all)
+}
+
+/// Of the stretches' p99s, milliseconds; the upper one of two.
+fn median_p99(latencies: &[Latency]) -> f64 {
+    let mut each: Vec<f64> = latencies.iter().map(|latency| latency.ms(0.99)).collect();
+    each.sort_by(f64::total_cmp);
+    each.get(each.len() / 2).copied().unwrap_or_default()
 }
 
 /// 0 when there is nothing to compare with.
@@ -159,6 +169,7 @@ mod tests {
         let (_, figures) = scenario.json();
         let near = |figure: &Value, to: f64| (figure.as_f64().unwrap() - to).abs() < 0.01;
         assert!(near(&figures["p99_ratio"], 1.0), "{figures}");
+        assert!(near(&figures["p99_ratio_of_medians"], 1.0), "{figures}");
         assert!(near(&figures["p99_ratio_by_round"][0], 2.0), "{figures}");
     }
 

@@ -1,8 +1,9 @@
-//! A hundred endpoints of one project, three of which go bad: what the others notice.
+//! A hundred endpoints of one project, up to three of which go bad: what the others notice.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde_json::json;
 
 use super::Args;
@@ -13,6 +14,17 @@ use super::world::{Project, World};
 use crate::report::per_second;
 use crate::run::whole_rate;
 use crate::sink::Sink;
+
+/// A way to be bad. Those that are not asked for are well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Bad {
+    /// Nobody listens
+    Dead,
+    /// Answers after 5 s
+    Slow,
+    /// Resets each connection when it has read the request
+    Resets,
+}
 
 const WELL: usize = 97;
 /// Share of the capacity at which is measured.
@@ -116,10 +128,18 @@ impl Bench<'_> {
 
     fn project(&self, is_bad: bool) -> Project {
         let well = (0..WELL).map(|number| format!("http://{}/{number}", self.sink.address()));
-        let last = match is_bad {
-            true => [self.dead.url(), self.slow.url(), self.resets.url()],
-            false => [0, 1, 2].map(|number| format!("http://{}/{number}", self.other.address())),
-        };
+        let bad = [
+            (Bad::Dead, self.dead.url()),
+            (Bad::Slow, self.slow.url()),
+            (Bad::Resets, self.resets.url()),
+        ];
+        let last = bad.into_iter().map(|(bad, url)| {
+            if is_bad && self.args.bad.contains(&bad) {
+                url
+            } else {
+                format!("http://{}/{bad:?}", self.other.address())
+            }
+        });
         let mut project = Project::new(0, well.chain(last).collect());
         project.has_breaker = self.has_breaker;
         project

@@ -26,6 +26,8 @@ pub(super) struct Arrived {
     pub(super) most_in_a_second: u64,
     /// In any stretch of a second, wherever it begins.
     pub(super) most_in_any_second: usize,
+    /// When that stretch ended.
+    pub(super) most_at: Option<Instant>,
     pub(super) first_at: Option<Instant>,
     pub(super) last_at: Option<Instant>,
 }
@@ -54,7 +56,10 @@ impl State {
         }
         let arrived = &mut self.arrived;
         arrived.most_in_a_second = arrived.most_in_a_second.max(self.in_second);
-        arrived.most_in_any_second = arrived.most_in_any_second.max(self.recent.len());
+        if self.recent.len() > arrived.most_in_any_second {
+            arrived.most_in_any_second = self.recent.len();
+            arrived.most_at = Some(now);
+        }
         arrived.first_at.get_or_insert(now);
         arrived.last_at = Some(now);
         let is_taken = self.in_second <= self.per_second;

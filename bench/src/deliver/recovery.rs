@@ -66,6 +66,9 @@ pub(super) async fn run(args: &Args, scenario: &mut Scenario) -> anyhow::Result<
     scenario.add("mean_per_s", mean);
     scenario.add("most_in_one_of_its_seconds", arrived.most_in_a_second);
     scenario.add("most_in_any_second", arrived.most_in_any_second);
+    let most_at = arrived.most_at.unwrap_or(first);
+    let most_at = most_at.saturating_duration_since(first);
+    scenario.add("most_in_any_second_at_s", most_at.as_secs_f64());
     scenario.add("attempts", attempts(&page));
     let counted = page.sum("outrider_delivery_attempts_total", "")
         - page.sum("outrider_delivery_attempts_total", "outcome=\"http_429\"");
