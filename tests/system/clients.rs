@@ -113,9 +113,9 @@ async fn what_the_older_client_sends_in_vain_is_named() {
         "filter_config": {"event_types": ["payment.success"]},
     });
     let reply = project.post("/subscriptions", &subscription).await;
-    assert_eq!(ignored(&reply), ["alert_config", "retry_config"]);
+    assert_eq!(ignored(&reply), ["retry_config"]);
     let path = format!("/subscriptions/{}", reply.uid());
     let reply = project.put(&path, &subscription).await;
     reply.data(202);
-    assert_eq!(ignored(&reply), ["alert_config", "retry_config"]);
+    assert_eq!(ignored(&reply), ["retry_config"]);
 }

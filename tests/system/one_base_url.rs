@@ -121,15 +121,7 @@ async fn an_event_sent_to_the_port_of_the_api_is_421_and_names_the_right_one() {
 #[tokio::test]
 async fn what_this_version_does_not_do_yet_is_501_and_says_so() {
     let (_outrider, mut project) = start().await;
-    let endpoint = project
-        .make_endpoint("customer", "http://127.255.0.1:8080/in", &json!({}))
-        .await;
-    let event = project.publish(&endpoint, "a", &json!(1)).await;
-    let replay = format!("/events/{event}/replay");
     for (method, path) in [
-        (Method::PUT, replay.as_str()),
-        (Method::POST, "/events/batchreplay"),
-        (Method::GET, "/events/countbatchreplayevents"),
         (Method::POST, "/subscriptions/test_function"),
         (Method::POST, "/sources/test_function"),
         (Method::POST, "/endpoints/oauth2/test"),

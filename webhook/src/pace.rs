@@ -10,8 +10,10 @@
 //! Single failures say nothing about load, they are the circuit breaker's: it falls when half of
 //! what was answered in a second failed.
 
+use std::f64::consts::LN_2;
+
 /// First rate towards a receiver that comes back, deliveries per second.
-const START_PER_S: f64 = 10.0;
+const START_PER_S: f64 = 20.0;
 /// No slower than this: below, what the receiver asks for in `Retry-After` decides.
 const LEAST_PER_S: f64 = 1.0;
 /// Beyond this nothing is paced any more.
@@ -145,7 +147,7 @@ impl Pace {
         }
         let is_calm = self.calm_ms(now_ms) >= CALM_MS;
         let rise_per_s = self.rise_per_s.filter(|_| !is_calm);
-        self.per_s += rise_per_s.map_or(1.0, |rise| rise / self.per_s);
+        self.per_s += rise_per_s.map_or(LN_2, |rise| rise / self.per_s);
     }
 
     /// How long the rate has not fallen, milliseconds.

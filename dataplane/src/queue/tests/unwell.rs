@@ -50,14 +50,14 @@ async fn a_receiver_that_keeps_failing_is_left_alone_and_then_probed() {
         Some(Change::Closed)
     );
     queue.complete(&probe[0], true);
-    // Its backlog comes slowly at first: ten in a second.
+    // Its backlog comes slowly at first: ten in half a second.
     let depth = queue.depth();
     assert_eq!(
         (depth.lanes_paced, depth.lanes_open, depth.lanes_probing),
         (1, 0, 0)
     );
     let mut taken = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..100 {
         clock.0.fetch_add(5, Ordering::Relaxed);
         taken.extend(tokio::time::timeout(Duration::from_millis(1), queue.lease()).await);
     }
