@@ -19,6 +19,7 @@ mod sink;
 mod state;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -140,7 +141,7 @@ impl Queue {
     /// An empty queue.
     ///
     /// `lane_concurrency`: attempts in flight per endpoint, at least 1. `in_flight_max`: attempts
-    /// in flight in all; projects share it, see `Lanes::share`. `lease_limit`: how long
+    /// in flight in all; projects share it, see `Turns::share`. `lease_limit`: how long
     /// a worker may hold a delivery before it is taken for lost; longer than any attempt.
     #[must_use]
     pub fn new(

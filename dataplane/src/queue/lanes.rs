@@ -9,6 +9,7 @@ use outrider_webhook::breaker::Change;
 use super::Entry;
 use super::backlog::Backlog;
 use super::health::{Answer, Health};
+use super::turns::Turns;
 use super::view::LaneView;
 
 /// Deliveries of a lane whose events are kept in memory.
@@ -24,14 +25,11 @@ pub(super) struct Lanes {
     lanes: HashMap<EndpointId, Lane>,
     /// Per project, its lanes that could go on. A lane stands in its ring at most once.
     rings: HashMap<ProjectId, VecDeque<EndpointId>>,
-    /// Projects with a non-empty ring. A project stands in it at most once.
-    turn: VecDeque<ProjectId>,
+    /// Projects with a non-empty ring.
+    turns: Turns,
     /// Those that a change of configuration may set free.
     parked: HashSet<EndpointId>,
-    /// Attempts in flight per project, and in all.
-    busy: HashMap<ProjectId, u32>,
     concurrency: u32,
-    in_flight_max: u32,
     ready: usize,
     held: usize,
     /// With so many lanes, the idle ones of receivers that nothing is known of are dropped.
@@ -113,11 +111,9 @@ impl Lanes {
         Self {
             lanes: HashMap::new(),
             rings: HashMap::new(),
-            turn: VecDeque::new(),
+            turns: Turns::new(in_flight_max),
             parked: HashSet::new(),
-            busy: HashMap::new(),
             concurrency,
-            in_flight_max,
             ready: 0,
             held: 0,
             sweep_at: SWEEP_MIN,
@@ -151,22 +147,14 @@ impl Lanes {
     }
 
     /// The next delivery in turn, counted as in flight from now on. Projects that have their
-    /// share in flight are passed over; they keep their turn. Lanes that have to wait for their
-    /// pace are held, and named in `paced`.
+    /// share in flight are passed over. Lanes that have to wait for their pace are held, and named
+    /// in `paced`.
     pub(super) fn next(
         &mut self,
         now_ms: i64,
         paced: &mut Vec<(EndpointId, i64)>,
     ) -> Option<Taken> {
-        let share = self.share();
-        let mut passed_over = 0;
-        while passed_over < self.turn.len() {
-            let project = self.turn.pop_front()?;
-            if self.busy.get(&project).is_some_and(|busy| *busy >= share) {
-                self.turn.push_back(project);
-                passed_over += 1;
-                continue;
-            }
+        while let Some(project) = self.turns.next() {
             let Some(ring) = self.rings.get_mut(&project) else {
                 continue;
             };
@@ -174,12 +162,12 @@ impl Lanes {
             if ring.is_empty() {
                 self.rings.remove(&project);
             } else {
-                self.turn.push_back(project);
+                self.turns.line_up(project);
             }
             let Some(endpoint) = endpoint else { continue };
             match self.take(endpoint, now_ms) {
                 Ok(Some(taken)) => {
-                    *self.busy.entry(project).or_default() += 1;
+                    self.turns.begun(project);
                     return Some(taken);
                 }
                 Ok(None) => {}
@@ -190,17 +178,6 @@ impl Lanes {
             }
         }
         None
-    }
-
-    /// Attempts a project may have in flight: what there is, divided by the projects that are
-    /// busy and one more, so that a project that comes now finds room at once, however many
-    /// dead endpoints the others have.
-    fn share(&self) -> u32 {
-        let active = u32::try_from(self.busy.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1)
-            .max(2);
-        (self.in_flight_max / active).max(1)
     }
 
     /// An attempt of this endpoint is over.
@@ -214,12 +191,7 @@ impl Lanes {
             lane.health.rest(now_ms);
         }
         self.settle(endpoint, now_ms);
-        if let Some(busy) = self.busy.get_mut(&project) {
-            *busy -= 1;
-            if *busy == 0 {
-                self.busy.remove(&project);
-            }
-        }
+        self.turns.ended(project);
     }
 
     /// Puts a delivery back in front and stops its lane.
@@ -470,7 +442,7 @@ impl Lanes {
         lane.is_in_ring = true;
         let ring = self.rings.entry(lane.project).or_default();
         if ring.is_empty() {
-            self.turn.push_back(lane.project);
+            self.turns.line_up(lane.project);
         }
         ring.push_back(endpoint);
     }
