@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use outrider_config::bootstrap::{Bootstrap, IntakeSettings, SmtpSecurity};
 use outrider_dataplane::ingest::{Access, Limits};
 use outrider_dataplane::notices::{Security, SmtpSettings};
@@ -40,7 +40,7 @@ pub(crate) fn settings(
         intake: limits(&bootstrap.intake),
         log: log_options(bootstrap),
         egress: egress_settings(bootstrap, testing)?,
-        smtp: bootstrap.smtp.as_ref().map(smtp),
+        smtp: bootstrap.smtp.as_ref().map(smtp).transpose()?,
         in_flight_max: bootstrap.delivery.in_flight_max,
         lane_concurrency: bootstrap.delivery.lane_concurrency,
         batch_pause: bootstrap.delivery.batch_pause,
@@ -51,8 +51,19 @@ pub(crate) fn settings(
     })
 }
 
-fn smtp(settings: &outrider_config::bootstrap::SmtpSettings) -> SmtpSettings {
-    SmtpSettings {
+fn smtp(settings: &outrider_config::bootstrap::SmtpSettings) -> Result<SmtpSettings, Failure> {
+    let trusted = match &settings.ca {
+        None => None,
+        Some(path) => {
+            let trusted = roots(path)?;
+            if trusted.is_empty() {
+                let says = anyhow!("smtp.ca: {} has no certificate", path.display());
+                return Err(Failure::configuration(says));
+            }
+            Some(trusted)
+        }
+    };
+    Ok(SmtpSettings {
         host: settings.host.clone(),
         port: settings.port,
         security: match settings.security {
@@ -60,9 +71,10 @@ fn smtp(settings: &outrider_config::bootstrap::SmtpSettings) -> SmtpSettings {
             SmtpSecurity::Tls => Security::Tls,
             SmtpSecurity::None => Security::None,
         },
+        trusted,
         credentials: settings.credentials.clone(),
         from: settings.from.clone(),
-    }
+    })
 }
 
 fn limits(intake: &IntakeSettings) -> Limits {

@@ -27,6 +27,7 @@ mod handshakes;
 mod incoming;
 mod index;
 mod intake_limits;
+mod mail;
 mod meta_events;
 mod notifications;
 mod one_base_url;

@@ -1,82 +1,8 @@
 //! What people hear of endpoints in trouble: by mail, in Slack and in Teams.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 
-use super::harness::{Api, DEADLINE, Fault, Outrider, Receiver, Setup, until};
-
-/// A server that takes mails, and refuses the first connections.
-struct Mailbox {
-    address: SocketAddr,
-    mails: Arc<Mutex<Vec<String>>>,
-}
-
-impl Mailbox {
-    async fn start(refused: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mails = Arc::new(Mutex::new(Vec::new()));
-        let taken = Arc::clone(&mails);
-        tokio::spawn(async move {
-            for at in 0.. {
-                let (socket, _) = listener.accept().await.unwrap();
-                let taken = Arc::clone(&taken);
-                if at >= refused {
-                    tokio::spawn(async move { converse(socket, &taken).await });
-                }
-            }
-        });
-        Self { address, mails }
-    }
-
-    fn setup(&self) -> Setup {
-        Setup::through_api()
-            .env("OUTRIDER__SMTP__HOST", "127.0.0.1")
-            .env("OUTRIDER__SMTP__PORT", &self.address.port().to_string())
-            .env("OUTRIDER__SMTP__SECURITY", "none")
-            .env("OUTRIDER__SMTP__FROM", "hooks@outrider.example")
-    }
-
-    async fn wait_for(&self, count: usize) -> Vec<String> {
-        until(&format!("{count} mails"), DEADLINE, async || {
-            let mails = self.mails.lock().unwrap().clone();
-            (mails.len() >= count).then_some(mails)
-        })
-        .await
-    }
-}
-
-/// One client's mails: envelope and text.
-async fn converse(socket: TcpStream, mails: &Mutex<Vec<String>>) -> Option<()> {
-    let (read, mut write) = socket.into_split();
-    let mut lines = BufReader::new(read).lines();
-    write.write_all(b"220 sink\r\n").await.ok()?;
-    let (mut mail, mut is_text) = (String::new(), false);
-    while let Some(line) = lines.next_line().await.ok()? {
-        mail += &format!("{line}\n");
-        let reply: &[u8] = match line.split(' ').next()? {
-            "." if is_text => {
-                mails.lock().unwrap().push(std::mem::take(&mut mail));
-                is_text = false;
-                b"250 taken\r\n"
-            }
-            _ if is_text => continue,
-            "EHLO" => b"250 sink\r\n",
-            "DATA" => {
-                is_text = true;
-                b"354 go on\r\n"
-            }
-            "QUIT" => b"221 bye\r\n",
-            _ => b"250 ok\r\n",
-        };
-        write.write_all(reply).await.ok()?;
-    }
-    Some(())
-}
+use super::harness::{Api, DEADLINE, Fault, Mailbox, Outrider, Receiver, Rules, Setup, until};
 
 async fn project(outrider: &Outrider) -> Api {
     let config = json!({"strategy": {"type": "linear", "duration": 1, "retry_count": 1}});
@@ -133,14 +59,18 @@ async fn what_nobody_can_be_told_with_is_refused_by_name() {
 
 #[tokio::test]
 async fn people_hear_that_an_endpoint_was_switched_off_once_on_every_way() {
-    let mailbox = Mailbox::start(1).await;
+    let mailbox = Mailbox::with(Rules {
+        refused: 1,
+        ..Rules::default()
+    })
+    .await;
     let hooks = Receiver::with(|request| match request.attempt {
         1 => Fault::Status(500),
         _ => Fault::None,
     })
     .await;
     let gone = Receiver::with(|_| Fault::Status(410)).await;
-    let outrider = mailbox.setup().start().await;
+    let outrider = mailbox.setup("none").start().await;
     let mut project = project(&outrider).await;
     let more = json!({
         "support_email": "ops@customer.example",
@@ -199,10 +129,7 @@ async fn people_hear_that_an_endpoint_was_switched_off_once_on_every_way() {
     outrider
         .wait_for_metric("outrider_notifications_total", &sent, 1.0, DEADLINE)
         .await;
-    assert_eq!(
-        (mailbox.mails.lock().unwrap().len(), hooks.received().len()),
-        (1, 4)
-    );
+    assert_eq!((mailbox.seen().mails.len(), hooks.received().len()), (1, 4));
     // The messages are no events of the project; their attempts can be looked up.
     assert_eq!(project.uids("/events").await.len(), 2);
     let rows = project.rows("/meta-events").await;

@@ -1,5 +1,7 @@
 //! How mails about endpoints are sent.
 
+use std::path::PathBuf;
+
 use outrider_webhook::secret::Secret;
 use serde::Deserialize;
 
@@ -14,6 +16,8 @@ pub struct SmtpSettings {
     pub port: u16,
     /// Default [`SmtpSecurity::StartTls`].
     pub security: SmtpSecurity,
+    /// The only roots that its certificate may come from, PEM; the public ones when absent.
+    pub ca: Option<PathBuf>,
     /// Name and password, both or neither.
     pub credentials: Option<(String, Secret)>,
     /// Whom mails come from: an address like `hooks@a.example`.
@@ -37,6 +41,7 @@ pub(super) struct SmtpSpec {
     host: Option<String>,
     port: Option<u64>,
     security: Option<String>,
+    ca: Option<String>,
     username: Option<String>,
     password: Option<String>,
     from: Option<String>,
@@ -63,6 +68,10 @@ impl SmtpSpec {
         let host = self.host.filter(|host| !host.is_empty());
         if host.is_none() {
             checks.fail("smtp.host", "is missing");
+        }
+        let ca = self.ca.filter(|path| !path.is_empty());
+        if ca.is_some() && security == SmtpSecurity::None {
+            checks.fail("smtp.ca", "is for TLS: `security` must not be `none`");
         }
         let is_address = |from: &String| {
             from.split_once('@')
@@ -91,6 +100,7 @@ impl SmtpSpec {
             host: host?,
             port: u16::try_from(port).ok()?,
             security,
+            ca: ca.map(PathBuf::from),
             credentials,
             from: from?,
         })

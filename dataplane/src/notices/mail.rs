@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use outrider_webhook::secret::Secret;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,8 @@ pub struct SmtpSettings {
     pub port: u16,
     /// How the connection is protected.
     pub security: Security,
+    /// The only roots that its certificate may come from; the public ones when absent.
+    pub trusted: Option<Vec<CertificateDer<'static>>>,
     /// Name and password.
     pub credentials: Option<(String, Secret)>,
     /// Whom mails come from.
@@ -86,6 +89,25 @@ pub enum MailError {
     /// The server's name does not do for TLS.
     #[error("`smtp.host`: {0}")]
     Tls(#[from] lettre::transport::smtp::Error),
+    /// What its certificate may come from is no certificate.
+    #[error("`smtp.ca`: {0}")]
+    Ca(#[source] lettre::transport::smtp::Error),
+}
+
+fn tls(
+    host: &str,
+    trusted: Option<&[CertificateDer<'static>]>,
+) -> Result<TlsParameters, MailError> {
+    let builder = TlsParameters::builder(host.to_owned());
+    let Some(trusted) = trusted else {
+        return Ok(builder.build_rustls()?);
+    };
+    let mut builder = builder.certificate_store(CertificateStore::None);
+    for root in trusted {
+        let root = Certificate::from_der(root.to_vec()).map_err(MailError::Ca)?;
+        builder = builder.add_root_certificate(root);
+    }
+    builder.build_rustls().map_err(MailError::Ca)
 }
 
 impl Mailer {
@@ -97,7 +119,7 @@ impl Mailer {
             Some("Outrider".to_owned()),
             settings.from.parse::<Address>()?,
         );
-        let tls = || TlsParameters::new_rustls(settings.host.clone());
+        let tls = || tls(&settings.host, settings.trusted.as_deref());
         let tls = match settings.security {
             Security::StartTls => Tls::Required(tls()?),
             Security::Tls => Tls::Wrapper(tls()?),

@@ -9,6 +9,7 @@ mod faults;
 mod github;
 mod http_client;
 mod https;
+mod mailbox;
 mod outrider;
 mod planes;
 mod ports;
@@ -27,6 +28,7 @@ pub(crate) use self::faults::Faults;
 pub(crate) use self::github::{Payload, payloads};
 pub(crate) use self::http_client::{Client, Framing, RawClient, Reply, get};
 pub(crate) use self::https::Https;
+pub(crate) use self::mailbox::{Begin, Login, Mailbox, Rules, Seen};
 pub(crate) use self::outrider::{
     Ended, Outrider, Setup, audit, check, explain, reason_of_the_last,
 };
