@@ -62,6 +62,7 @@ fn delivery(text: &mut Text, delivery: &Value) {
         text.line(1, &["of replay", &number.to_string()]);
     }
     text.says(1, delivery);
+    text.says(1, &delivery["order"]);
     for attempt in list(delivery, "attempts") {
         let number = attempt["number"].to_string();
         let says = [&number, str(attempt, "started_at"), str(attempt, "says")];
@@ -141,7 +142,7 @@ mod tests {
                 "refused": [says("five")], "refused_more": 2,
             },
             "deliveries": [{
-                "uid": "D", "target_url": "u", "says": "six", "replay": 1,
+                "uid": "D", "target_url": "u", "says": "six", "replay": 1, "order": says("nine"),
                 "attempts": [{"number": 1, "started_at": "now", "says": "seven"}],
                 "limits": [{"at": "then", "says": "eight"}], "next_due_at": "later",
             }],
@@ -154,6 +155,7 @@ mod tests {
             "four",
             "five",
             "six",
+            "nine",
             "revision 7",
             "2 more",
             "replay 1",

@@ -3,6 +3,7 @@
 pub(super) mod actions;
 mod attempt;
 mod filter;
+pub(super) mod order;
 pub(super) mod shape;
 
 use axum::Router;

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::super::call::ProjectCall;
 use super::super::error::{Answer, ApiError};
 use super::super::reply::Reply;
-use super::shape;
-use super::{key, not_found};
+use super::{key, not_found, order, shape};
 use crate::View;
 
 pub(super) async fn list(call: ProjectCall) -> Answer {
@@ -79,6 +78,8 @@ fn native(attempt: &AttemptRecord) -> Value {
         "source_address": attempt.source.map(|from| from.to_string()),
         "destination_address": attempt.destination.map(|to| to.to_string()),
         "config_revision": attempt.revision,
+        "order": order::Goes::of(attempt).map(order::Goes::word),
+        "parked": order::is_parked(attempt),
         "timings_us": {
             "dns": attempt.dns_us,
             "connect": attempt.connect_us,

@@ -9,6 +9,7 @@ use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::id::UidCodec;
 use serde_json::{Value, json};
 
+use super::super::deliveries::order::{self, Goes};
 use super::super::deliveries::{status_word, target_url};
 use super::super::error::ApiError;
 use super::super::time::rfc3339;
@@ -43,6 +44,7 @@ pub(super) fn explained(
             DeliveryMode::AtLeastOnce => "at_least_once",
             DeliveryMode::AtMostOnce => "at_most_once",
         },
+        "order": order::shown(item, attempts),
         "replay": item.event.decision.replay.as_ref().map(|replay| replay.number),
         "status": status_word(item.status),
         "reason": item.reason,
@@ -99,6 +101,8 @@ fn attempted(uids: &UidCodec, attempt: &AttemptRecord, due_ms: i64) -> Value {
         "destination": attempt.destination,
         "revision": attempt.revision,
         "is_counted": !is_free,
+        "order": Goes::of(attempt).map(Goes::word),
+        "parked": order::is_parked(attempt),
         "result": status_word(attempt.result),
         "reason": attempt.reason,
         "next_due_at": attempt.next_due_ms.map(rfc3339),
@@ -124,13 +128,20 @@ fn says(attempt: &AttemptRecord, waited_ms: i64, is_free: bool) -> String {
         NOTICED_MS.. => format!("began {waited_ms} ms after it was due; "),
         _ => String::new(),
     };
-    let counted = if is_free {
-        "; it does not count against the limit"
-    } else {
-        ""
+    let apart = match Goes::of(attempt) {
+        Some(Goes::Apart) => "apart from the order: ",
+        Some(Goes::InLine) | None => "",
+    };
+    let counted = match is_free {
+        true => "; it does not count against the limit",
+        false => "",
+    };
+    let parked = match order::is_parked(attempt) {
+        true => "; it was parked, and the next one of its order key went",
+        false => "",
     };
     format!(
-        "{began}{answer} after {} ms, {followed}{counted}",
+        "{apart}{began}{answer} after {} ms, {followed}{counted}{parked}",
         attempt.duration_us / 1_000
     )
 }
