@@ -160,12 +160,13 @@ pub(crate) fn restore(queue: &Queue, recovered: Recovered, now_ms: i64) -> Summa
         pending: recovered.pending.len(),
         elapsed: recovered.elapsed,
     };
-    for (key, target) in &recovered.gaps {
-        queue.restore_gap(target, *key);
+    for gap in &recovered.gaps {
+        queue.restore_gap(gap);
     }
     // These have just got their end.
-    for one in recovered.outcome_unknown.iter().chain(&recovered.cancelled) {
-        queue.restore_gap(&one.target, one.key);
+    let ended = recovered.outcome_unknown.iter().chain(&recovered.cancelled);
+    for one in ended.filter(|one| one.is_of_line()) {
+        queue.restore_gap(&one.gap());
     }
     queue.restore(recovered.pending);
     let longest_ms = i64::try_from(RETRY_AFTER_MAX.as_millis()).unwrap_or(i64::MAX);

@@ -25,7 +25,7 @@ mod view;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use outrider_store::{AcceptedSink, Clock, Pending, Position};
+use outrider_store::{AcceptedSink, Clock, Gap, Pending, Position};
 use outrider_webhook::breaker::Change;
 use outrider_webhook::event::Target;
 use outrider_webhook::id::{DeliveryKey, EndpointId, ProjectId};
@@ -75,7 +75,8 @@ pub struct Entry {
     /// Which opening it is of: 0 for the first, which made it. Any other one is for one attempt
     /// that somebody asked for.
     pub opening: u64,
-    /// Whether it goes apart from the others of its order key: it was parked, or asked for again.
+    /// Whether it goes apart from the others of its order key: it was parked, asked for again, or
+    /// is of a replay.
     pub is_out_of_order: bool,
     /// The event, when it is still in memory.
     pub event: Option<Arc<CachedEvent>>,
@@ -185,6 +186,10 @@ impl Queue {
         let now_ms = self.shared.clock.now_ms();
         let mut state = self.state();
         for found in pending {
+            if found.is_parked && found.is_of_line() {
+                state.chains.restore_gap(&found.gap(), true);
+            }
+            let is_out_of_order = found.is_apart();
             let entry = Entry {
                 key: found.key,
                 position: found.position,
@@ -198,7 +203,7 @@ impl Queue {
                 turn_ms: now_ms,
                 has_begun: false,
                 opening: state.opening(found.is_reopened),
-                is_out_of_order: found.is_parked || found.is_reopened,
+                is_out_of_order,
                 event: None,
             };
             state.enter(entry, now_ms);
@@ -332,8 +337,8 @@ impl Queue {
     }
 
     /// A delivery with an order key ended without success before the start.
-    pub fn restore_gap(&self, target: &Target, key: DeliveryKey) {
-        self.state().chains.restore_gap(target, key);
+    pub fn restore_gap(&self, gap: &Gap) {
+        self.state().chains.restore_gap(gap, false);
     }
 
     /// Lets parked lanes go on, and those that were held for a setting. Called after every change of configuration.

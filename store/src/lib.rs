@@ -67,7 +67,7 @@ pub use self::record::{
     AttemptRecord, BarrierRecord, CommandRecord, ConditionClass, DeliveryStatus, DuplicateRecord,
     EndpointCondition, EndpointStateRecord, EraseRecord, Record, StartedRecord, StateRecord,
 };
-pub use self::recover::{Batch, Lost, Pending, Recovered, TornTail, Unsettled};
+pub use self::recover::{Batch, Gap, Lost, Pending, Recovered, TornTail, Unsettled};
 pub use self::scan::ScanError;
 pub use self::stats::{SYNC_BUCKETS_US, Stats};
 pub use self::tail::{Check, Tail, TailError};

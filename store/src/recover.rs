@@ -51,8 +51,48 @@ pub struct Pending {
     pub revision: u64,
     /// Whether it had ended, and somebody asked for one more attempt.
     pub is_reopened: bool,
+    /// Whether its event is a replay of another one.
+    pub is_replay: bool,
     /// Bytes of the event's payload in the log: headers, path, query and body.
     pub bytes: u32,
+}
+
+impl Pending {
+    /// Whether it goes apart from the others of its order key: it left its line, or was never in
+    /// it (RULINGS 26).
+    #[must_use]
+    pub const fn is_apart(&self) -> bool {
+        self.is_parked || !self.is_of_line()
+    }
+
+    /// Whether its line misses it until it arrives. What was asked for again is no part of the
+    /// line: another attempt changes nothing in what is known of its delivery, and a replay is
+    /// another delivery.
+    #[must_use]
+    pub const fn is_of_line(&self) -> bool {
+        !self.is_reopened && !self.is_replay
+    }
+
+    /// What is missing in its line when it does not arrive.
+    #[must_use]
+    pub fn gap(&self) -> Gap {
+        Gap {
+            key: self.key,
+            position: self.position,
+            target: self.target.clone(),
+        }
+    }
+}
+
+/// A delivery with an order key that did not arrive in its line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Which delivery.
+    pub key: DeliveryKey,
+    /// Where the ACCEPT record of its event is, or was.
+    pub position: Position,
+    /// Where it was to go.
+    pub target: Target,
 }
 
 /// A delivery that was opened again, and whose event cannot be read any more: it can only end.
@@ -97,9 +137,9 @@ pub struct Recovered {
     pub last_id: EventId,
     /// Events in the log.
     pub events: u64,
-    /// Deliveries with an order key that ended without success, with their target, while no later
-    /// one of the same key arrived; in the order of their ends.
-    pub gaps: Vec<(DeliveryKey, Target)>,
+    /// Deliveries with an order key that ended without success, while no later one of the same
+    /// key arrived; in order of acceptance.
+    pub gaps: Vec<Gap>,
     /// What was cut off.
     pub torn_tail: Option<TornTail>,
     /// What was given up by this start, with [`Options::salvage`].

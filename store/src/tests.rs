@@ -6,6 +6,7 @@ mod commands;
 mod damage;
 mod faults;
 mod index;
+mod lines;
 mod made;
 mod recovery;
 pub(crate) mod support;

@@ -1,6 +1,9 @@
 //! Order keys: what belongs together arrives one after the other, also over crashes, and what is
 //! missing is told.
 
+mod replay;
+mod twice;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
@@ -15,9 +18,21 @@ const BATCH: u64 = 250;
 
 /// A gateway whose endpoint gets events in the order of their `/k`, as the receiver allows.
 async fn start(receiver: &Receiver, park_after_s: u64) -> (Outrider, Api, String) {
+    start_with(receiver, park_after_s, 1).await
+}
+
+/// The same with so many subscriptions, each of which gets every event.
+async fn start_with(
+    receiver: &Receiver,
+    park_after_s: u64,
+    subscriptions: usize,
+) -> (Outrider, Api, String) {
     let outrider = Setup::through_api().start().await;
     let strategy = json!({"type": "linear", "duration": 1, "retry_count": 50});
-    let config = json!({"strategy": strategy, "circuit_breaker": {"is_enabled": false}});
+    let config = json!({
+        "strategy": strategy, "circuit_breaker": {"is_enabled": false},
+        "multiple_endpoint_subscriptions": subscriptions > 1,
+    });
     let mut admin = outrider.admin_api();
     let mut project = admin.make_project("shop", "outgoing", &config).await;
     let endpoint = project
@@ -25,8 +40,10 @@ async fn start(receiver: &Receiver, park_after_s: u64) -> (Outrider, Api, String
         .await;
     let order = json!({"key": "pointer", "pointer": "/k", "park_after_s": park_after_s});
     let subscription = json!({"name": "in order", "endpoint_id": endpoint, "order": order});
-    let made = project.post("/subscriptions", &subscription).await;
-    assert_eq!(made.data(201)["order"]["pointer"], "/k");
+    for _ in 0..subscriptions {
+        let made = project.post("/subscriptions", &subscription).await;
+        assert_eq!(made.data(201)["order"]["pointer"], "/k");
+    }
     (outrider, project, endpoint)
 }
 

@@ -20,7 +20,7 @@ pub use self::key::{
 };
 pub use self::message::{MessageError, MessageSignature};
 pub use self::request::{
-    ORDER_GAP, ORDER_LATE, ORDER_SEQUENCE, Outgoing, Parts, SignedRequest, sign,
+    ORDER_GAP, ORDER_LATE, ORDER_SEQUENCE, Outgoing, Parts, SignedRequest, sign, webhook_id,
 };
 pub use self::scheme::{convoy, standard_webhooks};
 pub use self::settings::{Scheme, Settings};

@@ -60,6 +60,7 @@ impl Deliverer {
             return Err(Obstacle::Full);
         }
         let event = self.event(entry).await?;
+        let order = order::headers(lease, &event, &self.log).await;
         self.take_token(endpoint)?;
         let started_ms = self.clock.now_ms();
         let lag_ms = u64::try_from(started_ms.saturating_sub(entry.due_ms)).unwrap_or(0);
@@ -76,6 +77,7 @@ impl Deliverer {
             target: &target,
             started_ms,
             revision,
+            order: &order,
         };
         let Sent {
             exchange,
@@ -166,8 +168,8 @@ impl Deliverer {
         token: Option<&HeaderValue>,
     ) -> Result<SignedRequest, Obstacle> {
         let (table, endpoint, event) = (going.table, going.endpoint, going.event);
-        let (lease, now_s) = (going.lease, going.started_ms / 1000);
-        let (uids, entry) = (self.log.uids(), &lease.entry);
+        let (entry, now_s) = (&going.lease.entry, going.started_ms / 1000);
+        let uids = self.log.uids();
         let (facts, replay) = (&event.facts, event.decision.replay.as_deref());
         // Incoming events and CloudEvents travel with the content type they came with, the rest
         // with the endpoint's.
@@ -213,7 +215,7 @@ impl Deliverer {
                 .idempotency_key
                 .as_deref()
                 .map(|key| (table.project().idempotency_header(), key)),
-            more: &order::headers(lease, uids),
+            more: going.order,
         };
         sign::sign(&outgoing, table.project().signature(), endpoint.mode(), endpoint.keys(), now_s).map_err(|error| {
             if matches!(error, SignError::NoSecret | SignError::BadKey) {
@@ -227,7 +229,7 @@ impl Deliverer {
 }
 
 /// Whether an earlier target of the event is the same endpoint; routing puts those side by side.
-fn is_repeat(event: &StoredEvent, ordinal: u32) -> bool {
+pub(super) fn is_repeat(event: &StoredEvent, ordinal: u32) -> bool {
     let at = usize::try_from(ordinal).unwrap_or(usize::MAX);
     match (
         at.checked_sub(1)

@@ -4,38 +4,62 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use outrider_config::snapshot::ProjectTable;
-use outrider_webhook::id::UidCodec;
-use outrider_webhook::sign::{ORDER_GAP, ORDER_LATE, ORDER_SEQUENCE};
+use outrider_store::{LocalLog, Position, StoredEvent};
+use outrider_webhook::id::DeliveryKey;
+use outrider_webhook::sign::{ORDER_GAP, ORDER_LATE, ORDER_SEQUENCE, webhook_id};
 
+use super::attempt::is_repeat;
 use crate::queue::{Entry, Gaps, Lease};
 
 /// The headers of a delivery with an order key; none without.
-pub(super) fn headers(lease: &Lease, uids: &UidCodec) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) async fn headers(
+    lease: &Lease,
+    event: &StoredEvent,
+    log: &LocalLog,
+) -> Vec<(HeaderName, HeaderValue)> {
     let entry = &lease.entry;
     if entry.target.order_key.is_none() {
         return Vec::new();
     }
-    let sequence = HeaderValue::from(entry.key.event.raw());
-    let mut headers = vec![(ORDER_SEQUENCE, sequence)];
+    // A replay is as old as what it is of: its receiver must not take it for news.
+    let replay = event.decision.replay.as_ref();
+    let of = replay.map_or(entry.key.event, |replay| replay.of);
+    let mut headers = vec![(ORDER_SEQUENCE, HeaderValue::from(of.raw()))];
     if entry.is_out_of_order {
         headers.push((ORDER_LATE, HeaderValue::from_static("true")));
     }
     if !lease.gaps.is_empty()
-        && let Ok(value) = HeaderValue::try_from(gap(&lease.gaps, uids))
+        && let Ok(value) = HeaderValue::try_from(gap(&lease.gaps, log).await)
     {
         headers.push((ORDER_GAP, value));
     }
     headers
 }
 
-/// Ids of what is missing, with how many more at the end.
-fn gap(gaps: &Gaps, uids: &UidCodec) -> String {
-    let ids = gaps
-        .known
-        .iter()
-        .map(|key| uids.event(key.event).to_string());
-    let more = (gaps.more > 0).then(|| format!("+{}", gaps.more));
-    ids.chain(more).collect::<Vec<_>>().join(",")
+/// The `webhook-id`s of what is missing, with how many more at the end.
+async fn gap(gaps: &Gaps, log: &LocalLog) -> String {
+    let (mut names, mut more) = (Vec::with_capacity(gaps.known.len() + 1), gaps.more);
+    for (key, position) in &gaps.known {
+        match name(*key, *position, log).await {
+            Some(name) => names.push(name),
+            None => more = more.saturating_add(1),
+        }
+    }
+    if more > 0 {
+        names.push(format!("+{more}"));
+    }
+    names.join(",")
+}
+
+/// What a delivery was, or would have been, called. `None` when its event cannot be read, and it
+/// may be the second one to its endpoint: better no name than that of the first one.
+async fn name(key: DeliveryKey, position: Position, log: &LocalLog) -> Option<String> {
+    let is_repeat = match key.ordinal {
+        0 => false, // there is none before it
+        ordinal => is_repeat(&log.read(position).await.ok()?, ordinal),
+    };
+    let event = log.uids().event(key.event);
+    Some(webhook_id(event, key.ordinal, is_repeat))
 }
 
 /// How long a delivery may hold up those behind it under the configuration in force; `None` when
@@ -49,4 +73,91 @@ pub(super) fn park_after(table: &ProjectTable, entry: &Entry) -> Option<Duration
     let subscription = of_endpoint.all().find(|one| Some(one.id()) == id);
     let order = subscription.and_then(|subscription| subscription.order());
     Some(order.map_or(Duration::ZERO, |order| order.park_after()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use outrider_store::{Accepted, Options, SystemClock};
+    use outrider_webhook::event::{
+        Audience, Decision, DeliveryMode, EventFacts, Origin, Target, VerifiedEvent,
+    };
+    use outrider_webhook::id::{EndpointId, EventId, ProjectId, Uid};
+
+    use super::*;
+    use crate::queue::{PayloadCache, Queue};
+
+    fn target(endpoint: u128) -> Target {
+        Target {
+            endpoint: EndpointId::new(Uid::from_bits(endpoint)),
+            subscription: None,
+            mode: DeliveryMode::AtLeastOnce,
+            order_key: Some(7),
+        }
+    }
+
+    /// Puts an event into the log that the first of two endpoints gets twice; with its place.
+    async fn accepted(log: &LocalLog, queue: &Queue) -> (EventId, Position) {
+        let facts = EventFacts {
+            project: ProjectId::new(Uid::from_bits(1)),
+            origin: Origin::Api,
+            audience: Audience::Broadcast,
+            event_type: "a".into(),
+            headers: Vec::new(),
+            query: "".into(),
+            path: "".into(),
+            body: Bytes::new(),
+            idempotency_key: None,
+            idempotency_window_ms: 0,
+            received_ms: 0,
+        };
+        let targets = vec![target(1), target(1), target(2)];
+        let event = VerifiedEvent::accepted_before(facts).route(targets, Decision::default());
+        let Accepted::Stored(id) = log.accept(event).await.unwrap() else {
+            panic!("a repeat of nothing");
+        };
+        (id, queue.lease().await.entry.position)
+    }
+
+    #[tokio::test]
+    async fn a_gap_names_what_the_delivery_carries_and_counts_what_it_cannot_name() {
+        let (dir, clock) = (
+            tempfile::tempdir().unwrap(),
+            Arc::new(SystemClock::default()),
+        );
+        let cache = PayloadCache::new(0);
+        let long = Duration::from_secs(60);
+        let queue = Queue::new(Arc::<SystemClock>::clone(&clock), cache, 16, 64, long);
+        let options = Options {
+            segment_bytes: Options::SEGMENT_BYTES_MIN,
+            ..Options::new(dir.path().join("log"))
+        };
+        let (log, _) = LocalLog::open(options, clock, queue.sink()).unwrap();
+        let (event, position) = accepted(&log, &queue).await;
+        let uid = log.uids().event(event);
+        let missing = |ordinal| (DeliveryKey { event, ordinal }, position);
+        let nowhere = Position {
+            segment: 99,
+            ..position
+        };
+        for (known, more, told) in [
+            (vec![missing(0)], 0, format!("{uid}")),
+            (vec![missing(1)], 0, format!("{uid}-1")),
+            (vec![missing(2)], 0, format!("{uid}")),
+            (vec![missing(0), missing(1)], 2, format!("{uid},{uid}-1,+2")),
+            // The first one of an event is called like it, whether it can be read or not.
+            (vec![(missing(0).0, nowhere)], 0, format!("{uid}")),
+            (vec![(missing(1).0, nowhere)], 0, "+1".to_owned()),
+            (
+                vec![missing(2), (missing(1).0, nowhere)],
+                3,
+                format!("{uid},+4"),
+            ),
+        ] {
+            assert_eq!(gap(&Gaps { known, more }, &log).await, told);
+        }
+        log.close().await.unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use outrider_config::snapshot::{Endpoint, ProjectTable};
 use outrider_store::StoredEvent;
 use outrider_webhook::address::{ProjectRef, TargetUrl};
@@ -27,6 +27,8 @@ pub(super) struct Going<'a> {
     pub(super) target: &'a Arc<TargetUrl>,
     pub(super) started_ms: i64,
     pub(super) revision: u64,
+    /// Headers on the order it goes in.
+    pub(super) order: &'a [(HeaderName, HeaderValue)],
 }
 
 /// What was sent, and what came of it.

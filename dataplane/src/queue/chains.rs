@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use outrider_store::{Gap as Found, Position};
 use outrider_webhook::event::Target;
 use outrider_webhook::id::{DeliveryKey, EndpointId};
 
@@ -23,8 +24,8 @@ pub(super) type Line = (EndpointId, u64);
 /// What is missing in a line before a delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gaps {
-    /// The deliveries, oldest first; at most 16.
-    pub known: Vec<DeliveryKey>,
+    /// The deliveries, with the places of their events, oldest first; at most 16.
+    pub known: Vec<(DeliveryKey, Position)>,
     /// How many more there are.
     pub more: u32,
 }
@@ -63,6 +64,8 @@ struct Chain {
 #[derive(Debug, Clone, Copy)]
 struct Gap {
     key: DeliveryKey,
+    /// Of its event.
+    position: Position,
     /// It is parked: it may still arrive. Else it has ended.
     is_open: bool,
 }
@@ -77,19 +80,9 @@ fn line(target: &Target) -> Option<Line> {
 }
 
 impl Chains {
-    /// A delivery comes into the queue. `None`: it waits for the one before it. One that was
-    /// parked is missing in its line until it arrives.
+    /// A delivery comes into the queue. `None`: it waits for the one before it.
     pub(super) fn enter(&mut self, entry: Entry) -> Option<Entry> {
         let Some(line) = line_of(&entry) else {
-            // One that was asked for again may have arrived before; what is known of it stays.
-            let parked = line(&entry.target).filter(|_| entry.opening == 0);
-            if let Some(line) = parked {
-                let chain = self.lines.entry(line).or_default();
-                chain.add_gap(Gap {
-                    key: entry.key,
-                    is_open: true,
-                });
-            }
             return Some(entry);
         };
         let chain = self.lines.entry(line).or_default();
@@ -121,10 +114,7 @@ impl Chains {
             chain.gaps.retain(|gap| gap.is_open);
             chain.gaps_more = 0;
         } else {
-            chain.add_gap(Gap {
-                key: entry.key,
-                is_open: false,
-            });
+            chain.add_gap(Gap::of(entry, false));
         }
         self.advance(line)
     }
@@ -132,19 +122,21 @@ impl Chains {
     /// A delivery is taken out of its line, to be tried again apart from it.
     pub(super) fn park(&mut self, entry: &Entry) -> Option<Entry> {
         let line = line(&entry.target)?;
-        self.lines.get_mut(&line)?.add_gap(Gap {
-            key: entry.key,
-            is_open: true,
-        });
+        self.lines.get_mut(&line)?.add_gap(Gap::of(entry, true));
         self.advance(line)
     }
 
-    /// A delivery ended without success before the start, and no later one of its line arrived.
-    pub(super) fn restore_gap(&mut self, target: &Target, key: DeliveryKey) {
-        if let Some(line) = line(target) {
+    /// A delivery was parked before the start and `is_open`, or it ended without success and no
+    /// later one of its line arrived.
+    pub(super) fn restore_gap(&mut self, found: &Found, is_open: bool) {
+        let (key, position) = (found.key, found.position);
+        if let Some(line) = line(&found.target) {
             let chain = self.lines.entry(line).or_default();
-            let is_open = false;
-            chain.add_gap(Gap { key, is_open });
+            chain.add_gap(Gap {
+                key,
+                position,
+                is_open,
+            });
             if chain.is_quiet() {
                 self.keep_quiet(line);
             }
@@ -157,8 +149,8 @@ impl Chains {
         let Some(chain) = chain.filter(|chain| !chain.gaps.is_empty()) else {
             return Gaps::default();
         };
-        let gaps = chain.gaps.iter().map(|gap| gap.key);
-        let mut known: Vec<_> = gaps.filter(|key| *key < entry.key).collect();
+        let gaps = chain.gaps.iter().map(|gap| (gap.key, gap.position));
+        let mut known: Vec<_> = gaps.filter(|(key, _)| *key < entry.key).collect();
         known.sort_unstable();
         let more = chain.gaps_more;
         Gaps { known, more }
@@ -232,6 +224,16 @@ impl Chains {
             }
             Some(chain) => chain.quiet = None,
             None => {}
+        }
+    }
+}
+
+impl Gap {
+    fn of(entry: &Entry, is_open: bool) -> Self {
+        Self {
+            key: entry.key,
+            position: entry.position,
+            is_open,
         }
     }
 }

@@ -40,7 +40,7 @@ impl AcceptedSink for Sink {
                     turn_ms: now_ms,
                     has_begun: false,
                     opening: 0,
-                    is_out_of_order: false,
+                    is_out_of_order: event.decision.replay.is_some(),
                     event: cached.clone(),
                 };
                 if let Some(first) = state.chains.enter(entry) {

@@ -63,6 +63,7 @@ pub(super) fn pending(project: u128, endpoint: u128, number: u16, due_ms: i64) -
         due_ms,
         revision: 1,
         is_reopened: false,
+        is_replay: false,
         bytes: 0,
     }
 }

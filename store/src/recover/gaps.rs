@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use outrider_webhook::event::Target;
 use outrider_webhook::id::{DeliveryKey, EndpointId};
 
-use super::Pending;
+use super::{Gap, Pending};
 
 /// Gaps of a line that are told of one by one.
 const GAPS_MAX: usize = 16;
@@ -29,13 +28,15 @@ pub(super) struct Gaps {
 #[derive(Debug, Default)]
 struct Missing {
     since: u64,
-    gaps: Vec<(DeliveryKey, Target)>,
+    gaps: Vec<Gap>,
 }
 
 impl Gaps {
-    /// A delivery has ended.
+    /// A delivery has ended. One that is no part of its line is not missing in it, and has told
+    /// nobody what is.
     pub(super) fn ended(&mut self, ended: &Pending, is_delivered: bool) {
-        let Some(order_key) = ended.target.order_key else {
+        let order_key = ended.target.order_key.filter(|_| ended.is_of_line());
+        let Some(order_key) = order_key else {
             return;
         };
         let line = (ended.target.endpoint, order_key);
@@ -52,7 +53,7 @@ impl Gaps {
             return;
         };
         let is_last = self.lines.get_mut(&line).is_some_and(|missing| {
-            missing.gaps.retain(|(other, _)| *other != key);
+            missing.gaps.retain(|gap| gap.key != key);
             missing.gaps.is_empty()
         });
         if is_last {
@@ -60,10 +61,10 @@ impl Gaps {
         }
     }
 
-    pub(super) fn take(&mut self) -> Vec<(DeliveryKey, Target)> {
+    pub(super) fn take(&mut self) -> Vec<Gap> {
         let lines = std::mem::take(self).lines.into_values();
         let mut all: Vec<_> = lines.flat_map(|missing| missing.gaps).collect();
-        all.sort_unstable_by_key(|(key, _)| *key);
+        all.sort_unstable_by_key(|gap| gap.key);
         all
     }
 
@@ -76,10 +77,10 @@ impl Gaps {
             self.order.insert(self.counter, line);
         }
         if missing.gaps.len() == GAPS_MAX {
-            let (oldest, _) = missing.gaps.remove(0);
-            self.places.remove(&oldest);
+            let oldest = missing.gaps.remove(0);
+            self.places.remove(&oldest.key);
         }
-        missing.gaps.push((ended.key, ended.target.clone()));
+        missing.gaps.push(ended.gap());
         self.places.insert(ended.key, line);
         let oldest = self.order.first_key_value().map(|(_, line)| *line);
         if let Some(oldest) = oldest.filter(|_| self.lines.len() > LINES_MAX) {
@@ -90,8 +91,8 @@ impl Gaps {
     fn forget(&mut self, line: Line) {
         if let Some(missing) = self.lines.remove(&line) {
             self.order.remove(&missing.since);
-            for (key, _) in missing.gaps {
-                self.places.remove(&key);
+            for gap in missing.gaps {
+                self.places.remove(&gap.key);
             }
         }
     }
@@ -99,7 +100,7 @@ impl Gaps {
 
 #[cfg(test)]
 mod tests {
-    use outrider_webhook::event::DeliveryMode;
+    use outrider_webhook::event::{DeliveryMode, Target};
     use outrider_webhook::id::{EventId, ProjectId, Uid};
 
     use super::*;
@@ -128,6 +129,7 @@ mod tests {
             due_ms: 0,
             revision: 1,
             is_reopened: false,
+            is_replay: false,
             bytes: 0,
         }
     }
@@ -136,7 +138,7 @@ mod tests {
         let all: usize = gaps.lines.values().map(|one| one.gaps.len()).sum();
         assert_eq!(gaps.places.len(), all);
         assert_eq!(gaps.order.len(), gaps.lines.len());
-        gaps.take().iter().map(|(key, _)| key.event.raw()).collect()
+        gaps.take().iter().map(|gap| gap.key.event.raw()).collect()
     }
 
     #[test]
@@ -157,6 +159,27 @@ mod tests {
         gaps.ended(&ended(8, 31), true);
         assert_eq!(numbers(&mut gaps), (5..=18).collect::<Vec<_>>());
         assert_eq!(numbers(&mut gaps), [0; 0]);
+    }
+
+    #[test]
+    fn a_replay_leaves_no_gap_and_closes_none() {
+        let mut gaps = Gaps::default();
+        let replay = |number| Pending {
+            is_replay: true,
+            ..ended(7, number)
+        };
+        gaps.ended(&replay(1), false);
+        assert_eq!(numbers(&mut gaps), [0; 0]);
+        gaps.ended(&ended(7, 2), false);
+        gaps.ended(&replay(3), true);
+        gaps.ended(&replay(4), false);
+        // A build that sent replays in line may have parked one.
+        let parked = Pending {
+            is_parked: true,
+            ..replay(5)
+        };
+        gaps.ended(&parked, false);
+        assert_eq!(numbers(&mut gaps), [2]);
     }
 
     #[test]

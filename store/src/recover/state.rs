@@ -5,13 +5,13 @@ use std::hash::BuildHasherDefault;
 use std::path::Path;
 
 use bytes::Bytes;
-use outrider_webhook::event::{DeliveryMode, Replay, Target};
+use outrider_webhook::event::{DeliveryMode, Replay};
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
 
 use super::commands::{Batch, Commands};
 use super::gaps::Gaps;
 use super::made::Made;
-use super::{Lost, Pending, Unsettled};
+use super::{Gap, Lost, Pending, Unsettled};
 use crate::codec::{
     AcceptHead, Entry, IdemKey, Malformed, OutcomeHead, PayloadCheck, Prefix, RawRecord,
     decode_erase, flag, kind, targets_of,
@@ -196,6 +196,7 @@ impl State {
             due_ms,
             revision: head.decision.revision,
             is_reopened: false,
+            is_replay: head.decision.replay.is_some(),
             bytes: u32::try_from(record.payload().len()).unwrap_or(u32::MAX),
         };
         let deliveries: Vec<Pending> = (0..).zip(head.targets).map(template).collect();
@@ -391,6 +392,7 @@ impl State {
             due_ms: reopened.due_ms,
             revision: event.revision,
             is_reopened: true,
+            is_replay: event.decision.replay.is_some(),
             bytes: u32::try_from(event.facts.body.len()).unwrap_or(u32::MAX),
         };
         self.pending.insert(key, pending);
@@ -423,7 +425,7 @@ impl State {
         std::mem::take(&mut self.lost)
     }
 
-    pub(crate) fn take_gaps(&mut self) -> Vec<(DeliveryKey, Target)> {
+    pub(crate) fn take_gaps(&mut self) -> Vec<Gap> {
         self.gaps.take()
     }
 

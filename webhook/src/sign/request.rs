@@ -172,7 +172,7 @@ pub fn sign(
     keys: &[SigningKey],
     now_s: i64,
 ) -> Result<SignedRequest, SignError> {
-    let message_id = message_id(outgoing);
+    let message_id = webhook_id(outgoing.event_uid, outgoing.ordinal, outgoing.repeat);
     let path_and_query = path_and_query(outgoing.target, outgoing.query)?;
     let ours = 10 + scheme.headers().len();
     let mut headers = HeaderMap::with_capacity(outgoing.event_headers.len() + ours);
@@ -288,11 +288,13 @@ fn is_of_connection(name: &HeaderName, event_headers: &HeaderList) -> bool {
         })
 }
 
-fn message_id(outgoing: &Outgoing<'_>) -> String {
-    if outgoing.repeat {
-        format!("{}-{}", outgoing.event_uid, outgoing.ordinal)
-    } else {
-        outgoing.event_uid.to_string()
+/// The `webhook-id` of a delivery: the event's uid, with the ordinal behind it where the event
+/// goes to the same endpoint by another ordinal already (RULINGS 21).
+#[must_use]
+pub fn webhook_id(event: Uid, ordinal: u32, is_repeat: bool) -> String {
+    match is_repeat {
+        true => format!("{event}-{ordinal}"),
+        false => event.to_string(),
     }
 }
 

@@ -1,8 +1,12 @@
 //! Order keys: one after the other, and what is missing is told.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use outrider_store::Pending;
+use bytes::Bytes;
+use outrider_store::{Pending, Position, StoredEvent};
+use outrider_webhook::event::{Audience, Decision, EventFacts, Origin, Replay};
+use outrider_webhook::id::{DeliveryKey, Uid};
 
 use super::super::{Gaps, Lease};
 use super::{NOW_MS, is_quiet, leases, pending, queue};
@@ -15,6 +19,40 @@ fn in_line(line: u64, number: u16) -> Pending {
 
 fn number(lease: &Lease) -> u64 {
     lease.entry.position.offset
+}
+
+/// How a delivery is named that is missing in its line.
+fn missing(line: u64, number: u16) -> (DeliveryKey, Position) {
+    let one = in_line(line, number);
+    (one.key, one.position)
+}
+
+/// The same delivery as the log hands it over.
+fn accepted(number: u16, replay: Option<Replay>) -> Arc<StoredEvent> {
+    let one = in_line(7, number);
+    Arc::new(StoredEvent {
+        id: one.key.event,
+        position: one.position,
+        facts: EventFacts {
+            project: one.project,
+            origin: Origin::Api,
+            audience: Audience::Endpoint(one.target.endpoint),
+            event_type: "a".into(),
+            headers: Vec::new(),
+            query: "".into(),
+            path: "".into(),
+            body: Bytes::new(),
+            idempotency_key: None,
+            idempotency_window_ms: 0,
+            received_ms: NOW_MS,
+        },
+        targets: vec![one.target].into(),
+        revision: one.revision,
+        decision: Decision {
+            replay: replay.map(Box::new),
+            ..Decision::default()
+        },
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,34 +82,33 @@ async fn one_of_a_line_at_a_time_and_other_lines_are_not_held_up() {
 async fn a_parked_delivery_is_a_gap_until_it_arrives() {
     let (queue, clock) = queue(16);
     queue.restore((0..5).map(|n| in_line(7, n)).collect());
-    let key = |n| in_line(7, n).key;
-    let gap = |known| Gaps { known, more: 0 };
+    let gap = |n| Gaps {
+        known: vec![missing(7, n)],
+        more: 0,
+    };
     let mut first = leases(&queue, 1).await;
     assert_eq!(first[0].gaps, Gaps::default());
     queue.retry(first.remove(0), NOW_MS + 1_000, true);
     let second = leases(&queue, 1).await;
-    assert_eq!(
-        (number(&second[0]), &second[0].gaps),
-        (1, &gap(vec![key(0)]))
-    );
+    assert_eq!((number(&second[0]), &second[0].gaps), (1, &gap(0)));
     queue.complete(&second[0], true);
     // It was told of the gap, but the gap is still open.
     let third = leases(&queue, 1).await;
-    assert_eq!(third[0].gaps, gap(vec![key(0)]));
+    assert_eq!(third[0].gaps, gap(0));
     clock.0.fetch_add(1_000, Ordering::Relaxed);
     let late = leases(&queue, 1).await;
     assert_eq!((number(&late[0]), late[0].entry.is_out_of_order), (0, true));
     queue.complete(&late[0], true);
     queue.complete(&third[0], false); // a dead letter: the next one is told, and no other
     let fourth = leases(&queue, 1).await;
-    assert_eq!(fourth[0].gaps, gap(vec![key(2)]));
+    assert_eq!(fourth[0].gaps, gap(2));
     queue.complete(&fourth[0], true);
     let fifth = leases(&queue, 1).await;
     assert_eq!(fifth[0].gaps, Gaps::default());
     queue.complete(&fifth[0], false);
     // Nothing waits; the gap is kept for whatever comes.
     queue.restore(vec![in_line(7, 8)]);
-    assert_eq!(leases(&queue, 1).await[0].gaps, gap(vec![key(4)]));
+    assert_eq!(leases(&queue, 1).await[0].gaps, gap(4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,7 +124,7 @@ async fn a_line_goes_on_without_what_is_cancelled() {
     queue.retry(head, NOW_MS, false);
     let next = leases(&queue, 1).await;
     assert_eq!(number(&next[0]), 2);
-    assert_eq!(next[0].gaps.known, cancelled[..2]);
+    assert_eq!(next[0].gaps.known, [missing(7, 0), missing(7, 1)]);
     queue.complete(&next[0], true);
     assert_eq!(number(&leases(&queue, 1).await[0]), 4);
 }
@@ -116,5 +153,60 @@ async fn lines_that_fail_again_and_again_take_one_place_among_the_quiet_ones() {
     }
     assert_eq!(queue.depth().gaps_forgotten, 0);
     queue.restore(vec![in_line(1, 50_000)]);
-    assert_eq!(leases(&queue, 1).await[0].gaps.known, [in_line(1, 0).key]);
+    assert_eq!(leases(&queue, 1).await[0].gaps.known, [missing(1, 0)]);
+}
+
+fn replay_of(number: u16) -> Replay {
+    Replay {
+        of: in_line(7, number).key.event,
+        number: 1,
+        command: Uid::from_bits(9),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_goes_at_once_and_its_line_knows_nothing_of_it() {
+    let (queue, clock) = queue(16);
+    clock.0.fetch_add(10, Ordering::Relaxed); // after the last of them
+    let mut sink = queue.sink();
+    sink.accepted(&mut vec![accepted(0, None), accepted(1, None)]);
+    let head = leases(&queue, 1).await;
+    assert!(!head[0].entry.is_out_of_order);
+    let replay = Some(replay_of(0));
+    sink.accepted(&mut vec![accepted(2, replay), accepted(3, replay)]);
+    let apart = leases(&queue, 2).await;
+    assert_eq!([number(&apart[0]), number(&apart[1])], [2, 3]);
+    let is_apart = |lease: &Lease| lease.entry.is_out_of_order && lease.gaps.is_empty();
+    assert!(apart.iter().all(is_apart));
+    assert_eq!(queue.depth().in_line, 1);
+    // Neither its success nor its end moves the line, fills a gap in it or leaves one.
+    queue.complete(&head[0], false);
+    let next = leases(&queue, 1).await;
+    assert_eq!(next[0].gaps.known, [missing(7, 0)]);
+    queue.complete(&apart[0], true);
+    queue.complete(&apart[1], false);
+    queue.complete(&next[0], false);
+    sink.accepted(&mut vec![accepted(4, None)]);
+    let last = leases(&queue, 1).await;
+    assert_eq!(last[0].gaps.known, [missing(7, 0), missing(7, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_is_apart_after_a_start_as_well() {
+    let (queue, _) = queue(16);
+    let replay = |number| Pending {
+        is_replay: true,
+        attempts: 1,
+        ..in_line(7, number)
+    };
+    queue.restore(vec![in_line(7, 0), replay(1), in_line(7, 2)]);
+    let first = leases(&queue, 2).await;
+    let said: Vec<_> = first
+        .iter()
+        .map(|lease| (number(lease), lease.entry.is_out_of_order))
+        .collect();
+    assert_eq!(said, [(0, false), (1, true)]);
+    queue.complete(&first[1], false);
+    queue.complete(&first[0], true);
+    assert_eq!(leases(&queue, 1).await[0].gaps, Gaps::default());
 }

@@ -31,6 +31,7 @@ enum Step {
     Hold(i64),
     LoseWorkers,
     Resend(u16),
+    Replay(u16),
     Crash,
     Pass(i64),
 }
@@ -48,6 +49,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0_i64..2_000).prop_map(Step::Hold),
         1 => Just(Step::LoseWorkers),
         1 => (0..COUNT).prop_map(Step::Resend),
+        1 => (0..COUNT).prop_map(Step::Replay),
         1 => Just(Step::Crash),
         2 => (0_i64..5_000).prop_map(Step::Pass),
     ];
@@ -67,6 +69,7 @@ struct World {
     clock: Arc<TestClock>,
     concurrency: u32,
     log: BTreeMap<DeliveryKey, Fate>,
+    replays: u16,
     leases: Vec<(Lease, Hand)>,
 }
 
@@ -104,6 +107,7 @@ impl World {
             clock,
             concurrency,
             log: log.collect(),
+            replays: 0,
             leases: Vec::new(),
         }
     }
@@ -121,17 +125,16 @@ impl World {
         }
         for (key, fate) in self.log.range(..entry.key) {
             if let Fate::Open(earlier) = fate {
-                let is_before =
-                    earlier.target == entry.target && !(earlier.is_parked || earlier.is_reopened);
+                let is_before = earlier.target == entry.target && !earlier.is_apart();
                 prop_assert!(!is_before, "{:?} before {:?}", entry.key, key);
             }
         }
         // What is missing is what has not arrived, and all of it that is open.
-        for missing in &lease.gaps.known {
-            prop_assert!(!matches!(
-                self.log.get(missing),
-                Some(Fate::Delivered) | None
-            ));
+        for (missing, _) in &lease.gaps.known {
+            let fate = self.log.get(missing);
+            let is_missing =
+                matches!(fate, Some(Fate::Open(one) | Fate::Dead(one)) if !one.is_replay);
+            prop_assert!(is_missing, "{missing:?}: {fate:?}");
         }
         Ok(())
     }
@@ -183,7 +186,7 @@ impl World {
             let fate = self.log.get_mut(&lease.entry.key);
             if let (Some(Fate::Open(one)), true) = (fate, hand != Hand::Nobody) {
                 one.due_ms = due_ms;
-                one.is_parked |= is_parked && one.target.order_key.is_some();
+                one.is_parked |= is_parked && one.is_of_line() && one.target.order_key.is_some();
             }
             self.queue.retry(lease, due_ms, is_parked);
         }
@@ -213,6 +216,21 @@ impl World {
         }
     }
 
+    /// Another delivery of the same line, for the same event.
+    fn replay(&mut self, number: u16) {
+        let own = delivery(COUNT + self.replays);
+        self.replays += 1;
+        let one = Pending {
+            is_replay: true,
+            due_ms: self.clock.now_ms(),
+            key: own.key,
+            position: own.position,
+            ..delivery(number)
+        };
+        self.queue.restore(vec![one.clone()]);
+        self.log.insert(one.key, Fate::Open(one));
+    }
+
     /// A new process finds what is in the log.
     fn crash(&mut self) {
         self.leases.clear();
@@ -223,8 +241,10 @@ impl World {
             Fate::Delivered | Fate::Dead(_) => None,
         });
         for fate in self.log.values() {
-            if let Fate::Dead(one) = fate {
-                queue.restore_gap(&one.target, one.key);
+            if let Fate::Dead(one) = fate
+                && !one.is_replay
+            {
+                queue.restore_gap(&one.gap());
             }
         }
         queue.restore(open.collect());
@@ -252,6 +272,7 @@ impl World {
             }
             Step::LoseWorkers => self.lose_workers().await?,
             Step::Resend(number) => self.resend(number),
+            Step::Replay(number) => self.replay(number),
             Step::Crash => self.crash(),
             Step::Pass(ms) => {
                 self.clock.0.fetch_add(ms, Ordering::Relaxed);
@@ -270,7 +291,7 @@ impl World {
         while !self.leases.is_empty() {
             self.end(true);
         }
-        for _ in 0..10 * COUNT {
+        for _ in 0..10 * (COUNT + self.replays) {
             if self.open() == 0 {
                 return Ok(());
             }
