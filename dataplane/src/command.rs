@@ -30,7 +30,6 @@ use outrider_xds::{Action, Command, CommandHandler, Outcome};
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::batch::Batches;
-pub(crate) use self::cancel::CANCELLED;
 pub(crate) use self::question::Questions;
 use self::refusal::Refusal;
 use crate::meta::Teller;

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use outrider_store::{Clock, LocalLog};
 use outrider_webhook::id::EndpointId;
+use outrider_webhook::undelivered::Reason;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,9 +45,6 @@ use crate::table::RoutingTable;
 
 pub(crate) use tokens::Tokens;
 
-/// The endpoint has a URL template, and the event no URL that matches it (contract section 9).
-/// What matched when it was accepted does not count: its host may be somebody else's by now.
-const UNRESOLVED_URL: &str = "unresolved_url_template";
 /// How long a delivery waits when its event could not be read back just now.
 const READ_RETRY_MS: i64 = 5_000;
 /// How long such a delivery holds up the others of its order key.
@@ -92,9 +90,9 @@ enum Obstacle {
     /// The lane waits for a change of configuration.
     Hold(&'static str),
     /// The delivery ends here.
-    Discard(&'static str),
+    Discard(Reason),
     /// The delivery ends here, as a dead letter.
-    Fail(&'static str),
+    Fail(Reason),
     /// The event could not be read; tried again later.
     Unreadable,
     /// The log is closed: nothing may be begun that is not in it.

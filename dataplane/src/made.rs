@@ -29,6 +29,7 @@ use outrider_webhook::event::{Dynamic, MadeEndpoint};
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::secret::Secret;
 use outrider_webhook::sign::{self, SecretType};
+use outrider_webhook::undelivered::Reason;
 use outrider_webhook::url_template::without_braces;
 use outrider_xds::EndpointOffer;
 use rand::RngExt;
@@ -86,8 +87,8 @@ pub(crate) enum NotMade {
 pub(crate) enum Found {
     /// Events made it, and deliveries go there.
     Made(Arc<Endpoint>),
-    /// It will not be configuration, for this reason: a stable code.
-    Refused(&'static str),
+    /// It will not be configuration, and its deliveries end for this reason.
+    Refused(Reason),
 }
 
 /// The endpoints. Cheap to clone; all clones are the same ones.
@@ -130,7 +131,7 @@ impl Kept {
 
 #[derive(Clone)]
 struct Refusal {
-    code: &'static str,
+    reason: Reason,
     /// What the control plane said.
     message: Arc<str>,
 }
@@ -256,7 +257,7 @@ impl MadeEndpoints {
         let made = made.map(|made| Found::Made(Arc::clone(&made.endpoint)));
         made.or_else(|| {
             let refused = kept.refused.get(&id);
-            refused.map(|refused| Found::Refused(refused.code))
+            refused.map(|refused| Found::Refused(refused.reason))
         })
     }
 
@@ -310,9 +311,9 @@ impl MadeEndpoints {
     }
 
     /// It will not be configuration.
-    fn refuse(&self, id: EndpointId, code: &'static str, message: &str) {
+    fn refuse(&self, id: EndpointId, reason: Reason, message: &str) {
         let refusal = Refusal {
-            code,
+            reason,
             message: message.into(),
         };
         let mut kept = self.kept();

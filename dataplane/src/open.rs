@@ -10,9 +10,9 @@ use outrider_store::{
 };
 use outrider_webhook::id::Uid;
 use outrider_webhook::retry::RETRY_AFTER_MAX;
+use outrider_webhook::undelivered::Reason;
 
 use crate::Summary;
-use crate::command::CANCELLED;
 use crate::egress::EgressError;
 use crate::ingest::{ListenError, TlsError};
 use crate::instance;
@@ -129,23 +129,26 @@ pub(crate) async fn end_lost(
     now_ms: i64,
 ) -> Result<(), StartError> {
     let lost = recovered.lost.iter();
-    let lost = lost.map(|one| (one.key, one.position, one.attempts, "payload_gone"));
+    let lost = lost.map(|one| (one.key, one.position, one.attempts, Reason::PayloadGone));
     let unknown = recovered.outcome_unknown.iter();
-    let unknown = unknown.map(|one| (one.key, one.position, one.attempts, "outcome_unknown"));
+    let unknown = unknown.map(|one| {
+        let reason = Reason::OutcomeUnknown;
+        (one.key, one.position, one.attempts, reason)
+    });
     let cancelled = recovered.cancelled.iter();
-    let cancelled = cancelled.map(|one| (one.key, one.position, one.attempts, CANCELLED));
+    let cancelled = cancelled.map(|one| (one.key, one.position, one.attempts, Reason::Cancelled));
     for (key, position, attempts, reason) in lost.chain(unknown).chain(cancelled) {
         let end = Record::State(StateRecord {
             key,
             position,
             at_ms: now_ms,
             status: match reason {
-                CANCELLED => DeliveryStatus::Discarded,
+                Reason::Cancelled => DeliveryStatus::Discarded,
                 _ => DeliveryStatus::Failure,
             },
             next_due_ms: None,
             attempts,
-            reason: Some(reason.into()),
+            reason: Some(reason.code().into()),
         });
         log.record(end).await.map_err(StartError::LogClosed)?;
     }

@@ -44,7 +44,7 @@ pub(crate) use self::draft::{Draft, IdemKey};
 pub use self::entry::{Entry, Located, PayloadState};
 pub(crate) use self::event::{AcceptHead, accept, duplicate, stored_event, targets, targets_of};
 pub(crate) use self::group::{Chain, GROUP_BYTES, GroupHead, MARK, MARK_AT, chain_of};
-pub(crate) use self::outcome::{OutcomeHead, attempt, state};
+pub(crate) use self::outcome::{OutcomeHead, attempt, reason_of, state};
 pub(crate) use self::plain::{barrier, command, decode_erase, endpoint_state, erase, started};
 pub(crate) use self::wire::Cursor;
 pub use self::wire::Malformed;

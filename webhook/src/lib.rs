@@ -27,6 +27,7 @@ pub mod schema;
 pub mod secret;
 pub mod selector;
 pub mod sign;
+pub mod undelivered;
 pub mod url_template;
 #[cfg(test)]
 mod vectors;

@@ -30,6 +30,8 @@ use std::str::FromStr;
 
 use http::HeaderName;
 
+use crate::undelivered::Reason;
+
 /// Default signature header of Convoy.
 pub const CONVOY_HEADER: HeaderName = HeaderName::from_static("x-convoy-signature");
 
@@ -90,23 +92,36 @@ pub enum SignError {
 }
 
 impl SignError {
+    /// Why a delivery ends that cannot be signed. `None` where it waits instead: a secret is
+    /// missing, or is none for its endpoint, and may be replaced.
+    #[must_use]
+    pub const fn reason(&self) -> Option<Reason> {
+        Some(match self {
+            Self::NoSecret | Self::BadKey => return None,
+            Self::NoScheme => Reason::NoScheme,
+            Self::UnsupportedHash(_) => Reason::UnsupportedHash,
+            Self::UnsupportedEncoding(_) => Reason::UnsupportedEncoding,
+            Self::PayloadNotJson => Reason::PayloadNotJson,
+            Self::BadMessageId => Reason::BadMessageId,
+            Self::BadPrivateKey | Self::PublicKey => Reason::BadKey,
+            Self::BadKeyId => Reason::BadKeyId,
+            Self::RepeatedHeader(_) => Reason::RepeatedHeader,
+            Self::NoSharedSecret => Reason::NoSharedSecret,
+            Self::BadHeader(_) => Reason::BadHeader,
+            Self::ReservedHeader(_) => Reason::ReservedHeader,
+            Self::BadQuery => Reason::BadQuery,
+        })
+    }
+
     /// Stable code for records, labels and API bodies.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::NoScheme => "no_scheme",
             Self::NoSecret => "no_secret",
-            Self::UnsupportedHash(_) => "unsupported_hash",
-            Self::UnsupportedEncoding(_) => "unsupported_encoding",
-            Self::PayloadNotJson => "payload_not_json",
-            Self::BadMessageId => "bad_message_id",
-            Self::BadKey | Self::BadPrivateKey | Self::PublicKey => "bad_key",
-            Self::BadKeyId => "bad_key_id",
-            Self::RepeatedHeader(_) => "repeated_header",
-            Self::NoSharedSecret => "no_shared_secret",
-            Self::BadHeader(_) => "bad_header",
-            Self::ReservedHeader(_) => "reserved_header",
-            Self::BadQuery => "bad_query",
+            other => match other.reason() {
+                Some(reason) => reason.code(),
+                None => Reason::BadKey.code(),
+            },
         }
     }
 }

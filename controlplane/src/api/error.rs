@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use outrider_config::resource::FieldError;
 use outrider_store::IndexError;
+use outrider_webhook::undelivered::Reason;
 use outrider_xds::SendError;
 
 use super::reply::{Reply, refusal};
@@ -70,6 +71,8 @@ pub(super) enum ApiError {
     Repeated { name: &'static str, max: usize },
     #[error("`{0}` must be a time like 2026-01-31T12:00:00")]
     Date(&'static str),
+    #[error("`reason` must be one of {}", reasons())]
+    Reason,
     #[error(
         "events and deliveries are not read through a control plane on its own in this version"
     )]
@@ -116,7 +119,7 @@ impl ApiError {
             Self::State(_) => "wrong_state",
             Self::ProjectHeld => "project_held",
             Self::Change(error) => error.code(),
-            Self::Repeated { .. } | Self::Date(_) => "invalid_parameter",
+            Self::Repeated { .. } | Self::Date(_) | Self::Reason => "invalid_parameter",
             Self::NoIndex => "no_index",
             Self::Index(error) => error.code(),
             Self::Send(error) => error.code(),
@@ -147,6 +150,7 @@ impl ApiError {
             | Self::Parameter(_)
             | Self::Repeated { .. }
             | Self::Date(_)
+            | Self::Reason
             | Self::Exists(_)
             | Self::State(_)
             | Self::Filter(_)
@@ -215,6 +219,11 @@ fn command_code(code: &str) -> &'static str {
 fn command_status(code: &str) -> StatusCode {
     let known = COMMAND_CODES.iter().find(|(known, _)| *known == code);
     known.map_or(StatusCode::CONFLICT, |(_, status)| *status)
+}
+
+fn reasons() -> String {
+    let codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    codes.join(", ")
 }
 
 fn joined(errors: &[FieldError]) -> String {

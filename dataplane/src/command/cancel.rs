@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use outrider_store::{CommandRecord, DeliveryState, DeliveryStatus, Position, Record, StateRecord};
 use outrider_webhook::id::{DeliveryKey, ProjectId, Uid};
+use outrider_webhook::undelivered::Reason;
 use tokio_util::sync::CancellationToken;
 
 use super::{Executor, Refusal};
 use crate::queue::Entry;
 
 /// Stable code of the reason.
-pub(crate) const CANCELLED: &str = "cancelled";
+const CANCELLED: &str = Reason::Cancelled.code();
 
 /// An open delivery, as far as its end needs it.
 #[derive(Debug, Clone, Copy)]

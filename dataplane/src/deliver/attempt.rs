@@ -13,17 +13,15 @@ use outrider_webhook::event::{DeliveryMode, Origin};
 use outrider_webhook::form;
 use outrider_webhook::pace::Load;
 use outrider_webhook::retry::{self, Step};
-use outrider_webhook::sign::{self, Outgoing, SignError, SignedRequest};
+use outrider_webhook::sign::{self, Outgoing, SignedRequest};
+use outrider_webhook::undelivered::Reason;
 
 use super::breaker::TripLimit;
 use super::send::{Going, Sent};
-use super::{Deliverer, Obstacle, UNRESOLVED_URL, order};
+use super::{Deliverer, Obstacle, order};
 use crate::disabled;
 use crate::egress::Exchange;
 use crate::queue::{Entry, Lease};
-
-/// An endpoint's token is missing where it was to be there.
-const NO_TOKEN: &str = "auth_unavailable";
 
 /// An attempt with its answer.
 pub(super) struct Attempted {
@@ -54,7 +52,7 @@ impl Deliverer {
         let revision = snapshot.version().map_or(0, |version| version.revision);
         let (table, endpoint) = self.place(&snapshot, entry, made.as_ref())?;
         if entry.has_begun {
-            return Err(Obstacle::Fail("outcome_unknown"));
+            return Err(Obstacle::Fail(Reason::OutcomeUnknown));
         }
         if !self.queue.admit(lease, endpoint.concurrency()) {
             return Err(Obstacle::Full);
@@ -68,7 +66,9 @@ impl Deliverer {
             .schedule_lag
             .observe(Duration::from_millis(lag_ms).as_secs_f64());
         let target = endpoint.url().resolve(event.facts.audience.named_url());
-        let target = target.ok_or(Obstacle::Discard(UNRESOLVED_URL))?;
+        // What matched when it was accepted does not count (contract section 9): its host may be
+        // somebody else's by now.
+        let target = target.ok_or(Obstacle::Discard(Reason::UnresolvedUrlTemplate))?;
         let going = Going {
             lease,
             event: &event,
@@ -152,7 +152,7 @@ impl Deliverer {
             Ok(event) => Ok(Arc::new(event)),
             Err(error) if error.is_permanent() => {
                 tracing::error!(%error, event_id = %self.log.uids().event(entry.key.event), "payload lost");
-                Err(Obstacle::Fail("payload_lost"))
+                Err(Obstacle::Fail(Reason::PayloadLost))
             }
             Err(error) => {
                 tracing::warn!(%error, event_id = %self.log.uids().event(entry.key.event), "payload not read");
@@ -185,7 +185,7 @@ impl Deliverer {
         let made_form = match own_type {
             None if endpoint.takes_forms() => {
                 let made = form::from_json(&facts.body);
-                Some(made.map_err(|_| Obstacle::Fail("data_not_a_form"))?)
+                Some(made.map_err(|_| Obstacle::Fail(Reason::DataNotAForm))?)
             }
             _ => None,
         };
@@ -194,7 +194,7 @@ impl Deliverer {
             Some(Authentication::Fixed(fixed)) => Some((fixed.name(), fixed.value())),
             // Without a token nothing gets this far; if it did it would not go on.
             Some(how @ Authentication::OAuth2(_)) => {
-                let token = token.ok_or(Obstacle::Fail(NO_TOKEN))?;
+                let token = token.ok_or(Obstacle::Fail(Reason::AuthUnavailable))?;
                 Some((how.header(), token))
             }
         };
@@ -218,12 +218,12 @@ impl Deliverer {
             more: going.order,
         };
         sign::sign(&outgoing, table.project().signature(), endpoint.mode(), endpoint.keys(), now_s).map_err(|error| {
-            if matches!(error, SignError::NoSecret | SignError::BadKey) {
+            let Some(reason) = error.reason() else {
                 tracing::error!(endpoint_id = %endpoint.id(), project_id = %entry.project, code = error.code(), "no usable secret, deliveries are held");
                 return Obstacle::Hold("no_usable_secret");
-            }
+            };
             tracing::warn!(endpoint_id = %endpoint.id(), code = error.code(), "cannot sign");
-            Obstacle::Fail(error.code())
+            Obstacle::Fail(reason)
         })
     }
 }

@@ -6,6 +6,7 @@ use http::HeaderValue;
 use outrider_config::snapshot::RetryStrategy;
 use outrider_store::{DeliveryStatus, LogClosed, Record};
 use outrider_webhook::retry::{self, Failure, GiveUp, Made, Outcome, Step};
+use outrider_webhook::undelivered::Reason;
 
 use super::attempt::Attempted;
 use super::told::End;
@@ -17,7 +18,7 @@ use crate::queue::{Answer, Entry, Hold, Lease};
 pub(super) struct Next {
     pub(super) status: DeliveryStatus,
     pub(super) due_ms: Option<i64>,
-    pub(super) reason: Option<&'static str>,
+    pub(super) reason: Option<Reason>,
     /// Whether the delivery leaves the line of its order key.
     pub(super) is_parked: bool,
 }
@@ -43,7 +44,7 @@ impl Next {
             Step::GiveUp(why) => Self {
                 status: DeliveryStatus::Failure,
                 due_ms: None,
-                reason: Some(why.code()),
+                reason: Some(why.reason()),
                 is_parked: false,
             },
         }
@@ -226,7 +227,7 @@ impl Deliverer {
             Obstacle::Fail(reason) => (DeliveryStatus::Failure, reason),
         };
         let delivery_id = self.log.uids().delivery(lease.entry.key);
-        tracing::debug!(%delivery_id, endpoint_id = %lease.entry.target.endpoint, reason, "delivery ended without an attempt");
+        tracing::debug!(%delivery_id, endpoint_id = %lease.entry.target.endpoint, reason = reason.code(), "delivery ended without an attempt");
         self.metrics
             .finished
             .with_label_values(&[if status == DeliveryStatus::Discarded {
@@ -237,7 +238,7 @@ impl Deliverer {
             .inc();
         let end = End {
             status,
-            reason: Some(reason),
+            reason: Some(reason.code()),
             attempts: lease.entry.attempts,
             http_status: None,
             error: None,
@@ -271,7 +272,7 @@ impl Deliverer {
             let result = if next.status == DeliveryStatus::Success {
                 "success"
             } else {
-                next.reason.unwrap_or("failed")
+                next.reason.map_or("failed", Reason::code)
             };
             self.metrics.finished.with_label_values(&[result]).inc();
         }
@@ -314,7 +315,7 @@ fn end_of<'e>(entry: &Entry, attempted: &'e Attempted, next: &Next) -> End<'e> {
     };
     End {
         status: next.status,
-        reason: next.reason,
+        reason: next.reason.map(Reason::code),
         attempts: entry.attempts + 1,
         http_status,
         error,

@@ -1,6 +1,7 @@
 //! Where a delivery goes under the configuration in force, or why it does not go now.
 
 use outrider_config::snapshot::{Endpoint, EndpointStatus, Kind, ProjectTable, Snapshot};
+use outrider_webhook::undelivered::Reason;
 
 use super::{Deliverer, Obstacle};
 use crate::made::Found;
@@ -21,22 +22,22 @@ impl Deliverer {
         let missing = |what| self.missing(snapshot, entry, what);
         let table = snapshot
             .project_of_delivery(entry.project)
-            .ok_or_else(|| missing("project_deleted"))?;
+            .ok_or_else(|| missing(Reason::ProjectDeleted))?;
         let endpoint = match (
             snapshot.endpoint_of_delivery(table, entry.target.endpoint),
             made,
         ) {
             (Some(endpoint), _) | (None, Some(Found::Made(endpoint))) => endpoint,
-            (None, Some(Found::Refused(reason))) => return Err(Obstacle::Fail(reason)),
-            (None, None) => return Err(missing("endpoint_deleted")),
+            (None, Some(Found::Refused(reason))) => return Err(Obstacle::Fail(*reason)),
+            (None, None) => return Err(missing(Reason::EndpointDeleted)),
         };
         if self.disabling.is_off(endpoint) {
-            return Err(Obstacle::Discard("endpoint_inactive"));
+            return Err(Obstacle::Discard(Reason::EndpointInactive));
         }
         match endpoint.status() {
             EndpointStatus::Active => {}
             EndpointStatus::Paused => return Err(Obstacle::Hold("endpoint_paused")),
-            EndpointStatus::Inactive => return Err(Obstacle::Discard("endpoint_inactive")),
+            EndpointStatus::Inactive => return Err(Obstacle::Discard(Reason::EndpointInactive)),
         }
         Ok((table, endpoint))
     }
@@ -51,7 +52,7 @@ impl Deliverer {
 
     /// What it means that project or endpoint of a delivery are not in the snapshot, which is not
     /// behind. Deleted is only what a configuration of the same journal does not know.
-    fn missing(&self, snapshot: &Snapshot, entry: &Entry, what: &'static str) -> Obstacle {
+    fn missing(&self, snapshot: &Snapshot, entry: &Entry, what: Reason) -> Obstacle {
         let is_held = snapshot.is_held(Kind::Endpoint, entry.target.endpoint.uid())
             || snapshot.is_held(Kind::Project, entry.project.uid());
         if is_held {

@@ -4,6 +4,7 @@ use outrider_store::{
     AttemptRecord, DeliveryStatus, EndpointCondition, EndpointStateRecord, Record, StateRecord,
 };
 use outrider_webhook::retry::{self, Outcome, ResponseFlags};
+use outrider_webhook::undelivered::Reason;
 
 use super::attempt::Attempted;
 use super::mask::masked;
@@ -39,7 +40,7 @@ pub(super) fn attempt(entry: &Entry, attempted: Attempted, next: &Next) -> Recor
         excerpt: exchange.excerpt,
         result: next.status,
         next_due_ms: next.due_ms,
-        reason: next.reason.map(Into::into),
+        reason: next.reason.map(|reason| reason.code().into()),
     })
 }
 
@@ -67,12 +68,7 @@ pub(super) fn held(entry: &Entry, now_ms: i64, until_ms: i64) -> Record {
 }
 
 /// A delivery that ended without an attempt.
-pub(super) fn state(
-    entry: &Entry,
-    status: DeliveryStatus,
-    reason: &'static str,
-    now_ms: i64,
-) -> Record {
+pub(super) fn state(entry: &Entry, status: DeliveryStatus, reason: Reason, now_ms: i64) -> Record {
     Record::State(StateRecord {
         key: entry.key,
         position: entry.position,
@@ -80,6 +76,6 @@ pub(super) fn state(
         status,
         next_due_ms: None,
         attempts: entry.attempts,
-        reason: Some(reason.into()),
+        reason: Some(reason.code().into()),
     })
 }

@@ -9,6 +9,7 @@ use outrider_store::{Clock, CommandRecord, LocalLog, Record, Unsettled};
 use outrider_webhook::event::Audience;
 use outrider_webhook::id::EndpointId;
 use outrider_webhook::secret::Secret;
+use outrider_webhook::undelivered::Reason;
 use outrider_xds::{Offer, OfferAnswer, Offers};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -25,10 +26,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// The wait before an offer without a decision is made again; doubles up to the longest.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(10);
-
-/// Why an endpoint is not there, for its deliveries: stable codes.
-const REFUSED: &str = "endpoint_refused";
-const UNREADABLE: &str = "endpoint_unreadable";
 
 /// The task of a data plane that sees to its made endpoints.
 pub(crate) struct Desk {
@@ -108,7 +105,8 @@ impl Desk {
             }
             Some(OfferAnswer::Refused { code, message }) => {
                 tracing::warn!(endpoint_id = %endpoint, code, message, "the control plane refuses a made endpoint; its deliveries end");
-                self.made.refuse(endpoint, REFUSED, &message);
+                self.made
+                    .refuse(endpoint, Reason::EndpointRefused, &message);
                 self.note(endpoint).await;
                 true
             }
@@ -165,12 +163,13 @@ pub(crate) async fn restore(
                 Ok(claim) => claim.keep(),
                 Err(error) => {
                     tracing::error!(endpoint_id = %one.endpoint, %error, "a made endpoint cannot be made again");
-                    made.refuse(one.endpoint, REFUSED, &error.to_string());
+                    made.refuse(one.endpoint, Reason::EndpointRefused, &error.to_string());
                 }
             },
             None => {
                 tracing::error!(endpoint_id = %one.endpoint, "a made endpoint cannot be read: was the state key changed?");
-                made.refuse(one.endpoint, UNREADABLE, "it cannot be read back");
+                let says = "it cannot be read back";
+                made.refuse(one.endpoint, Reason::EndpointUnreadable, says);
             }
         }
     }

@@ -167,10 +167,10 @@ fn a_table_that_has_it_settles_it_and_so_does_one_that_lost_it_again() {
 fn a_refused_one_says_so_until_an_event_makes_it_again() {
     let made = made();
     claim(&made, wish(URL)).ok().unwrap().keep();
-    made.refuse(id(URL), "endpoint_refused", "no room");
+    made.refuse(id(URL), Reason::EndpointRefused, "no room");
     assert!(matches!(
         made.find(id(URL)),
-        Some(Found::Refused("endpoint_refused"))
+        Some(Found::Refused(Reason::EndpointRefused))
     ));
     assert_eq!(made.waiting(), 0);
     let _again = claim(&made, wish(URL)).ok().unwrap();
@@ -195,7 +195,7 @@ fn there_is_a_bound_on_those_that_wait_and_on_those_that_are_remembered() {
     // One that waits already takes no more room.
     claim(wish(&url(0))).ok().unwrap().keep();
     for n in 0..=REFUSED_MAX {
-        made.refuse(id(&url(n)), "endpoint_refused", "");
+        made.refuse(id(&url(n)), Reason::EndpointRefused, "");
     }
     assert!(made.find(id(&url(0))).is_none());
     assert!(made.find(id(&url(1))).is_some());

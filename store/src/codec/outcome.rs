@@ -126,6 +126,16 @@ impl OutcomeHead {
     }
 }
 
+/// Why a delivery ended, as its ATTEMPT or STATE says.
+pub(crate) fn reason_of<'a>(record: &RawRecord<'a>) -> Result<Option<&'a str>, Malformed> {
+    let (head, mut at) = OutcomeHead::take(record)?;
+    if head.is_attempt {
+        take_measures(&mut at)?;
+        at.u64()?; // the revision
+    }
+    at.option(Cursor::text)
+}
+
 pub(super) fn decode_attempt(
     record: &RawRecord<'_>,
     check: PayloadCheck,

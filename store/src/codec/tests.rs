@@ -228,6 +228,7 @@ proptest! {
         let head = OutcomeHead::decode(&raw).unwrap();
         prop_assert_eq!((head.key, head.position, head.status), (record.key, record.position, record.result));
         prop_assert_eq!((head.next_due_ms, head.attempts, head.is_attempt), (record.next_due_ms, record.number, true));
+        prop_assert_eq!(reason_of(&raw).unwrap(), record.reason.as_deref());
         let Entry::Attempt(read) = read(&bytes).unwrap() else { panic!("another kind") };
         prop_assert_eq!(*read, record);
     }
@@ -238,7 +239,10 @@ proptest! {
         next_due_ms in option::of(any::<i64>()), reason in option::of(text()), number in any::<u32>(), revision in any::<u64>(),
     ) {
         let record = StateRecord { key, position, at_ms, status, next_due_ms, attempts: number, reason };
-        let Entry::State(found) = read(&written(&state(&record), key.event.raw())).unwrap() else { panic!("another kind") };
+        let bytes = written(&state(&record), key.event.raw());
+        let (raw, _) = RawRecord::check(&bytes, SEED).unwrap();
+        prop_assert_eq!(reason_of(&raw).unwrap(), record.reason.as_deref());
+        let Entry::State(found) = read(&bytes).unwrap() else { panic!("another kind") };
         prop_assert_eq!(found, record);
         let record = StartedRecord { key, position, number, at_ms, revision };
         let Entry::Started(found) = read(&written(&started(&record), key.event.raw())).unwrap() else { panic!("another kind") };
@@ -288,6 +292,7 @@ proptest! {
         let (raw, check) = RawRecord::check(&record, SEED).unwrap();
         let _ = Entry::decode(&raw, check, at(), &Bytes::new());
         let _ = OutcomeHead::decode(&raw);
+        let _ = reason_of(&raw);
         let _ = GroupHead::decode(&record, SEED);
     }
 

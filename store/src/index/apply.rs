@@ -22,8 +22,8 @@ pub(super) fn batch(connection: &Connection, batch: &mut Batch) -> Result<(), In
     deliveries.sort_unstable_by_key(|(key, _)| *key);
     let mut new = connection.prepare_cached(
         "INSERT INTO deliveries
-         (event, ordinal, project, type, route, status, attempts, due, at, attempt, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+         (event, ordinal, project, type, route, status, attempts, due, at, attempt, state, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
     for (key, change) in &deliveries {
         match (change.made, &change.state) {
@@ -97,6 +97,7 @@ fn insert<'c>(
         state.at_ms,
         newest,
         state.state,
+        state.reason,
     ))?;
     Ok(older)
 }
@@ -128,7 +129,8 @@ fn update(connection: &Connection, key: DeliveryKey, change: &Change) -> Result<
 fn set(connection: &Connection, key: DeliveryKey, state: &StateChange) -> Result<(), IndexError> {
     connection
         .prepare_cached(
-            "UPDATE deliveries SET status = ?3, attempts = ?4, due = ?5, at = ?6, state = ?7
+            "UPDATE deliveries SET status = ?3, attempts = ?4, due = ?5, at = ?6, state = ?7,
+             reason = ?8
              WHERE event = ?1 AND ordinal = ?2",
         )?
         .execute((
@@ -139,6 +141,7 @@ fn set(connection: &Connection, key: DeliveryKey, state: &StateChange) -> Result
             state.due_ms,
             state.at_ms,
             state.state,
+            state.reason,
         ))?;
     Ok(())
 }

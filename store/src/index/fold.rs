@@ -12,12 +12,12 @@ use outrider_webhook::event::{Audience, Origin, Target};
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
 use rusqlite::Connection;
 
-use super::IndexError;
 use super::mark::packed;
 use super::names::Names;
+use super::{DeliveryFilter, IndexError};
 use crate::codec::{
     AcceptHead, Entry, IdemKey, Malformed, OutcomeHead, PayloadCheck, RawRecord, flag, kind,
-    targets_of,
+    reason_of, targets_of,
 };
 use crate::event::Position;
 use crate::record::DeliveryStatus;
@@ -70,10 +70,12 @@ pub(super) struct StateChange {
     pub(super) at_ms: i64,
     /// Place of the STATE that set it; `None` for an attempt.
     pub(super) state: Option<i64>,
+    /// Why it ended without success.
+    pub(super) reason: Option<i64>,
 }
 
 impl Change {
-    fn outcome(&mut self, head: &OutcomeHead, place: i64) {
+    fn outcome(&mut self, head: &OutcomeHead, reason: Option<i64>, place: i64) {
         if head.is_attempt {
             self.attempts.push(place);
         }
@@ -88,6 +90,7 @@ impl Change {
             due_ms: head.next_due_ms,
             at_ms: head.at_ms,
             state: (!head.is_attempt).then_some(place),
+            reason,
         });
     }
 }
@@ -194,12 +197,7 @@ impl Fold {
         match record.prefix.kind {
             kind::ACCEPT => self.accept(names, record, position, batch),
             kind::TARGETS => self.targets(names, record, position, batch),
-            kind::ATTEMPT | kind::STATE => {
-                let head = OutcomeHead::decode(record).map_err(corrupt(position))?;
-                let change = batch.deliveries.entry(head.key).or_default();
-                change.outcome(&head, packed(position));
-                Ok(())
-            }
+            kind::ATTEMPT | kind::STATE => outcome(names, record, position, batch),
             kind::DUPLICATE | kind::COMMAND | kind::STARTED | kind::ENDPOINT_STATE => {
                 let entry = Entry::decode(record, PayloadCheck::Intact, position, &Bytes::new());
                 small(names, entry.map_err(corrupt(position))?, position, batch)
@@ -319,12 +317,30 @@ fn scheduled(key: DeliveryKey, made: Made) -> Change {
         due_ms: Some(at_ms),
         at_ms,
         state: None,
+        reason: None,
     };
     Change {
         made: Some(made),
         state: Some(state),
         ..Change::default()
     }
+}
+
+fn outcome(
+    (connection, names): (&Connection, &mut Names),
+    record: &RawRecord<'_>,
+    position: Position,
+    batch: &mut Batch,
+) -> Result<(), IndexError> {
+    let head = OutcomeHead::decode(record).map_err(corrupt(position))?;
+    let code = match DeliveryFilter::UNDELIVERED.contains(&head.status) {
+        true => reason_of(record).map_err(corrupt(position))?,
+        false => None, // what a STATE says there is who opened it again
+    };
+    let reason = code.map(|code| names.reason(connection, code));
+    let change = batch.deliveries.entry(head.key).or_default();
+    change.outcome(&head, reason.transpose()?, packed(position));
+    Ok(())
 }
 
 /// The kinds that are rare.
@@ -364,6 +380,7 @@ fn small(
                     due_ms: None,
                     at_ms: record.at_ms,
                     state: None,
+                    reason: None,
                 });
             }
         }

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
-use outrider_webhook::id::{EndpointId, ProjectId, SourceId, SubscriptionId};
+use outrider_webhook::id::{EndpointId, ProjectId, SourceId, SubscriptionId, Uid};
+use outrider_webhook::undelivered::Reason;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::IndexError;
 
+/// Whose the names are that are everybody's.
+const NO_PROJECT: ProjectId = ProjectId::new(Uid::from_bits(0));
 /// Names remembered; beyond it all are forgotten and asked for again.
 const REMEMBERED_MAX: usize = 200_000;
 
@@ -17,6 +20,7 @@ pub(super) enum Kind {
     Source = 2,
     EventType = 3,
     Owner = 4,
+    Reason = 5,
 }
 
 /// Gives names their numbers, new ones too. For the writing connection.
@@ -60,6 +64,15 @@ impl Names {
         owner: &str,
     ) -> Result<i64, IndexError> {
         self.number(connection, Kind::Owner, project, owner)
+    }
+
+    /// Of all projects: there are few.
+    pub(super) fn reason(
+        &mut self,
+        connection: &Connection,
+        code: &str,
+    ) -> Result<i64, IndexError> {
+        self.number(connection, Kind::Reason, NO_PROJECT, code)
     }
 
     pub(super) fn route(
@@ -129,6 +142,15 @@ pub(super) fn find(
         .query_row((kind as u8, &key[..]), |row| row.get(0))
         .optional()?;
     Ok(number)
+}
+
+/// The numbers of reasons, of those that any delivery ended for.
+pub(super) fn reasons(connection: &Connection, reasons: &[Reason]) -> Result<Vec<i64>, IndexError> {
+    let mut numbers = Vec::with_capacity(reasons.len());
+    for reason in reasons {
+        numbers.extend(find(connection, Kind::Reason, NO_PROJECT, reason.code())?);
+    }
+    Ok(numbers)
 }
 
 /// The numbers of all event types of a project whose name contains `text`, at most `limit`.

@@ -13,6 +13,7 @@ mod search;
 mod walk;
 
 use outrider_webhook::id::{EndpointId, EventId, ProjectId, SourceId, SubscriptionId};
+use outrider_webhook::undelivered::Reason;
 use serde::{Deserialize, Serialize};
 
 pub use self::conditions::CONDITIONS_MAX;
@@ -24,8 +25,10 @@ use crate::record::DeliveryStatus;
 /// Work of one page at most: a row looked at counts 1, a record read for a search counts more.
 const WORK_MAX: u32 = 10_000;
 
-/// Which events. Empty lists and `None` mean all.
+/// Which events. Empty lists and `None` mean all. As with deliveries, no unknown condition is
+/// passed over.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EventFilter {
     /// Of this project; required.
     pub project: Option<ProjectId>,
@@ -55,8 +58,10 @@ pub struct OwnerFilter {
     pub endpoints: Vec<EndpointId>,
 }
 
-/// Which deliveries. Empty lists and `None` mean all.
+/// Which deliveries. Empty lists and `None` mean all. A condition of a later version is not passed
+/// over: what a batch does with the filter it would do to too many.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeliveryFilter {
     /// Of this project; required.
     pub project: Option<ProjectId>,
@@ -72,6 +77,10 @@ pub struct DeliveryFilter {
     pub event_type: Option<String>,
     /// In one of these states.
     pub statuses: Vec<DeliveryStatus>,
+    /// That ended without success for one of these reasons. Left out where there are none, so
+    /// that data planes of before them understand the filter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
     /// Of events from this id on.
     pub from: Option<EventId>,
     /// Of events up to this id.
@@ -97,5 +106,40 @@ impl DeliveryFilter {
             self.statuses.retain(|wanted| statuses.contains(wanted));
         }
         !self.statuses.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_of_a_later_version_is_refused() {
+        for text in [
+            r#"{"statuses":[],"colours":["red"]}"#,
+            r#"{"reasons":["a_reason_of_tomorrow"]}"#,
+        ] {
+            assert!(serde_json::from_str::<DeliveryFilter>(text).is_err());
+        }
+        assert!(serde_json::from_str::<EventFilter>(r#"{"colours":["red"]}"#).is_err());
+    }
+
+    #[test]
+    fn a_filter_reads_back_as_it_was_written_and_says_nothing_of_reasons_without_any() {
+        let mut filter = DeliveryFilter {
+            statuses: vec![DeliveryStatus::Failure],
+            ..DeliveryFilter::default()
+        };
+        let written = serde_json::to_string(&filter).unwrap();
+        assert!(!written.contains("reasons"), "{written}");
+        let read: DeliveryFilter = serde_json::from_str(&written).unwrap();
+        assert_eq!(
+            (read.statuses, read.reasons),
+            (filter.statuses.clone(), vec![])
+        );
+        filter.reasons = vec![Reason::Gone, Reason::Cancelled];
+        let written = serde_json::to_string(&filter).unwrap();
+        let read: DeliveryFilter = serde_json::from_str(&written).unwrap();
+        assert_eq!(read.reasons, filter.reasons);
     }
 }

@@ -14,7 +14,7 @@ use super::{IndexError, file};
 use crate::dir::{self, FileError};
 
 /// Number of the tables below, kept in `user_version`. An index with another one is made again.
-pub(super) const SCHEMA: i64 = 2;
+pub(super) const SCHEMA: i64 = 3;
 
 /// SQLite before 3.51.3 loses committed pages when two connections write and checkpoint at once.
 const SQLITE_MIN: i32 = 3_051_003;
@@ -38,8 +38,8 @@ CREATE TABLE mark (
 
 CREATE TABLE names (
     id   INTEGER PRIMARY KEY,
-    kind INTEGER NOT NULL,      -- 1 project, 2 source, 3 event type, 4 owner
-    key  BLOB NOT NULL,         -- uid; uid of the project and text
+    kind INTEGER NOT NULL,      -- 1 project, 2 source, 3 event type, 4 owner, 5 reason
+    key  BLOB NOT NULL,         -- uid; uid of the project and text; of a reason nothing and its code
     UNIQUE (kind, key)
 ) STRICT;
 
@@ -84,13 +84,16 @@ CREATE TABLE deliveries (
     at       INTEGER NOT NULL,  -- of the newest change, Unix milliseconds
     attempt  INTEGER,           -- place of the newest ATTEMPT
     state    INTEGER,           -- place of a STATE that came after it
+    reason   INTEGER,           -- why it ended without success
     PRIMARY KEY (event, ordinal)
 ) STRICT, WITHOUT ROWID;
 -- What lists are filtered by is in the indexes that are walked: rows are fetched for a page only.
 CREATE INDEX deliveries_by_route
-    ON deliveries (route, event, ordinal, project, type, status);
+    ON deliveries (route, event, ordinal, project, type, status, reason);
 CREATE INDEX deliveries_by_status
-    ON deliveries (project, status, event, ordinal, type, route);
+    ON deliveries (project, status, event, ordinal, type, route, reason);
+CREATE INDEX deliveries_by_reason
+    ON deliveries (project, reason, event, ordinal, type, route, status) WHERE reason IS NOT NULL;
 
 -- All attempts but the newest of each delivery: most deliveries have one.
 CREATE TABLE attempts (

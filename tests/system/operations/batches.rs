@@ -23,14 +23,26 @@ async fn count(project: &mut Api, query: &str) -> Value {
 async fn bad_filters_and_unknown_batches_are_refused() {
     let moody = Moody::start(Fault::None).await;
     let (_outrider, mut project, _) = start(&moody, 1).await;
-    for query in ["?status=Lost", "?startDate=yesterday"] {
+    for query in [
+        "?status=Lost",
+        "?startDate=yesterday",
+        "?reason=lost",
+        "?reason=gone&reason=Gone",
+        "?reason=endpoint_paused&endpointId=x",
+    ] {
         let retry = format!("/eventdeliveries/batchretry{query}");
         post(&mut project, &retry).await.refusal(400);
         let cancel = format!("/eventdeliveries/batchcancel{query}");
         post(&mut project, &cancel).await.refusal(400);
         let count = format!("/eventdeliveries/countbatchretryevents{query}");
         project.get(&count).await.refusal(400);
+        for list in ["/deadletters", "/eventdeliveries"] {
+            project.get(&format!("{list}{query}")).await.refusal(400);
+        }
     }
+    let refused = project.get("/deadletters?reason=lost").await.refusal(400);
+    let says = "`reason` must be one of retry_limit_exceeded, age_limit_exceeded, gone,";
+    assert!(refused.starts_with(says), "{refused}");
     for id in ["x", "01ARZ3NDEKTSV4RRFFQ69G5FAV"] {
         let path = format!("/batches/{id}");
         assert_eq!(project.get(&path).await.refusal(404), "batch not found");
@@ -118,6 +130,78 @@ async fn dead_letters_have_their_reason() {
     );
     let sent = project.rows("/eventdeliveries?status=Success").await;
     assert!(sent[0].get("reason").is_none(), "{sent:?}");
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_and_tried_again_by_their_reason() {
+    let moody = Moody::start(Fault::Status(500)).await;
+    let (mut outrider, mut project, endpoint) = start(&moody, 1).await;
+    publish(&mut project, &endpoint, 5).await;
+    with_status(&mut project, "Failure", 5).await;
+    moody.will(Fault::Status(413));
+    let large = publish(&mut project, &endpoint, 3).await;
+    with_status(&mut project, "Failure", 8).await;
+
+    // Pages of it hold what they are asked for, both ways.
+    let by = "/deadletters?reason=retry_limit_exceeded&perPage=2";
+    let mut pages = vec![project.list(by).await];
+    for _ in 0..2 {
+        let next = pages.last().unwrap()["pagination"]["next_page_cursor"].clone();
+        let path = format!(
+            "{by}&direction=next&next_page_cursor={}",
+            next.as_str().unwrap()
+        );
+        pages.push(project.list(&path).await);
+    }
+    let rows = |page: &Value| page["content"].as_array().unwrap().clone();
+    let lengths: Vec<usize> = pages.iter().map(|page| rows(page).len()).collect();
+    assert_eq!(lengths, [2, 2, 1]);
+    assert_eq!(pages[2]["pagination"]["has_next_page"], false);
+    let all: Vec<Value> = pages.iter().flat_map(rows).collect();
+    assert!(
+        all.iter()
+            .all(|row| row["reason"] == "retry_limit_exceeded")
+    );
+    let uids: BTreeSet<&str> = all.iter().map(|row| row["uid"].as_str().unwrap()).collect();
+    assert_eq!(uids.len(), 5);
+    let back = pages[2]["pagination"]["prev_page_cursor"].clone();
+    let path = format!(
+        "{by}&direction=prev&prev_page_cursor={}",
+        back.as_str().unwrap()
+    );
+    assert_eq!(rows(&project.list(&path).await), rows(&pages[1]));
+
+    // With other conditions, of several reasons, and of none that there is.
+    let both = "/deadletters?reason=payload_too_large&reason=retry_limit_exceeded&reason=";
+    assert_eq!(project.rows(both).await.len(), 8);
+    for none in [
+        "/deadletters?reason=cancelled",
+        "/eventdeliveries?reason=payload_too_large&status=Discarded",
+        "/eventdeliveries?reason=payload_too_large&endpointId=01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    ] {
+        assert_eq!(project.rows(none).await, [Value::Null; 0], "{none}");
+    }
+    let of_one = format!("/deadletters?reason=payload_too_large&eventId={}", large[0]);
+    assert_eq!(project.rows(&of_one).await.len(), 1);
+
+    // A batch is about those alone, and after a start the list is what it was.
+    let query = "?reason=payload_too_large";
+    assert_eq!(count(&mut project, query).await, json!({"num": 3}));
+    moody.will(Fault::None);
+    let retry = format!("/eventdeliveries/batchretry{query}");
+    post(&mut project, &retry).await.data(200);
+    let ended = batch(&mut project, "finished").await;
+    assert_eq!((&ended["total"], &ended["done"]), (&json!(3), &json!(3)));
+    with_status(&mut project, "Success", 3).await;
+    assert_eq!(count(&mut project, query).await, json!({"num": 0}));
+    outrider.kill();
+    outrider.start().await;
+    let left = project
+        .rows("/deadletters?reason=retry_limit_exceeded")
+        .await;
+    assert_eq!(left.len(), 5);
+    assert_eq!(total(&mut project, "Failure").await, 5);
+    assert_log_is_sound(&mut outrider).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::event::DeliveryMode;
 use crate::pace::Load;
+use crate::undelivered::Reason;
 
 use super::{Answers, Failure, Outcome, Policy, RETRY_AFTER_MAX};
 
@@ -43,19 +44,25 @@ pub enum GiveUp {
 }
 
 impl GiveUp {
+    /// The same among all reasons for the end of a delivery.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::RetryLimitExceeded => Reason::RetryLimitExceeded,
+            Self::AgeLimitExceeded => Reason::AgeLimitExceeded,
+            Self::Gone => Reason::Gone,
+            Self::PayloadTooLarge => Reason::PayloadTooLarge,
+            Self::PermanentStatus => Reason::PermanentStatus,
+            Self::EgressDenied => Reason::EgressDenied,
+            Self::Refused => Reason::Refused,
+            Self::OutcomeUnknown => Reason::OutcomeUnknown,
+        }
+    }
+
     /// Stable code for records, labels and API bodies.
     #[must_use]
     pub const fn code(self) -> &'static str {
-        match self {
-            Self::RetryLimitExceeded => "retry_limit_exceeded",
-            Self::AgeLimitExceeded => "age_limit_exceeded",
-            Self::Gone => "gone",
-            Self::PayloadTooLarge => "payload_too_large",
-            Self::PermanentStatus => "permanent_status",
-            Self::EgressDenied => "egress_denied",
-            Self::Refused => "refused",
-            Self::OutcomeUnknown => "outcome_unknown",
-        }
+        self.reason().code()
     }
 }
 

@@ -348,3 +348,32 @@ fn headers_of_one_connection_are_not_forwarded() {
         assert_eq!(is_there, name == "x-end", "{name}");
     }
 }
+
+#[test]
+fn an_error_ends_a_delivery_under_its_own_code_unless_its_secret_may_be_replaced() {
+    let header = CONVOY_HEADER;
+    let all = [
+        SignError::NoScheme,
+        SignError::NoSecret,
+        SignError::UnsupportedHash("MD5".to_owned()),
+        SignError::UnsupportedEncoding("utf-8".to_owned()),
+        SignError::PayloadNotJson,
+        SignError::BadMessageId,
+        SignError::BadKey,
+        SignError::BadPrivateKey,
+        SignError::PublicKey,
+        SignError::BadKeyId,
+        SignError::RepeatedHeader(header.clone()),
+        SignError::NoSharedSecret,
+        SignError::BadHeader(header.clone()),
+        SignError::ReservedHeader(header),
+        SignError::BadQuery,
+    ];
+    for error in all {
+        match error.reason() {
+            Some(reason) => assert_eq!(reason.code(), error.code()),
+            None => assert!(matches!(error, SignError::NoSecret | SignError::BadKey)),
+        }
+    }
+    assert_eq!(SignError::BadKey.code(), "bad_key");
+}

@@ -2,6 +2,7 @@
 
 use outrider_store::{DeliveryFilter, DeliveryStatus};
 use outrider_webhook::id::{Decoded, EventId, Uid};
+use outrider_webhook::undelivered::Reason;
 
 use super::super::call::ProjectCall;
 use super::super::error::ApiError;
@@ -12,7 +13,7 @@ use super::shape::status_word;
 /// The filter; `None` when nothing can match.
 pub(super) fn parse(call: &ProjectCall) -> Result<Option<DeliveryFilter>, ApiError> {
     let query = &call.query;
-    let statuses = statuses(query)?;
+    let (statuses, reasons) = (statuses(query)?, reasons(query)?);
     let (from, to) = reads::between(query, call.api.now_ms())?;
     let endpoints = reads::ids(query, "endpointId")?;
     // Messages of brokers carry such an id, and there are none in this version.
@@ -29,6 +30,7 @@ pub(super) fn parse(call: &ProjectCall) -> Result<Option<DeliveryFilter>, ApiErr
         // The code of Convoy reads one, its specification and clients say the other.
         event_type: query.text("eventType").or_else(|| query.text("event_type")),
         statuses,
+        reasons,
         from: Some(from),
         to: Some(to),
         ..DeliveryFilter::default()
@@ -70,4 +72,16 @@ fn statuses(query: &Query) -> Result<Vec<DeliveryStatus>, ApiError> {
     }
     statuses.dedup();
     Ok(statuses)
+}
+
+/// Not in the contract: why deliveries ended without success.
+fn reasons(query: &Query) -> Result<Vec<Reason>, ApiError> {
+    let mut reasons = Vec::new();
+    for text in query.all("reason").filter(|text| !text.is_empty()) {
+        let reason = Reason::from_code(text).ok_or(ApiError::Reason)?;
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    Ok(reasons)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use outrider_webhook::event::{Audience, Origin};
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, ProjectId, SourceId, Uid};
+use outrider_webhook::undelivered::Reason;
 
 use crate::tests::support::*;
 use crate::*;
@@ -64,6 +65,7 @@ pub(super) struct Delivery {
     status: DeliveryStatus,
     attempts: u32,
     attempt_records: usize,
+    reason: Option<Reason>,
 }
 
 /// Events and deliveries, as the test made them.
@@ -76,6 +78,13 @@ pub(super) struct Model {
 
 pub(super) const TYPES: [&str; 3] = ["invoice.paid", "invoice.void", "user.made"];
 pub(super) const OWNERS: [&str; 2] = ["ann", "bob"];
+/// Nothing ends for the last one.
+const REASONS: [Reason; 4] = [
+    Reason::RetryLimitExceeded,
+    Reason::Gone,
+    Reason::Cancelled,
+    Reason::BadQuery,
+];
 
 impl Model {
     pub(super) async fn accept(&mut self, log: &LocalLog, dice: &mut Dice) {
@@ -125,6 +134,7 @@ impl Model {
                         status: DeliveryStatus::Scheduled,
                         attempts: 0,
                         attempt_records: 0,
+                        reason: None,
                     };
                     self.deliveries
                         .insert(DeliveryKey { event: id, ordinal }, delivery);
@@ -169,18 +179,23 @@ impl Model {
         ];
         if dice.roll(4) > 0 {
             let (status, number) = (statuses[dice.pick(3)], delivery.attempts + 1);
-            log.record(Record::Attempt(attempt(*key, position, number, status)))
-                .await
-                .unwrap();
+            let mut record = attempt(*key, position, number, status);
+            let reason = (status == DeliveryStatus::Failure).then(|| REASONS[dice.pick(2)]);
+            record.reason = reason.map(|reason| reason.code().into());
+            log.record(Record::Attempt(record)).await.unwrap();
             delivery.attempt_records += 1;
             if !delivery.status.is_final() {
                 (delivery.status, delivery.attempts) = (status, number);
+                delivery.reason = reason;
             }
             return;
         }
-        let status = match dice.roll(2) {
-            0 => DeliveryStatus::Scheduled,
-            _ => DeliveryStatus::Discarded,
+        let (status, reason) = match dice.roll(3) {
+            0 => (DeliveryStatus::Scheduled, None), // for a reason that is none of these
+            which => {
+                let reason = REASONS[usize::try_from(which).unwrap()];
+                (DeliveryStatus::Discarded, Some(reason))
+            }
         };
         log.record(Record::State(StateRecord {
             key: *key,
@@ -189,12 +204,12 @@ impl Model {
             status,
             next_due_ms: (!status.is_final()).then_some(NOW_MS),
             attempts: delivery.attempts,
-            reason: Some("because".into()),
+            reason: Some(reason.map_or("resend", Reason::code).into()),
         }))
         .await
         .unwrap();
         if !delivery.status.is_final() || !status.is_final() {
-            delivery.status = status;
+            (delivery.status, delivery.reason) = (status, reason);
         }
     }
 
@@ -243,6 +258,10 @@ impl Model {
                     .as_deref()
                     .is_none_or(|name| name == event.event_type)
                 && (filter.statuses.is_empty() || filter.statuses.contains(&delivery.status))
+                && (filter.reasons.is_empty()
+                    || delivery
+                        .reason
+                        .is_some_and(|own| filter.reasons.contains(&own)))
                 && filter.from.is_none_or(|from| event.id >= from)
                 && filter.to.is_none_or(|to| event.id <= to)
         };
@@ -302,6 +321,7 @@ impl Model {
             given(3),
             given(4),
             given(4),
+            given(3),
         ];
         if which[0] {
             filter.endpoints = some_endpoints(dice);
@@ -324,6 +344,10 @@ impl Model {
         }
         if which[6] {
             filter.to = Some(self.some_id(dice));
+        }
+        if which[7] {
+            let some = |dice: &mut Dice| REASONS[dice.pick(4)];
+            filter.reasons = vec![some(dice), some(dice)];
         }
         filter
     }

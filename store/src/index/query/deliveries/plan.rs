@@ -1,11 +1,12 @@
 //! Which index answers a filter at the least cost, and the walk along it.
 
-use outrider_webhook::id::{DeliveryKey, EventId, ProjectId};
+mod named;
+
+use outrider_webhook::id::{DeliveryKey, EventId};
 use rusqlite::{Connection, Row};
 
+use self::named::{events_of, reasons_of, routes_of, statuses};
 use super::key_of;
-use crate::codec::IdemKey;
-use crate::index::fold::first_word;
 use crate::index::names::{self, Kind};
 use crate::index::query::walk::{Found, Walk, Walked, Work, direction, walk};
 use crate::index::query::{Count, DeliveryFilter, events};
@@ -14,8 +15,6 @@ use crate::record::DeliveryStatus;
 
 /// Rows counted of each condition, to find out which is the narrowest.
 const COUNTED_MAX: i64 = 1_000;
-/// Events with one idempotency key, one after the other, that are looked at.
-const EVENTS_MAX: i64 = 1_000;
 
 /// What lists are filtered by: in every index that is walked.
 #[derive(Debug, Clone, Copy)]
@@ -25,9 +24,10 @@ pub(super) struct Candidate {
     event_type: i64,
     route: i64,
     status: i64,
+    reason: Option<i64>,
 }
 
-const WALKED: &str = "d.event, d.ordinal, d.project, d.type, d.route, d.status";
+const WALKED: &str = "d.event, d.ordinal, d.project, d.type, d.route, d.status, d.reason";
 
 impl Found for Candidate {
     type Key = DeliveryKey;
@@ -39,6 +39,7 @@ impl Found for Candidate {
             event_type: row.get(3)?,
             route: row.get(4)?,
             status: row.get(5)?,
+            reason: row.get(6)?,
         })
     }
 
@@ -52,6 +53,7 @@ enum Driver {
     Events(Vec<i64>),
     Routes(Vec<i64>),
     Statuses(Vec<i64>),
+    Reasons(Vec<i64>),
     EventType(i64),
 }
 
@@ -62,6 +64,7 @@ pub(super) struct Plan {
     events: Option<Vec<i64>>,
     routes: Option<Vec<i64>>,
     statuses: Vec<i64>,
+    reasons: Option<Vec<i64>>,
     event_type: Option<i64>,
     from: EventId,
     to: EventId,
@@ -93,6 +96,7 @@ impl Plan {
             events: events_of(connection, of, filter)?,
             routes: routes_of(connection, filter)?,
             statuses: statuses(filter),
+            reasons: reasons_of(connection, filter)?,
             event_type,
             from: filter.from.unwrap_or(EventId::ZERO),
             to: view.up_to(filter.to),
@@ -117,6 +121,12 @@ impl Plan {
         if let Some(name) = self.event_type {
             let sql = "SELECT count(*) FROM (SELECT 1 FROM events WHERE type = ?1 LIMIT ?2)";
             candidates.push((count(connection, sql, &[name])?, Driver::EventType(name)));
+        }
+        if let Some(reasons) = &self.reasons {
+            let sql = "SELECT count(*) FROM
+                (SELECT 1 FROM deliveries WHERE project = ?3 AND reason = ?1 LIMIT ?2)";
+            let rows = count_in(connection, sql, reasons, self.project)?;
+            candidates.push((rows, Driver::Reasons(reasons.clone())));
         }
         if candidates.is_empty() || self.statuses.len() < DeliveryStatus::ALL.len() {
             let sql = "SELECT count(*) FROM
@@ -188,6 +198,11 @@ impl Plan {
                 let condition = format!("project = {} AND status = ?1", self.project);
                 each(by(index, &condition, is_backwards), statuses)
             }
+            Driver::Reasons(reasons) => {
+                let index = "INDEXED BY deliveries_by_reason";
+                let condition = format!("project = {} AND reason = ?1", self.project);
+                each(by(index, &condition, is_backwards), reasons)
+            }
             Driver::EventType(name) => {
                 // The event that the cursor is in the middle of is walked by itself.
                 let own = cursor.map(|cursor| cursor.event.raw());
@@ -239,6 +254,7 @@ impl Plan {
 
     fn matches(&self, one: &Candidate) -> bool {
         let is_routed = |routes: &Vec<i64>| routes.contains(&one.route);
+        let is_for = |reasons: &Vec<i64>| one.reason.is_some_and(|own| reasons.contains(&own));
         one.project == self.project
             && (self.from..=self.to).contains(&one.key.event)
             && self.statuses.contains(&one.status)
@@ -246,6 +262,7 @@ impl Plan {
                 .event_type
                 .is_none_or(|wanted| wanted == one.event_type)
             && self.routes.as_ref().is_none_or(is_routed)
+            && self.reasons.as_ref().is_none_or(is_for)
     }
 }
 
@@ -322,69 +339,6 @@ fn by_type(is_backwards: bool) -> String {
          WHERE e.type = ?1 AND e.id >= ?2 AND e.id <= ?3
          ORDER BY e.id {direction}, d.ordinal {direction}"
     )
-}
-
-/// The events that are named, by id or by key; `None` when the filter names none.
-fn events_of(
-    connection: &Connection,
-    project: ProjectId,
-    filter: &DeliveryFilter,
-) -> Result<Option<Vec<i64>>, IndexError> {
-    let by_key = match &filter.idempotency_key {
-        None => None,
-        Some(key) => {
-            let word = first_word(IdemKey::new(project, key));
-            // Repeats have no deliveries.
-            let sql = "SELECT id FROM events INDEXED BY events_by_key
-                       WHERE idem = ?1 AND first IS NULL ORDER BY id DESC LIMIT ?2";
-            let mut statement = connection.prepare_cached(sql)?;
-            let ids = statement.query_map((word, EVENTS_MAX), |row| row.get(0))?;
-            Some(ids.collect::<Result<Vec<i64>, _>>()?)
-        }
-    };
-    let Some(event) = filter.event else {
-        return Ok(by_key);
-    };
-    // Its replays are the same event to people.
-    let mut events = vec![event.raw()];
-    let replays = events::of_first(connection, event, true)?;
-    events.extend(replays.into_iter().map(EventId::raw));
-    if let Some(by_key) = by_key {
-        // The key is the first one's.
-        if !by_key.contains(&event.raw()) {
-            events.clear();
-        }
-    }
-    Ok(Some(events))
-}
-
-fn routes_of(
-    connection: &Connection,
-    filter: &DeliveryFilter,
-) -> Result<Option<Vec<i64>>, IndexError> {
-    let to = match filter.endpoints.is_empty() {
-        true => None,
-        false => Some(events::routes_to_any(connection, &filter.endpoints)?),
-    };
-    let Some(subscription) = filter.subscription else {
-        return Ok(to);
-    };
-    let mut of = names::routes_of(connection, subscription)?;
-    if let Some(to) = to {
-        of.retain(|route| to.contains(route));
-    }
-    Ok(Some(of))
-}
-
-fn statuses(filter: &DeliveryFilter) -> Vec<i64> {
-    let wanted = match filter.statuses.is_empty() {
-        true => DeliveryStatus::ALL.as_slice(),
-        false => &filter.statuses,
-    };
-    let mut numbers: Vec<i64> = wanted.iter().map(|one| i64::from(one.number())).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers
 }
 
 fn count(connection: &Connection, sql: &str, values: &[i64]) -> Result<i64, IndexError> {
