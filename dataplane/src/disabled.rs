@@ -172,6 +172,7 @@ impl Disabling {
             endpoint,
             trouble: Trouble::Disabled,
             reason: reason.into(),
+            rate: None,
             at_ms: self.inner.clock.now_ms(),
         });
         Ok(())

@@ -258,6 +258,7 @@ impl DataPlane {
             rejected: running.intake.rejected.clone(),
             alerts: running.intake.alerts.clone(),
             disabling,
+            notices: notices.clone(),
         };
         let means = Means {
             queue: queue.clone(),

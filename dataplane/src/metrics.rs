@@ -52,6 +52,8 @@ pub struct Metrics {
     pub endpoints_off: IntGauge,
     /// Changes of circuit breakers: open, closed.
     pub breaker_changes: IntCounterVec,
+    /// Failure rates of endpoints that crossed their alerts: exceeded, recovered.
+    pub failure_rate_changes: IntCounterVec,
     /// Times that an endpoint was left alone because of its rate.
     pub endpoint_rate_limited: IntCounter,
     /// Answers that asked to be called later, by whether that could be read: read, ignored.
@@ -207,6 +209,12 @@ impl Metrics {
                 r,
                 "breaker_changes_total",
                 "Circuit breakers of endpoints that opened or closed",
+                &["to"],
+            )?,
+            failure_rate_changes: counters(
+                r,
+                "failure_rate_changes_total",
+                "Failure rates of endpoints that crossed what their alerts call too much",
                 &["to"],
             )?,
             lanes: gauges(

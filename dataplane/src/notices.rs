@@ -11,6 +11,7 @@
 mod bell;
 mod failures;
 mod mail;
+mod rates;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use outrider_config::snapshot::FailureAlert;
+use outrider_webhook::breaker::alert::{self, Rate};
 use outrider_webhook::id::{EndpointId, ProjectId, SubscriptionId};
 use tokio::sync::Notify;
 
@@ -25,6 +27,7 @@ pub(crate) use self::bell::Bell;
 use self::failures::Failures;
 pub(crate) use self::mail::Mailer;
 pub use self::mail::{MailError, Security, SmtpSettings};
+use self::rates::Rates;
 
 /// What is the matter with an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +40,10 @@ pub enum Trouble {
     BreakerClosed,
     /// As many deliveries failed for good as one of its subscriptions calls too many.
     DeliveriesFailed,
+    /// More of its attempts failed than its alert calls too many.
+    FailureRateExceeded,
+    /// Its attempts fail no longer too often.
+    FailureRateRecovered,
 }
 
 impl Trouble {
@@ -48,6 +55,8 @@ impl Trouble {
             Self::BreakerOpened => "breaker_opened",
             Self::BreakerClosed => "breaker_closed",
             Self::DeliveriesFailed => "deliveries_failed",
+            Self::FailureRateExceeded => "failure_rate_exceeded",
+            Self::FailureRateRecovered => "failure_rate_recovered",
         }
     }
 }
@@ -63,6 +72,8 @@ pub struct Notice {
     pub trouble: Trouble,
     /// Stable code of the cause; a short text.
     pub reason: Box<str>,
+    /// How many of its attempts failed, where that is what it is about.
+    pub rate: Option<Rate>,
     /// When, Unix milliseconds.
     pub at_ms: i64,
 }
@@ -77,6 +88,7 @@ pub struct Notices {
 struct Inner {
     untold: Mutex<BTreeMap<Key, Untold>>,
     failures: Mutex<Failures>,
+    rates: Mutex<Rates>,
     wake: Notify,
 }
 
@@ -116,6 +128,42 @@ impl Notices {
         if is_too_many {
             self.tell(notice);
         }
+    }
+
+    /// Counts an attempt of an endpoint, and tells when too many have failed, and when that is
+    /// over. Says what it told.
+    pub(crate) fn attempted(
+        &self,
+        (project, endpoint): (ProjectId, EndpointId),
+        policy: &alert::Policy,
+        is_success: bool,
+        at_ms: i64,
+    ) -> Option<alert::Change> {
+        let change = self.rates().record(endpoint, policy, is_success, at_ms)?;
+        let (trouble, rate) = match change {
+            alert::Change::Exceeded(rate) => (Trouble::FailureRateExceeded, rate),
+            alert::Change::Recovered(rate) => (Trouble::FailureRateRecovered, rate),
+        };
+        self.tell(Notice {
+            project,
+            endpoint,
+            trouble,
+            reason: "failure_rate".into(),
+            rate: Some(rate),
+            at_ms,
+        });
+        Some(change)
+    }
+
+    /// Since when an endpoint fails too often, Unix milliseconds.
+    pub(crate) fn exceeded_ms(&self, endpoint: EndpointId) -> Option<i64> {
+        self.rates().exceeded_ms(endpoint)
+    }
+
+    /// Each change to it is whole in itself, so what a panic left is good.
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        let rates = self.inner.rates.lock();
+        rates.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self) -> BTreeMap<Key, Untold> {

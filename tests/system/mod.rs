@@ -55,5 +55,6 @@ mod source_alerts;
 mod source_events;
 mod split;
 mod split_tls;
+mod trouble;
 mod url_templates;
 mod vectors;

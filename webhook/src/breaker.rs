@@ -3,6 +3,7 @@
 //! Decided at each answer over a sliding window, not by a scan now and then. A call needs neither
 //! a clock nor memory beyond the breaker itself.
 
+pub mod alert;
 mod window;
 
 use std::time::Duration;

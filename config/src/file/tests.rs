@@ -227,6 +227,10 @@ fn a_project_setting_out_of_bounds_is_refused() {
         ),
         ("{circuit_breaker: {probes: 101}}", "circuit_breaker.probes"),
         (
+            "{failure_rate_alert: {failure_threshold: 101}}",
+            "failure_rate_alert.failure_threshold",
+        ),
+        (
             "{meta_event: {is_enabled: true, url: 'http://a/', secret: s}}",
             "meta_event.event_type",
         ),

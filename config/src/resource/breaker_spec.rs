@@ -18,12 +18,12 @@ const MINUTES: Range = Range {
     max: 60,
     unit: "minutes",
 };
-const PERCENT: Range = Range {
+pub(super) const PERCENT: Range = Range {
     min: 1,
     max: 100,
     unit: "percent",
 };
-const REQUESTS: Range = Range {
+pub(super) const REQUESTS: Range = Range {
     min: 1,
     max: 1_000_000,
     unit: "attempts",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use outrider_webhook::address::{Scheme, TargetUrl};
 use outrider_webhook::authentication::Authentication;
+use outrider_webhook::breaker::alert;
 use outrider_webhook::client_tls::ClientTls;
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::rate::Rate;
@@ -17,6 +18,7 @@ use super::authentication;
 use super::check::{Checks, FieldError, Range, Reason};
 use super::endpoint_spec::{EndpointSpec, FORM};
 use super::endpoint_tls;
+use super::failure_rate_alert::FailureRateAlert;
 use super::field::{self, given};
 use super::hook::Hook;
 use super::project::{Project, ProjectKind};
@@ -82,6 +84,7 @@ pub struct Endpoint {
     concurrency: Option<u32>,
     hooks: Box<[Hook]>,
     mailbox: Option<Box<str>>,
+    rate_alert: Option<FailureRateAlert>,
     /// Few endpoints have their own.
     strategy: Option<Box<RetryStrategy>>,
 }
@@ -119,6 +122,9 @@ impl Endpoint {
             concurrency.map(|count| checks.number("concurrency", Some(count), count, CONCURRENCY));
         let hooks = spec.hooks(&mut checks, (id, revision), project);
         let mailbox = spec.mailbox(&mut checks);
+        let rate_alert = spec.failure_rate_alert.as_ref();
+        let rate_alert =
+            rate_alert.and_then(|spec| spec.compile("failure_rate_alert", &mut checks));
         let own = spec.strategy.as_ref();
         let strategy = own.map(|own| own.compile("strategy", &mut checks).map(Box::new));
         let timeout = checks.number(
@@ -166,6 +172,7 @@ impl Endpoint {
                 concurrency: concurrency.and_then(|count| u32::try_from(count).ok()),
                 hooks,
                 mailbox,
+                rate_alert,
                 strategy: strategy.map_or(Some(None), |own| own.map(Some))?,
             })
         })();
@@ -297,6 +304,13 @@ impl Endpoint {
         self.mailbox.as_deref()
     }
 
+    /// When so much fails that people hear of it, as it says itself or as its project does.
+    #[must_use]
+    pub fn rate_alert(&self, project: &Project) -> Option<alert::Policy> {
+        let alert = self.rate_alert.as_ref().or(project.rate_alert());
+        alert.and_then(|alert| alert.policy(project.breaker()))
+    }
+
     /// How often it was switched on again.
     #[must_use]
     pub fn activation_epoch(&self) -> u64 {
@@ -367,6 +381,7 @@ impl Endpoint {
             "rate_limit": self.rate.map(|rate| rate.count()),
             "rate_limit_duration": self.rate.map(|rate| rate.window().as_secs()),
             "concurrency": self.concurrency,
+            "failure_rate_alert": self.rate_alert.as_ref().map(FailureRateAlert::dump),
             "strategy": self.strategy.as_deref().map(RetryStrategy::dump),
         })
     }

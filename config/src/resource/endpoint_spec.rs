@@ -15,6 +15,7 @@ use super::authentication::AuthenticationSpec;
 use super::check::{Checks, Range, Reason};
 use super::endpoint::EndpointStatus;
 use super::endpoint_tls::{ClientCertSpec, EndpointTlsSpec};
+use super::failure_rate_alert::FailureRateAlertSpec;
 use super::field::{NOTE_BYTES_MAX, URL_BYTES_MAX, at_most, given};
 use super::protection;
 use super::spec::expose;
@@ -93,6 +94,8 @@ pub struct EndpointSpec {
     pub connect_timeout_s: Option<u64>,
     /// Native: attempts under way at once; 1 to 256, default as the data plane is set up (16).
     pub concurrency: Option<u64>,
+    /// Native: when so much of it fails that people hear of it, instead of its project's.
+    pub failure_rate_alert: Option<FailureRateAlertSpec>,
 }
 
 /// One secret of several.

@@ -63,10 +63,14 @@ pub enum MetaKind {
     BreakerOpened,
     /// An endpoint that was left alone is served again.
     BreakerClosed,
+    /// More of what an endpoint gets fails than its alert says.
+    FailureRateExceeded,
+    /// That is over.
+    FailureRateRecovered,
 }
 
 impl MetaKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::ProjectUpdated,
         Self::EndpointCreated,
         Self::EndpointUpdated,
@@ -78,6 +82,8 @@ impl MetaKind {
         Self::DeliveryUpdated,
         Self::BreakerOpened,
         Self::BreakerClosed,
+        Self::FailureRateExceeded,
+        Self::FailureRateRecovered,
     ];
     const WORDS: &[&str] = &[
         "project.updated",
@@ -91,6 +97,8 @@ impl MetaKind {
         "eventdelivery.updated",
         "breaker.opened",
         "breaker.closed",
+        "failure_rate.exceeded",
+        "failure_rate.recovered",
     ];
 
     /// The event type of such meta events.
@@ -108,6 +116,8 @@ impl MetaKind {
             Self::DeliveryUpdated => "eventdelivery.updated",
             Self::BreakerOpened => "breaker.opened",
             Self::BreakerClosed => "breaker.closed",
+            Self::FailureRateExceeded => "failure_rate.exceeded",
+            Self::FailureRateRecovered => "failure_rate.recovered",
         }
     }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::breaker_spec::CircuitBreaker;
 use super::check::{Checks, FieldError, Reason};
 use super::deduplication::WINDOW_S;
+use super::failure_rate_alert::FailureRateAlert;
 use super::field::{self, given};
 use super::filter_spec::filter_mode;
 use super::meta_event::{MetaEvents, own_project};
@@ -68,6 +69,7 @@ pub struct Project {
     body_bytes_max: Option<usize>,
     strategy: RetryStrategy,
     breaker: CircuitBreaker,
+    rate_alert: Option<FailureRateAlert>,
     signature: sign::Scheme,
     idempotency_header: HeaderName,
     is_https_enforced: bool,
@@ -124,6 +126,9 @@ impl Project {
         let strategy = strategy.compile("config.strategy", &mut checks);
         let breaker = config.circuit_breaker.clone().unwrap_or_default();
         let breaker = breaker.compile("config.circuit_breaker", &mut checks);
+        let rate_alert = config.failure_rate_alert.as_ref();
+        let rate_alert =
+            rate_alert.and_then(|spec| spec.compile("config.failure_rate_alert", &mut checks));
         let signature = config
             .signature
             .clone()
@@ -156,6 +161,7 @@ impl Project {
                 body_bytes_max,
                 strategy: strategy?,
                 breaker,
+                rate_alert,
                 signature: signature?,
                 idempotency_header: idempotency_header?,
                 is_https_enforced,
@@ -220,6 +226,11 @@ impl Project {
     #[must_use]
     pub fn breaker(&self) -> &CircuitBreaker {
         &self.breaker
+    }
+
+    /// When people hear that an endpoint fails too often, where it does not say so itself.
+    pub(super) fn rate_alert(&self) -> Option<&FailureRateAlert> {
+        self.rate_alert.as_ref()
     }
 
     /// How deliveries are signed.
@@ -333,6 +344,7 @@ impl Project {
             "max_payload_read_size": self.body_bytes_max(),
             "strategy": self.strategy.dump(),
             "circuit_breaker": self.breaker.dump(),
+            "failure_rate_alert": self.rate_alert.as_ref().map(FailureRateAlert::dump),
             "signature": signature(&self.signature),
             "request_id_header": self.idempotency_header.as_str(),
             "enforce_secure_endpoints": self.is_https_enforced,

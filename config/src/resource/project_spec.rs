@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::breaker_spec::BreakerSpec;
 use super::check::{Checks, Range, Reason};
+use super::failure_rate_alert::FailureRateAlertSpec;
 use super::field::{URL_BYTES_MAX, at_most, given, header_name, is_framing, refuse_unsupported};
 use super::meta_event::MetaEventSpec;
 use super::project::BODY_BYTES_CEILING;
@@ -81,6 +82,8 @@ pub struct ConfigSpec {
     pub allow_unmatched_dynamic_urls: Option<bool>,
     /// When its endpoints are left alone because they fail.
     pub circuit_breaker: Option<BreakerSpec>,
+    /// Native: when so much of what an endpoint gets fails that people hear of it.
+    pub failure_rate_alert: Option<FailureRateAlertSpec>,
 }
 
 /// Convoy's `ratelimit` of a project.

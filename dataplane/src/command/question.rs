@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::alerts::Alerts;
 use crate::disabled::Disabling;
 use crate::ingest::rejected::Rejected;
+use crate::notices::Notices;
 use crate::queue::Queue;
 use crate::table::RoutingTable;
 
@@ -21,6 +22,7 @@ pub(crate) struct Questions {
     pub(crate) rejected: Rejected,
     pub(crate) alerts: Alerts,
     pub(crate) disabling: Disabling,
+    pub(crate) notices: Notices,
 }
 
 impl Questions {

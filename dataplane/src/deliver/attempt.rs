@@ -7,7 +7,7 @@ use http::HeaderValue;
 use outrider_config::snapshot::Endpoint;
 use outrider_store::{LogClosed, Record, StartedRecord, StoredEvent};
 use outrider_webhook::authentication::Authentication;
-use outrider_webhook::breaker;
+use outrider_webhook::breaker::{self, alert};
 use outrider_webhook::cloudevents;
 use outrider_webhook::event::{DeliveryMode, Origin};
 use outrider_webhook::form;
@@ -38,6 +38,8 @@ pub(super) struct Attempted {
     pub(super) load: Option<Load>,
     pub(super) breaker: breaker::Policy,
     pub(super) trip_limit: Option<TripLimit>,
+    /// When people hear how much fails.
+    pub(super) rate_alert: Option<alert::Policy>,
     /// How long the delivery may hold up those behind it, if any.
     pub(super) park_after: Option<Duration>,
 }
@@ -91,6 +93,7 @@ impl Deliverer {
             load: retry::load(&exchange.outcome, &step, hold),
             breaker: table.project().breaker().policy,
             trip_limit: TripLimit::of(table.project(), endpoint),
+            rate_alert: endpoint.rate_alert(table.project()),
             park_after: order::park_after(table, entry),
             exchange,
             step,

@@ -2,9 +2,11 @@
 
 use outrider_config::snapshot::{Endpoint, Project};
 use outrider_store::{EndpointCondition, EndpointStateRecord, LogClosed, Record};
-use outrider_webhook::breaker::Change;
+use outrider_webhook::breaker::{Change, alert};
+use outrider_webhook::pace::Load;
 
 use super::Deliverer;
+use super::attempt::Attempted;
 use crate::disabled;
 use crate::notices::{Notice, Trouble};
 use crate::queue::Lease;
@@ -27,6 +29,35 @@ impl TripLimit {
 }
 
 impl Deliverer {
+    /// People may want to hear how much fails, whatever the breaker does.
+    pub(super) fn watch_rate(&self, lease: &Lease, attempted: &Attempted, now_ms: i64) {
+        let (Some(policy), Some(load)) = (&attempted.rate_alert, attempted.load) else {
+            return;
+        };
+        let (project, endpoint) = (lease.entry.project, lease.entry.target.endpoint);
+        let is_success = match load {
+            Load::Fine => true,
+            Load::Failing => false,
+            Load::Busy => return, // it is there, and says so
+        };
+        let told = self
+            .notices
+            .attempted((project, endpoint), policy, is_success, now_ms);
+        let to = match told {
+            None => return,
+            Some(alert::Change::Exceeded(rate)) => {
+                tracing::warn!(endpoint_id = %endpoint, project_id = %project, attempts = rate.attempts, failures = rate.failures, "the endpoint fails too often");
+                "exceeded"
+            }
+            Some(alert::Change::Recovered(rate)) => {
+                tracing::info!(endpoint_id = %endpoint, project_id = %project, attempts = rate.attempts, failures = rate.failures, "the endpoint fails no longer too often");
+                "recovered"
+            }
+        };
+        let changes = &self.metrics.failure_rate_changes;
+        changes.with_label_values(&[to]).inc();
+    }
+
     /// It is recorded, so that it is known after a start as well.
     pub(super) async fn breaker_changed(
         &self,
@@ -63,6 +94,7 @@ impl Deliverer {
                 Change::Closed => Trouble::BreakerClosed,
             },
             reason: "failure_rate".into(),
+            rate: None,
             at_ms: changed.at_ms,
         };
         self.log.record(Record::EndpointState(changed)).await?;

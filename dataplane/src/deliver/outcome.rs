@@ -120,6 +120,7 @@ impl Deliverer {
             self.breaker_changed(&lease, change, attempted.trip_limit)
                 .await?;
         }
+        self.watch_rate(&lease, &attempted, now_ms);
         if let Some(hold) = attempted.hold {
             self.leave_alone(&lease, hold, now_ms).await?;
         }

@@ -69,6 +69,7 @@ impl Deliverer {
             endpoint: entry.target.endpoint,
             trouble: Trouble::DeliveriesFailed,
             reason: end.reason.unwrap_or_default().into(),
+            rate: None,
             at_ms: self.clock.now_ms(),
         };
         self.notices.failed(id, alert, notice);

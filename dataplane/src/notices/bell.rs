@@ -100,17 +100,23 @@ impl Bell {
         let kind = match notice.trouble {
             Trouble::BreakerOpened => MetaKind::BreakerOpened,
             Trouble::BreakerClosed => MetaKind::BreakerClosed,
+            Trouble::FailureRateExceeded => MetaKind::FailureRateExceeded,
+            Trouble::FailureRateRecovered => MetaKind::FailureRateRecovered,
             Trouble::Disabled | Trouble::DeliveriesFailed => return,
         };
         let Some(meta) = project.meta().filter(|meta| meta.wants(kind)) else {
             return;
         };
-        let data = json!({
+        let mut data = json!({
             "project_id": notice.project,
             "endpoint_id": notice.endpoint,
             "reason": notice.reason,
             "at": rfc3339(notice.at_ms),
         });
+        if let Some(rate) = notice.rate {
+            data["attempts"] = rate.attempts.into();
+            data["failures"] = rate.failures.into();
+        }
         let fact = Fact {
             kind: kind.as_str(),
             name: &format!("{}/{}", notice.endpoint, notice.at_ms),
@@ -187,6 +193,8 @@ impl Message {
             Trouble::BreakerOpened => "keeps failing and is left alone for a while",
             Trouble::BreakerClosed => "is served again",
             Trouble::DeliveriesFailed => "does not take what is delivered to it",
+            Trouble::FailureRateExceeded => "fails too often",
+            Trouble::FailureRateRecovered => "fails no longer too often",
         };
         // Names are people's own: a line of them is a line here.
         let line = |text: &str| text.replace(|c: char| c.is_control(), " ");
@@ -196,8 +204,11 @@ impl Message {
             0 | 1 => String::new(),
             count => format!("\n{count} times since the last message"),
         };
+        let rate = notice.rate.map_or_else(String::new, |rate| {
+            format!(", {} of {} attempts failed", rate.failures, rate.attempts)
+        });
         let text = format!(
-            "{subject}\nreason: {}\nendpoint: {} {}\nat: {}{more}",
+            "{subject}\nreason: {}{rate}\nendpoint: {} {}\nat: {}{more}",
             line(&notice.reason),
             notice.endpoint,
             endpoint.url().redacted(),

@@ -12,6 +12,7 @@ fn notice(endpoint: u128, trouble: Trouble, at_ms: i64) -> Notice {
         endpoint: EndpointId::new(Uid::from_bits(endpoint)),
         trouble,
         reason: "gone".into(),
+        rate: None,
         at_ms,
     }
 }
@@ -69,6 +70,68 @@ fn failures_that_are_too_many_are_told_and_counted_anew() {
         [add(12_001), add(12_002), add(12_003)],
         [false, false, true]
     );
+}
+
+#[test]
+fn a_failure_rate_is_told_when_it_is_too_much_and_when_it_is_over() {
+    let notices = Notices::default();
+    let of = |endpoint| {
+        (
+            ProjectId::new(Uid::from_bits(1)),
+            EndpointId::new(Uid::from_bits(endpoint)),
+        )
+    };
+    let policy = alert::Policy {
+        window: Duration::from_secs(60),
+        failure_percent: 50,
+        requests_min: 4,
+    };
+    let attempted =
+        |endpoint, is_success, at_ms| notices.attempted(of(endpoint), &policy, is_success, at_ms);
+    // Each endpoint for itself.
+    for endpoint in [1, 2] {
+        for at_ms in 0..3 {
+            assert_eq!(attempted(endpoint, false, at_ms), None);
+        }
+    }
+    assert!(attempted(1, false, 10).is_some());
+    for at_ms in 10..100 {
+        assert_eq!(attempted(1, false, at_ms), None);
+    }
+    assert!(attempted(1, true, 120_000).is_some());
+    let taken: Vec<_> = notices.take().into_values().collect();
+    let told: Vec<_> = taken
+        .iter()
+        .map(|one| (one.last.endpoint, one.last.trouble, one.count))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (of(1).1, Trouble::FailureRateExceeded, 1),
+            (of(1).1, Trouble::FailureRateRecovered, 1),
+        ]
+    );
+    let rate = |attempts, failures| Some(Rate { attempts, failures });
+    assert_eq!(
+        [taken[0].last.rate, taken[1].last.rate],
+        [rate(4, 4), rate(1, 0)]
+    );
+}
+
+#[test]
+fn endpoints_that_nobody_calls_any_more_are_forgotten() {
+    let mut rates = Rates::default();
+    let policy = alert::Policy {
+        window: Duration::from_secs(60),
+        failure_percent: 50,
+        requests_min: 4,
+    };
+    for number in 0..100_000 {
+        let endpoint = EndpointId::new(Uid::from_bits(number));
+        let at_ms = i64::try_from(number).unwrap() * 1_000;
+        rates.record(endpoint, &policy, true, at_ms);
+        assert!(rates.len() <= 2_048, "{number}: {}", rates.len());
+    }
 }
 
 proptest! {

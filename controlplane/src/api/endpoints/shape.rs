@@ -28,6 +28,7 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
     let own_tls = spec.tls.take().filter(|tls| !tls.is_blank());
     let connect_timeout_s = spec.connect_timeout_s.filter(|seconds| *seconds != 0);
     let (strategy, concurrency) = (spec.strategy.take(), spec.concurrency);
+    let rate_alert = spec.failure_rate_alert.take();
     let (epoch, reason) = (spec.activation_epoch.take(), spec.disabled_reason.take());
     let mut shown = json!({
         "uid": one.uid(),
@@ -73,6 +74,10 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
     }
     let natives = [
         ("activation_epoch", epoch.map(Value::from)),
+        (
+            "failure_rate_alert",
+            rate_alert.and_then(|alert| alert.shown()),
+        ),
         (
             "concurrency",
             concurrency.filter(|count| *count != 0).map(Value::from),

@@ -1,8 +1,8 @@
 //! Changing a project: only what is given changes, down to the single setting (contract 3.1).
 
 use outrider_config::resource::{
-    BreakerSpec, ConfigSpec, MessageSignatureSpec, MetaEventSpec, ProjectSpec, RateLimitSpec,
-    SignatureSpec, SslSpec, StrategySpec,
+    BreakerSpec, ConfigSpec, FailureRateAlertSpec, MessageSignatureSpec, MetaEventSpec,
+    ProjectSpec, RateLimitSpec, SignatureSpec, SslSpec, StrategySpec,
 };
 
 use super::super::endpoints::keep;
@@ -57,6 +57,7 @@ fn config(old: ConfigSpec, mut given: ConfigSpec) -> ConfigSpec {
     given.strategy = both(old.strategy, given.strategy, strategy);
     given.signature = both(old.signature, given.signature, signature);
     given.circuit_breaker = both(old.circuit_breaker, given.circuit_breaker, breaker);
+    given.failure_rate_alert = both(old.failure_rate_alert, given.failure_rate_alert, rate_alert);
     given
 }
 
@@ -110,6 +111,12 @@ fn breaker(old: BreakerSpec, mut given: BreakerSpec) -> BreakerSpec {
         old.consecutive_failure_threshold,
     );
     keep(&mut given.probes, old.probes);
+    given
+}
+
+fn rate_alert(old: FailureRateAlertSpec, mut given: FailureRateAlertSpec) -> FailureRateAlertSpec {
+    keep(&mut given.failure_threshold, old.failure_threshold);
+    keep(&mut given.minimum_request_count, old.minimum_request_count);
     given
 }
 

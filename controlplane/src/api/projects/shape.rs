@@ -58,6 +58,10 @@ fn config(spec: ConfigSpec, one: &Stored) -> Value {
             "ingest_rate_limit",
             spec.ingest_rate_limit.map(|rate| json!(rate)),
         ),
+        (
+            "failure_rate_alert",
+            spec.failure_rate_alert.and_then(|alert| alert.shown()),
+        ),
     ];
     let text =
         |text: Option<String>, default: &str| given(text).unwrap_or_else(|| default.to_owned());
