@@ -25,6 +25,7 @@ mod hook;
 mod interest;
 mod meta_event;
 mod oauth2;
+mod oauth2_trial;
 mod order_key;
 mod preset_choice;
 mod project;

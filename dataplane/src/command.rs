@@ -9,6 +9,7 @@
 //! - `cancel`: no further attempt of one that has not
 //! - `replay`: an event through today's subscriptions
 //! - `batch`: the same for all that a filter finds, step by step
+//! - `token`: whether a token endpoint gives a token
 
 mod batch;
 mod cancel;
@@ -18,6 +19,7 @@ mod refusal;
 mod replay;
 mod resend;
 mod tell;
+mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use self::batch::Batches;
 pub(crate) use self::question::Questions;
 use self::refusal::Refusal;
+pub(crate) use self::token::Trials;
 use crate::meta::Teller;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -51,6 +54,7 @@ pub(crate) struct Executor {
     teller: Teller,
     turn: Mutex<()>,
     questions: Questions,
+    trials: Trials,
     batches: Batches,
     /// Between two steps of a batch.
     batch_pause: Duration,
@@ -64,6 +68,7 @@ pub(crate) struct Means {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) teller: Teller,
+    pub(crate) trials: Trials,
     pub(crate) batch_pause: Duration,
 }
 
@@ -77,6 +82,7 @@ impl Executor {
             clock,
             metrics,
             teller,
+            trials,
             batch_pause,
         } = means;
         Self {
@@ -89,6 +95,7 @@ impl Executor {
             teller,
             turn: Mutex::new(()),
             questions,
+            trials,
             batches: Batches::restore(batches),
             batch_pause,
         }
@@ -118,7 +125,9 @@ impl Executor {
             Action::StopBatch { project, batch } => self.stop_batch(project, batch).await,
             Action::Replay { project, event } => self.replay(command, project, event).await,
             // Those are answered without a turn.
-            Action::Ask(_) | Action::Tell(_) => Err(Refusal::NotSupported),
+            Action::Ask(_) | Action::Tell(_) | Action::TryToken { .. } => {
+                Err(Refusal::NotSupported)
+            }
         }
     }
 
@@ -146,6 +155,9 @@ impl CommandHandler for Executor {
             }
             Action::Ask(question) => return self.questions.answer(question),
             Action::Tell(news) => return self.tell(news).await,
+            Action::TryToken { project, client } => {
+                return self.try_token(project, &client).await;
+            }
             _ => {}
         }
         match self.carry_out(id, action).await {

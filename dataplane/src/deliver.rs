@@ -43,7 +43,7 @@ use crate::notices::Notices;
 use crate::queue::{Lease, Queue};
 use crate::table::RoutingTable;
 
-pub(crate) use tokens::Tokens;
+pub(crate) use tokens::{Asker, Tokens, try_out};
 
 /// How long a delivery waits when its event could not be read back just now.
 const READ_RETRY_MS: i64 = 5_000;

@@ -45,7 +45,7 @@ use self::admin::State;
 use self::alerts::Alerts;
 use self::buckets::Buckets;
 use self::chance::Chance;
-use self::command::{Executor, Means, Questions};
+use self::command::{Executor, Means, Questions, Trials};
 use self::deliver::Deliverer;
 use self::disabled::Disabling;
 use self::egress::Egress;
@@ -267,6 +267,12 @@ impl DataPlane {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             teller: teller.clone(),
+            trials: Trials::new(
+                egress.clone(),
+                Arc::clone(&clock),
+                // Another sequence than that of the attempts.
+                Chance::seeded(settings.seed.wrapping_add(1)),
+            ),
             batch_pause: settings.batch_pause,
         };
         let (mailer, mails) = match settings.smtp {

@@ -55,6 +55,7 @@ mod source_alerts;
 mod source_events;
 mod split;
 mod split_tls;
+mod token_trials;
 mod trouble;
 mod url_templates;
 mod vectors;

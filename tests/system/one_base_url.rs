@@ -124,7 +124,6 @@ async fn what_this_version_does_not_do_yet_is_501_and_says_so() {
     for (method, path) in [
         (Method::POST, "/subscriptions/test_function"),
         (Method::POST, "/sources/test_function"),
-        (Method::POST, "/endpoints/oauth2/test"),
         (Method::GET, "/endpoints/period-failure-rates"),
         (Method::POST, "/portal-links"),
         (Method::PUT, "/portal-links/x/revoke"),

@@ -22,6 +22,7 @@ pub(crate) mod wire;
 use bytes::Bytes;
 use outrider_config::Version;
 use outrider_webhook::id::{DeliveryKey, EventId, ProjectId, Uid};
+use outrider_webhook::secret::Secret;
 
 pub use ask::{ANSWER_BYTES_MAX, Question};
 pub use client::{ControlClient, HeadProbe};
@@ -64,6 +65,9 @@ pub struct Batch {
     /// Which deliveries or events: a filter of the index, in JSON. At most [`FILTER_BYTES_MAX`].
     pub filter: Bytes,
 }
+
+/// Longest specification of a client of a token endpoint, bytes.
+pub const CLIENT_BYTES_MAX: usize = 128 << 10;
 
 /// Longest body of what is told, bytes.
 pub const TOLD_BYTES_MAX: usize = 128 << 10;
@@ -124,6 +128,14 @@ pub enum Action {
         project: ProjectId,
         /// The delivery.
         delivery: DeliveryKey,
+    },
+    /// A token is fetched by a client that no endpoint has yet. Changes nothing; the answer says
+    /// what came of it.
+    TryToken {
+        /// The project whose way out is taken.
+        project: ProjectId,
+        /// The specification of the client, in JSON; at most [`CLIENT_BYTES_MAX`].
+        client: Secret,
     },
     /// A question about what the data plane has seen; answered at once, changes nothing.
     Ask(Question),

@@ -36,9 +36,9 @@ mod tls;
 
 pub use client::{Client, ClientSettings, Rejection, Status};
 pub use control::{
-    ANSWER_BYTES_MAX, Action, Batch, BatchKind, Command, CommandHandler, Commands, ControlClient,
-    DisabledEndpoint, EndpointOffer, FILTER_BYTES_MAX, HeadProbe, News, Offer, OfferAnswer,
-    OfferHandler, Offers, Outcome, Question, SendError, TOLD_BYTES_MAX,
+    ANSWER_BYTES_MAX, Action, Batch, BatchKind, CLIENT_BYTES_MAX, Command, CommandHandler,
+    Commands, ControlClient, DisabledEndpoint, EndpointOffer, FILTER_BYTES_MAX, HeadProbe, News,
+    Offer, OfferAnswer, OfferHandler, Offers, Outcome, Question, SendError, TOLD_BYTES_MAX,
 };
 pub use log::{RevisionLog, RevisionLogError, Since};
 pub use node::{Claim, INTEREST_ALL, Node};

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outrider_webhook::id::NodeId;
-use outrider_xds::{Action, Command, Outcome, Question};
+use outrider_xds::{Action, Command, Outcome, Question, SendError};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 use super::Api;
+use super::error::ApiError;
 use crate::random;
 
 /// How long a data plane may take: it answers from memory.
@@ -40,6 +41,26 @@ pub(super) async fn everybody(api: &Api, question: Question, name: &'static str)
         }
     }
     together(said, name)
+}
+
+/// Asks one data plane for what any of them can say.
+pub(super) async fn somebody(
+    api: &Api,
+    action: Action,
+    limit: Duration,
+) -> Result<Value, ApiError> {
+    let commands = api.commands();
+    let node = commands.connected().first().copied();
+    let node = node.ok_or(SendError::NotConnected)?;
+    let command = Command {
+        id: random::uid(api.now_ms()),
+        action,
+    };
+    match commands.send(node, command, limit).await? {
+        Outcome::Answered(answer) => Ok(serde_json::from_slice(&answer)?),
+        Outcome::Refused { code, message } => Err(ApiError::Command { code, message }),
+        Outcome::Done => Ok(Value::Null),
+    }
 }
 
 fn together(said: BTreeMap<NodeId, Result<Outcome, &'static str>>, name: &'static str) -> Value {

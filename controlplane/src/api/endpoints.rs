@@ -4,6 +4,7 @@ mod authentication;
 mod change;
 mod secrets;
 mod shape;
+mod token;
 
 use axum::Router;
 use axum::routing::{get, post, put};
@@ -35,7 +36,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/endpoints/{id}/activate", post(activate))
         .route("/endpoints/{id}/lane", get(lane))
         .route("/endpoints/period-failure-rates", get(not_supported))
-        .route("/endpoints/oauth2/test", post(not_supported))
+        .route("/endpoints/oauth2/test", post(token::try_out))
 }
 
 async fn list(call: ProjectCall) -> Answer {

@@ -187,7 +187,7 @@ impl ApiError {
 }
 
 /// What a data plane said to a command (its `command.rs` has the list).
-const COMMAND_CODES: [(&str, StatusCode); 20] = [
+const COMMAND_CODES: [(&str, StatusCode); 22] = [
     ("unknown_delivery", StatusCode::NOT_FOUND),
     ("already_sent", StatusCode::BAD_REQUEST),
     ("not_ended", StatusCode::BAD_REQUEST),
@@ -208,6 +208,8 @@ const COMMAND_CODES: [(&str, StatusCode); 20] = [
     ("index_unavailable", StatusCode::SERVICE_UNAVAILABLE),
     ("commands_busy", StatusCode::SERVICE_UNAVAILABLE),
     ("log_unavailable", StatusCode::SERVICE_UNAVAILABLE),
+    ("config_behind", StatusCode::SERVICE_UNAVAILABLE),
+    ("bad_client", StatusCode::BAD_REQUEST),
 ];
 
 /// A code of a newer data plane is none of ours.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use outrider_webhook::address::ProjectRef;
-use outrider_webhook::authentication::oauth2::{Client, Token};
+use outrider_webhook::authentication::oauth2::{Client, Token, error_code};
 use outrider_webhook::retry::Outcome;
 use tokio::time::{Instant, timeout_at};
 
@@ -30,7 +30,7 @@ const FAILURE_KEPT: Duration = Duration::from_secs(1);
 
 /// There is no token: what happened, for the operator. Without anything that was sent or answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unavailable(pub(super) Arc<str>);
+pub(crate) struct Unavailable(pub(crate) Arc<str>);
 
 /// A token in use.
 #[derive(Debug, Clone)]
@@ -44,12 +44,12 @@ pub(super) struct Held {
 
 /// Who asks, and until when there has to be an answer.
 #[derive(Clone, Copy)]
-pub(super) struct Asker<'a> {
-    pub(super) egress: &'a Egress,
-    pub(super) chance: &'a Chance,
-    pub(super) project: ProjectRef<'a>,
-    pub(super) now_s: i64,
-    pub(super) deadline: Instant,
+pub(crate) struct Asker<'a> {
+    pub(crate) egress: &'a Egress,
+    pub(crate) chance: &'a Chance,
+    pub(crate) project: ProjectRef<'a>,
+    pub(crate) now_s: i64,
+    pub(crate) deadline: Instant,
 }
 
 #[derive(Default)]
@@ -231,6 +231,12 @@ impl Slot {
     }
 }
 
+/// Asks the token endpoint whatever is kept of this client, and keeps nothing.
+pub(crate) async fn try_out(client: &Client, asker: Asker<'_>) -> Result<Token, Unavailable> {
+    let asked = timeout_at(asker.deadline, ask(client, asker)).await;
+    asked.unwrap_or_else(|_| Err(Unavailable("token endpoint: no answer in time".into())))
+}
+
 async fn ask(client: &Client, asker: Asker<'_>) -> Result<Token, Unavailable> {
     let refuse = |text: String| Unavailable(text.into());
     let nonce = u128::from(asker.chance.next()) << 64 | u128::from(asker.chance.next());
@@ -251,7 +257,11 @@ async fn ask(client: &Client, asker: Asker<'_>) -> Result<Token, Unavailable> {
         Outcome::Answered { status: 200..=299 } => {
             Err(refuse("token endpoint: the answer is too long".to_owned()))
         }
-        Outcome::Answered { status } => Err(refuse(format!("token endpoint: answered {status}"))),
+        Outcome::Answered { status } => {
+            let why =
+                error_code(&exchange.excerpt).map_or_else(String::new, |why| format!(" {why}"));
+            Err(refuse(format!("token endpoint: answered {status}{why}")))
+        }
         Outcome::Failed(failure) => {
             let detail = exchange.detail.unwrap_or_default();
             Err(refuse(format!(

@@ -283,6 +283,23 @@ impl Client {
     }
 }
 
+/// Why a token endpoint refuses, where it says so as RFC 6749, section 5.2, has it. A closed list:
+/// nothing else of an answer is passed on.
+#[must_use]
+pub fn error_code(body: &[u8]) -> Option<&'static str> {
+    const CODES: [&str; 6] = [
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+    ];
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let said = answer.get("error")?.as_str()?;
+    CODES.into_iter().find(|code| *code == said)
+}
+
 /// Id and secret are each written as in a form first (RFC 6749, section 2.3.1).
 fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, TokenError> {
     let coded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();

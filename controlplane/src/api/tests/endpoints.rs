@@ -102,7 +102,11 @@ async fn section_3_2_endpoints() {
             row("PUT", "/api/v1/projects/{out}/endpoints/{out}/expire_secret", json!({}), 404).says("Resource not found"),
             // What this version does not do.
             get("/api/v1/projects/{out}/endpoints/period-failure-rates", 501).says("not supported by this version").code("not_supported"),
-            row("POST", "/api/v1/projects/{out}/endpoints/oauth2/test", json!({"oauth2": {}}), 501).code("not_supported"),
+            row("POST", "/api/v1/projects/{out}/endpoints/oauth2/test", json!({"oauth2": {"url": "ftp://h"}}), 400)
+                .says("..`oauth2.url`: ").code("invalid_fields"),
+            row("POST", "/api/v1/projects/{out}/endpoints/oauth2/test", json!({"oauth2": {
+                "url": "https://h.example/t", "client_id": "me", "authentication_type": "shared_secret", "client_secret": "s",
+            }}), 503).code("dataplane_not_connected"),
             get("/api/v1/projects/{out}/endpoints/period-failure-rates", 401).by(""),
             row("POST", ONE, json!({}), 405).answers("allow", Some("GET,HEAD,PUT,DELETE")),
             // And gone, with its subscriptions.

@@ -209,6 +209,24 @@ proptest! {
 }
 
 #[test]
+fn of_a_refusal_a_known_code_is_passed_on_alone() {
+    for (body, code) in [
+        ("", None),
+        ("no", None),
+        ("[]", None),
+        (r#"{"error": 5}"#, None),
+        (r#"{"error": "hunter2"}"#, None),
+        (r#"{"error": "invalid_client "}"#, None),
+        (
+            r#"{"error": "invalid_client", "error_description": "hunter2"}"#,
+            Some("invalid_client"),
+        ),
+    ] {
+        assert_eq!(error_code(body.as_bytes()), code, "{body}");
+    }
+}
+
+#[test]
 fn who_it_is_decides_whose_token_it_gets_and_nothing_is_printed() {
     let [a, b] = [b"a", b"b"].map(|identity| {
         Client::new(

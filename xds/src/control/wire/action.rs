@@ -5,6 +5,7 @@ use outrider_webhook::id::{DeliveryKey, EventId, ORDINAL_MAX, ProjectId};
 use prost::{Message, Oneof};
 
 use super::tell::TellFields;
+use super::token::TokenFields;
 use super::{WireError, bytes_of, uid_of};
 use crate::control::ask::AskFields;
 use crate::control::{Action, Batch, BatchKind, FILTER_BYTES_MAX};
@@ -27,6 +28,8 @@ pub(crate) enum ActionFields {
     Replay(EventFields),
     #[prost(message, tag = "9")]
     Tell(TellFields),
+    #[prost(message, tag = "10")]
+    TryToken(TokenFields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -104,6 +107,9 @@ impl From<Action> for ActionFields {
                 batch: bytes_of(batch),
             }),
             Action::Tell(news) => Self::Tell(news.into()),
+            Action::TryToken { project, client } => {
+                Self::TryToken(TokenFields::of(project, &client))
+            }
             Action::Ask(question) => Self::Ask(question.into()),
         }
     }
@@ -137,6 +143,7 @@ impl ActionFields {
                 batch: uid_of("batch", &fields.batch)?,
             },
             Self::Tell(fields) => Action::Tell(fields.read()?),
+            Self::TryToken(fields) => fields.read()?,
             Self::Ask(fields) => Action::Ask(fields.read()?),
         })
     }
