@@ -232,6 +232,7 @@ impl Disabling {
             until_ms: None,
             activation_epoch: disabled.epoch,
             reason: Some(disabled.reason.clone()),
+            trips: 0,
         })
     }
 

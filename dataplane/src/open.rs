@@ -184,7 +184,8 @@ pub(crate) fn restore(queue: &Queue, recovered: Recovered, now_ms: i64) -> Summa
             }
             // When its time is over, it begins with probes.
             EndpointCondition::BreakerOpen => {
-                queue.restore_open(state.project, state.endpoint, until_ms);
+                let of = (state.project, state.endpoint);
+                queue.restore_open(of, until_ms, state.trips);
             }
             _ => {}
         }

@@ -329,11 +329,12 @@ impl Queue {
         change
     }
 
-    /// The breaker of an endpoint was open until `until_ms` when the process ended.
-    pub fn restore_open(&self, project: ProjectId, endpoint: EndpointId, until_ms: i64) {
+    /// The breaker of an endpoint was open until `until_ms` when the process ended, after `trips`
+    /// trips in a row.
+    pub fn restore_open(&self, of: (ProjectId, EndpointId), until_ms: i64, trips: u32) {
         let mut state = self.state();
-        state.lanes.restore_open((project, endpoint), until_ms);
-        state.schedule.hold(endpoint, until_ms);
+        state.lanes.restore_open(of, until_ms, trips);
+        state.schedule.hold(of.1, until_ms);
     }
 
     /// A delivery with an order key ended without success before the start.

@@ -73,6 +73,9 @@ pub(crate) mod kind {
 pub(crate) mod flag {
     /// The last record of its event.
     pub(crate) const END: u8 = 1;
+    /// A breaker that opened, with how often in a row: that stands last. Of an ENDPOINT_STATE; the
+    /// bit says something else of an ACCEPT.
+    pub(crate) const TRIPPED: u8 = 1 << 3;
     /// An event whose schema has something against it: that stands behind the decision.
     pub(crate) const FLAWED: u8 = 1 << 3;
     /// An event of which it is known what its source verified it by: that stands behind the flaw.
@@ -149,8 +152,12 @@ impl Prefix {
 
     /// Whether some part of the record is beyond this version.
     pub(crate) fn is_reserved(&self) -> bool {
-        let is_of_event = self.flags & flag::OF_EVENTS != 0;
-        self.flags & flag::RESERVED != 0 || (is_of_event && self.kind != kind::ACCEPT)
+        let known = match self.kind {
+            kind::ACCEPT => flag::OF_EVENTS,
+            kind::ENDPOINT_STATE => flag::TRIPPED,
+            _ => 0,
+        };
+        self.flags & flag::RESERVED != 0 || self.flags & flag::OF_EVENTS & !known != 0
     }
 
     /// Whether the flag bits are set.

@@ -253,6 +253,9 @@ pub struct EndpointStateRecord {
     pub activation_epoch: u64,
     /// Stable code of the cause.
     pub reason: Option<Box<str>>,
+    /// How often its breaker has opened in a row, this time included; 0 where that is not what
+    /// the record is about, and where it was written before this was kept.
+    pub trips: u32,
 }
 
 /// A command that was carried out, in the same group as its effect (RULINGS 15, 18).

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::harness::{Api, DEADLINE, Fault, Outrider, Receiver, Setup};
 
@@ -124,6 +126,41 @@ async fn one_that_never_comes_back_is_switched_off_where_that_is_wanted() {
         (shown["status"] == "inactive").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn how_often_it_opened_in_a_row_is_known_after_a_start() {
+    let (receiver, _) = unwell().await;
+    let breaker = json!({"error_timeout": 1, "minimum_request_count": 2});
+    let (mut outrider, mut project, endpoint) = start(&receiver, &breaker, &json!({})).await;
+    publish_some(&mut project, &endpoint, 4).await;
+    let path = format!("/endpoints/{endpoint}/lane");
+    async fn shown(project: &mut Api, path: &str) -> Value {
+        let lanes = project.get(path).await.data(200);
+        lanes["content"][0]["breaker"].clone()
+    }
+    let until = |breaker: &Value| {
+        let until = OffsetDateTime::parse(breaker["until"].as_str()?, &Rfc3339);
+        Some(until.unwrap().unix_timestamp())
+    };
+    let soon_s = super::harness::until("it opened twice", DEADLINE, async || {
+        let breaker = shown(&mut project, &path).await;
+        until(&breaker).filter(|_| breaker["trips"].as_u64() >= Some(2))
+    })
+    .await;
+    // The next time it is open for so long that it does not change any more.
+    let long = json!({"name": "shop", "config": {"circuit_breaker": {"error_timeout": 3600}}});
+    project.put("", &long).await.data(202);
+    let before = super::harness::until("it is open for long", DEADLINE, async || {
+        let breaker = shown(&mut project, &path).await;
+        let is_long = until(&breaker)? - soon_s > 1_800;
+        is_long.then_some(breaker)
+    })
+    .await;
+    assert!(before["trips"].as_u64() >= Some(3), "{before}");
+    outrider.terminate().await;
+    outrider.start().await;
+    assert_eq!(shown(&mut project, &path).await, before);
 }
 
 #[tokio::test]

@@ -100,13 +100,13 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// One that was open until `until_ms` when its process ended; how often it had opened before
-    /// is not known any more.
+    /// One that was open until `until_ms` when its process ended, for the `trips`-th time in a row:
+    /// the first where that is not known.
     #[must_use]
-    pub fn opened(until_ms: i64) -> Self {
+    pub fn opened(until_ms: i64, trips: u32) -> Self {
         Self {
             state: State::Open { until_ms },
-            trips: 1,
+            trips: trips.max(1),
             ..Self::default()
         }
     }

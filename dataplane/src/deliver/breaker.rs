@@ -66,14 +66,15 @@ impl Deliverer {
         limit: Option<TripLimit>,
     ) -> Result<(), LogClosed> {
         let (project, endpoint) = (lease.entry.project, lease.entry.target.endpoint);
-        let (to, condition, until_ms) = match change {
+        let (to, condition, until_ms, in_a_row) = match change {
             Change::Opened { until_ms, trips } => {
                 tracing::warn!(endpoint_id = %endpoint, project_id = %project, trips, until_ms, "the endpoint keeps failing, its breaker is open");
-                ("open", EndpointCondition::BreakerOpen, Some(until_ms))
+                let open = EndpointCondition::BreakerOpen;
+                ("open", open, Some(until_ms), trips)
             }
             Change::Closed => {
                 tracing::info!(endpoint_id = %endpoint, project_id = %project, "the endpoint is back, its breaker is closed");
-                ("closed", EndpointCondition::Active, None)
+                ("closed", EndpointCondition::Active, None, 0)
             }
         };
         self.metrics.breaker_changes.with_label_values(&[to]).inc();
@@ -85,6 +86,7 @@ impl Deliverer {
             until_ms,
             activation_epoch: 0,
             reason: Some("failure_rate".into()),
+            trips: in_a_row,
         };
         let notice = Notice {
             project,

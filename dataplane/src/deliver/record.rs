@@ -64,6 +64,7 @@ pub(super) fn held(entry: &Entry, now_ms: i64, until_ms: i64) -> Record {
         until_ms: Some(until_ms),
         activation_epoch: 0,
         reason: Some("retry_after".into()),
+        trips: 0,
     })
 }
 

@@ -27,9 +27,9 @@ pub(super) struct Health {
 
 impl Health {
     /// One whose breaker was open when the process ended.
-    pub(super) fn opened(until_ms: i64) -> Self {
+    pub(super) fn opened(until_ms: i64, trips: u32) -> Self {
         Self {
-            breaker: Breaker::opened(until_ms),
+            breaker: Breaker::opened(until_ms, trips),
             ..Self::default()
         }
     }

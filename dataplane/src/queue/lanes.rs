@@ -304,8 +304,8 @@ impl Lanes {
     }
 
     /// The breaker of an endpoint was open when the process ended.
-    pub(super) fn restore_open(&mut self, of: (ProjectId, EndpointId), until_ms: i64) {
-        self.lane(of.0, of.1).health = Health::opened(until_ms);
+    pub(super) fn restore_open(&mut self, of: (ProjectId, EndpointId), until_ms: i64, trips: u32) {
+        self.lane(of.0, of.1).health = Health::opened(until_ms, trips);
         self.hold(of, Hold::Breaker, until_ms);
     }
 

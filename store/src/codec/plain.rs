@@ -6,7 +6,7 @@ use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, ProjectId, Uid};
 use super::draft::{self, Draft};
 use super::event::{event_id, take_origin};
 use super::wire::{Cursor, Put, share};
-use super::{Malformed, PayloadCheck, RawRecord, kind};
+use super::{Malformed, PayloadCheck, RawRecord, flag, kind};
 use crate::record::{
     BarrierRecord, CommandRecord, DuplicateRecord, EndpointCondition, EndpointStateRecord,
     EraseRecord, StartedRecord,
@@ -40,7 +40,8 @@ pub(super) fn decode_started(record: &RawRecord<'_>) -> Result<StartedRecord, Ma
 
 /// Encodes an endpoint's condition.
 pub(crate) fn endpoint_state(record: &EndpointStateRecord) -> Draft {
-    let mut out = draft::begin(kind::ENDPOINT_STATE, 0, 0, 96);
+    let flags = if record.trips > 0 { flag::TRIPPED } else { 0 };
+    let mut out = draft::begin(kind::ENDPOINT_STATE, flags, 0, 100);
     out.put_u128(record.project.uid().bits());
     out.put_u128(record.endpoint.uid().bits());
     out.put_i64(record.at_ms);
@@ -48,6 +49,9 @@ pub(crate) fn endpoint_state(record: &EndpointStateRecord) -> Draft {
     out.put_option(record.until_ms, Put::put_i64);
     out.put_u64(record.activation_epoch);
     out.put_option(record.reason.as_deref(), Put::put_text);
+    if record.trips > 0 {
+        out.put_u32(record.trips);
+    }
     draft::finish(out)
 }
 
@@ -64,6 +68,10 @@ pub(super) fn decode_endpoint_state(
         until_ms: at.option(Cursor::i64)?,
         activation_epoch: at.u64()?,
         reason: at.option(Cursor::text)?.map(Into::into),
+        trips: match record.prefix.has(flag::TRIPPED) {
+            true => at.u32()?,
+            false => 0,
+        },
     };
     at.finish()?;
     Ok(state)

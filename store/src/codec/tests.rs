@@ -253,12 +253,12 @@ proptest! {
     fn the_other_kinds_read_back_as_they_were_written(
         uids in (uid(), uid()), at_ms in any::<i64>(), condition in 1_u8..=5, until_ms in option::of(any::<i64>()),
         numbers in any::<(u128, u64, u64)>(), reason in option::of(text()), verb in text(), cursor in option::of(event_ids()),
-        flag in any::<bool>(), body in vec(any::<u8>(), 0..100), event in event_ids(), positions in vec(position(), 1..5),
+        trips in prop_oneof![Just(0), any::<u32>()], flag in any::<bool>(), body in vec(any::<u8>(), 0..100), event in event_ids(), positions in vec(position(), 1..5),
     ) {
         let condition = EndpointCondition::from_number(condition).unwrap();
         let record = EndpointStateRecord {
             project: ProjectId::new(uids.0), endpoint: EndpointId::new(uids.1), at_ms, condition, until_ms,
-            activation_epoch: numbers.1, reason: reason.clone(),
+            activation_epoch: numbers.1, reason: reason.clone(), trips,
         };
         let Entry::EndpointState(found) = read(&written(&endpoint_state(&record), 0)).unwrap() else { panic!("another kind") };
         prop_assert_eq!(found, record);
@@ -383,6 +383,35 @@ fn an_erased_payload_leaves_the_rest_readable() {
 fn the_mark_of_a_flawed_event_is_refused_on_another_record() {
     let draft = super::draft::finish(super::draft::begin(kind::BARRIER, flag::FLAWED, 0, 0));
     assert!(read(&written(&draft, 0)).is_err());
+}
+
+#[test]
+fn how_often_a_breaker_opened_is_optional_and_of_no_other_record() {
+    let uid = Uid::from_bits(1);
+    let mut record = EndpointStateRecord {
+        project: ProjectId::new(uid),
+        endpoint: EndpointId::new(uid),
+        at_ms: 1,
+        condition: EndpointCondition::BreakerOpen,
+        until_ms: Some(2),
+        activation_epoch: 0,
+        reason: Some("failure_rate".into()),
+        trips: 0,
+    };
+    // As it was written before this was kept.
+    let before = written(&endpoint_state(&record), 0);
+    assert_eq!(Prefix::decode(&before).unwrap().flags, 0);
+    let Ok(Entry::EndpointState(found)) = read(&before) else {
+        panic!("another kind")
+    };
+    assert_eq!(found, record);
+    record.trips = 7;
+    let with = written(&endpoint_state(&record), 0);
+    assert_eq!(with.len(), before.len() + 4);
+    // Neither without what it announces, nor beside a mark of events.
+    let cut = |flags| super::draft::finish(super::draft::begin(kind::ENDPOINT_STATE, flags, 0, 0));
+    assert!(read(&written(&cut(flag::TRIPPED), 0)).is_err());
+    assert!(read(&written(&cut(flag::TRIPPED | flag::REPLAY), 0)).is_err());
 }
 
 #[test]

@@ -186,6 +186,10 @@ async fn the_last_condition_of_each_class_of_an_endpoint_is_found() {
         until_ms: None,
         activation_epoch: 3,
         reason: Some("gone".into()),
+        trips: match condition {
+            EndpointCondition::BreakerOpen | EndpointCondition::BreakerHalfOpen => 4,
+            _ => 0,
+        },
     };
     for (endpoint, found) in [
         (1, EndpointCondition::Disabled),

@@ -91,12 +91,31 @@ fn an_attempt_that_began_before_says_nothing() {
 }
 
 #[test]
+fn one_that_was_open_goes_on_counting() {
+    let policy = Policy {
+        probes: 1,
+        ..Policy::default()
+    };
+    for (known, next) in [(4, 5), (u32::MAX, u32::MAX), (0, 2)] {
+        let mut breaker = Breaker::opened(NOW_MS, known);
+        assert_eq!(breaker.trips(), known.max(1));
+        breaker.half_open(NOW_MS);
+        let opened = Change::Opened {
+            until_ms: NOW_MS + 30_000,
+            trips: next,
+        };
+        let change = breaker.record(&policy, false, NOW_MS, NOW_MS);
+        assert_eq!(change, Some(opened));
+    }
+}
+
+#[test]
 fn switched_off_it_closes_with_the_next_answer() {
     let off = Policy {
         is_enabled: false,
         ..Policy::default()
     };
-    let mut breaker = Breaker::opened(NOW_MS);
+    let mut breaker = Breaker::opened(NOW_MS, 1);
     breaker.half_open(NOW_MS);
     assert_eq!(
         breaker.record(&off, false, NOW_MS, NOW_MS),

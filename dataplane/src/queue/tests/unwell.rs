@@ -69,7 +69,7 @@ async fn a_receiver_that_keeps_failing_is_left_alone_and_then_probed() {
 async fn a_breaker_that_was_open_is_open_after_a_start() {
     let (queue, clock) = queue(16);
     let found = pending(1, 1, 0, NOW_MS);
-    queue.restore_open(found.project, found.target.endpoint, NOW_MS + 5_000);
+    queue.restore_open((found.project, found.target.endpoint), NOW_MS + 5_000, 4);
     queue.restore(vec![found, pending(1, 1, 1, NOW_MS)]);
     assert!(is_quiet(&queue).await);
     clock.0.fetch_add(5_000, Ordering::Relaxed);
@@ -79,4 +79,23 @@ async fn a_breaker_that_was_open_is_open_after_a_start() {
         says(&queue, &probe[0], &clock, Load::Fine),
         Some(Change::Closed)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_often_a_breaker_opened_in_a_row_goes_on_after_a_start() {
+    let (queue, clock) = queue(16);
+    let found = pending(1, 1, 0, NOW_MS);
+    let of = (found.project, found.target.endpoint);
+    queue.restore_open(of, NOW_MS + 5_000, 4);
+    queue.restore((0..3).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    assert_eq!(queue.lane(of.1).unwrap().trips, 4);
+    clock.0.fetch_add(5_000, Ordering::Relaxed);
+    let mut last = None;
+    for _ in 0..3 {
+        let probe = queue.lease().await;
+        last = says(&queue, &probe, &clock, Load::Failing);
+        queue.complete(&probe, false);
+    }
+    let until_ms = NOW_MS + 35_000;
+    assert_eq!(last, Some(Change::Opened { until_ms, trips: 5 }));
 }
