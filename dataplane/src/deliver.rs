@@ -28,6 +28,7 @@ use std::time::Duration;
 use outrider_store::{Clock, LocalLog};
 use outrider_webhook::id::EndpointId;
 use outrider_webhook::undelivered::Reason;
+use prometheus::IntGauge;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -150,9 +151,11 @@ impl Deliverer {
     }
 
     async fn attempt(&self, lease: Lease) {
-        self.metrics.in_flight.inc();
-        let result = self.try_attempt(&lease).await;
-        self.metrics.in_flight.dec();
+        let _watch = self.queue.watch(&lease);
+        let result = {
+            let _counted = Counted::new(&self.metrics.in_flight);
+            self.try_attempt(&lease).await
+        };
         let written = match result {
             Ok(attempted) => self.decide(lease, attempted).await,
             Err(obstacle) => self.give_up(lease, obstacle).await,
@@ -161,5 +164,21 @@ impl Deliverer {
             // The log is gone and the process is about to end; the delivery is open in it.
             tracing::error!("the log is closed, an attempt could not be recorded");
         }
+    }
+}
+
+/// One more in a gauge, for as long as it lives: also when a worker panics or is cut off.
+struct Counted<'g>(&'g IntGauge);
+
+impl<'g> Counted<'g> {
+    fn new(gauge: &'g IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

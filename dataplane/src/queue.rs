@@ -21,6 +21,7 @@ mod state;
 mod tests;
 mod turns;
 mod view;
+mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

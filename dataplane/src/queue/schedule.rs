@@ -95,6 +95,15 @@ impl Schedule {
         true
     }
 
+    /// The worker of this lease is lost: it is taken back at `deadline`.
+    pub(super) fn lose(&mut self, id: LeaseId, deadline: Instant) {
+        if let Some((until, _)) = self.leases.get_mut(&id) {
+            self.deadlines.remove(&(*until, id));
+            self.deadlines.insert((deadline, id), ());
+            *until = deadline;
+        }
+    }
+
     /// Takes a lease off the deadlines.
     pub(super) fn keep(&mut self, id: LeaseId) {
         if let Some((deadline, _)) = self.leases.get(&id) {

@@ -1,6 +1,7 @@
 //! Queue tests: turn, time, leases, and that nothing is ever lost between the states.
 
 mod lines;
+mod panics;
 mod stuck;
 mod unwell;
 
