@@ -23,6 +23,7 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use self::figures::Scenario;
+use self::limited::Window;
 use self::rude::Manners;
 
 /// Arguments of `deliver`.
@@ -74,11 +75,11 @@ enum Kind {
     Isolation { has_breaker: bool },
     Tenants,
     Hostile(Manners),
-    Recovery,
+    Recovery(Window),
     Fanout(usize),
 }
 
-const ALL: [(&str, Kind); 13] = [
+const ALL: [(&str, Kind); 14] = [
     ("isolation-bare", Kind::Isolation { has_breaker: false }),
     ("isolation-breaker", Kind::Isolation { has_breaker: true }),
     ("tenants", Kind::Tenants),
@@ -88,7 +89,8 @@ const ALL: [(&str, Kind); 13] = [
     ("hostile-headers", Kind::Hostile(Manners::Headers)),
     ("hostile-reset", Kind::Hostile(Manners::Resets)),
     ("hostile-mute", Kind::Hostile(Manners::NeverReads)),
-    ("recovery", Kind::Recovery),
+    ("recovery-fixed", Kind::Recovery(Window::Fixed)),
+    ("recovery-sliding", Kind::Recovery(Window::Sliding)),
     ("fanout-1", Kind::Fanout(1)),
     ("fanout-10", Kind::Fanout(10)),
     ("fanout-1000", Kind::Fanout(1_000)),
@@ -107,7 +109,7 @@ pub(crate) async fn command(args: Args) -> anyhow::Result<()> {
             }
             Kind::Tenants => Box::pin(tenants::run(&args, &mut scenario)).await,
             Kind::Hostile(manners) => Box::pin(hostile::run(&args, manners, &mut scenario)).await,
-            Kind::Recovery => Box::pin(recovery::run(&args, &mut scenario)).await,
+            Kind::Recovery(window) => Box::pin(recovery::run(&args, window, &mut scenario)).await,
             Kind::Fanout(wide) => Box::pin(fanout::run(&args, wide, &mut scenario)).await,
         }
         .with_context(|| format!("`{name}` could not be measured"))?;
@@ -176,7 +178,7 @@ mod tests {
         assert_eq!(names(&["isolation"]).unwrap(), isolation);
         assert_eq!(
             names(&["recovery", "tenants"]).unwrap(),
-            ["tenants", "recovery"]
+            ["tenants", "recovery-fixed", "recovery-sliding"]
         );
     }
 }

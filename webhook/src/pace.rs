@@ -1,35 +1,56 @@
-//! How fast a backlog is sent to a receiver that did not keep up: a rate that rises with its good
-//! answers and falls with its bad ones (additive increase, multiplicative decrease).
+//! How fast a backlog is sent to a receiver that did not keep up, without knowing what it takes.
 //!
-//! It begins slowly and doubles each second until the receiver objects, as TCP does. After that it
-//! rises by a twentieth of what the receiver took each second, and falls by a fifth when it is too
-//! much: so it is above the limit one second in five at most, by 5 %. When nothing was too much for
-//! ten seconds, which is twice as long as it takes to get back, the limit is not where it was: it
-//! doubles again.
+//! What it takes is a number in each second, and which seconds those are is its own affair. So what
+//! counts is any second: at no time may more have been sent in the second before than a tenth above
+//! the limit, or than [`GROWTH_LEAST_PER_S`] above it where that is more.
+//!
+//! * **Search.** As long as the limit is not known, each second gets at most that much more than
+//!   the one before. Twice as much, as TCP has it, would be far too much at once: a receiver that
+//!   counts by the clock says so only at the end of a second whose beginning was within the limit.
+//! * **Near the limit.** When the receiver objects, what it took in the last second is its limit.
+//!   The rate falls a little below it and comes back along a cubic curve, as CUBIC does: soon close
+//!   to the limit, long beside it, and then beyond. A limit that is where it was is met again
+//!   after some 40 seconds; one that is not is searched for.
+//! * **Objections that tell nothing**, because hardly anything was taken before, halve the rate.
 //!
 //! Single failures say nothing about load, they are the circuit breaker's: it falls when half of
 //! what was answered in a second failed.
 
-use std::f64::consts::LN_2;
+mod taken;
+#[cfg(test)]
+mod tests;
 
-/// First rate towards a receiver that comes back, deliveries per second.
+use self::taken::Taken;
+
+/// First rate towards a receiver that comes back, deliveries per second, where no other is known.
 const START_PER_S: f64 = 20.0;
 /// No slower than this: below, what the receiver asks for in `Retry-After` decides.
 const LEAST_PER_S: f64 = 1.0;
-/// Beyond this nothing is paced any more.
-const MOST_PER_S: f64 = 20_000.0;
-/// What is left of the rate when the receiver is busy.
-const BUSY_FACTOR: f64 = 0.8;
-/// What is left of the rate when it fails.
+/// Beyond this nothing is paced any more: no gateway sends that much.
+const MOST_PER_S: f64 = 50_000.0;
+/// Rise in a second while the limit is searched for, as a part of the rate. With this one the
+/// worst that a receiver which counts by the clock can get in any second is 9 % more than it takes.
+const GROWTH: f64 = 0.09;
+/// The least rise in a second: not more than what it begins with.
+const GROWTH_LEAST_PER_S: f64 = START_PER_S;
+/// What is left of the limit when the receiver is busy.
+const BUSY_FACTOR: f64 = 0.95;
+/// What is left of the rate when it fails, or is busy and nothing is known of its limit.
 const FAILED_FACTOR: f64 = 0.5;
-/// Rise in a second, as a part of the rate of the last fall.
-const RISE: f64 = 0.05;
-/// Without an objection for so long it doubles again.
-const CALM_MS: i64 = 10_000;
+/// After so many seconds of sending the rate is back at the limit.
+const BACK_S: f64 = 25.0;
+/// This part of the limit was sent without objection, after seconds beyond it: it is another one.
+const BEYOND: f64 = 1.03;
+/// It rises only where so much of it is used: else something other than the pace is the limit.
+const USED: f64 = 0.6;
+/// What begins so shortly after a fall was on its way already.
+const ON_ITS_WAY_MS: i64 = 50;
 /// With fewer answers in a second their share says nothing.
 const ANSWERS_MIN: u32 = 5;
 /// What was missed in so many microseconds may be sent at once: timers are not finer.
-const SLACK_US: f64 = 5_000.0;
+const SLACK_US: f64 = 10_000.0;
+/// Part of a new answer in the mean time until one.
+const LATENCY_PART: f64 = 0.125;
 
 /// What the receiver's answer says about its load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +69,27 @@ pub struct Pace {
     per_s: f64,
     /// When the next delivery is due, microseconds of the clock.
     next_us: f64,
-    /// Rise per second; `None` until the receiver objected: then the rate doubles.
-    rise_per_s: Option<f64>,
+    /// Where the limit is, as far as that is known.
+    limit: Option<Limit>,
+    taken: Taken,
+    /// Mean time until an answer; what is sent meanwhile is sent without knowing.
+    latency_s: f64,
     /// When it last fell: attempts that began before say nothing about the new rate.
     fell_ms: i64,
     /// When a delivery last had to wait: only then does it matter how fast it is.
     bound_ms: i64,
     /// Answers of one second.
     second: Second,
+}
+
+/// What a receiver took when it objected, and the way back there.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    per_s: f64,
+    /// By which part of the limit the rate fell below it.
+    depth: f64,
+    /// Seconds of sending since then.
+    sent_s: f64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,27 +100,28 @@ struct Second {
 }
 
 impl Pace {
-    /// For a receiver that was away.
+    /// For a receiver that was away, and took `before_per_s` at best before that, as far as known.
     #[must_use]
-    pub fn from_rest(now_ms: i64) -> Self {
-        Self {
-            per_s: START_PER_S,
-            next_us: micros(now_ms),
-            rise_per_s: None,
-            fell_ms: now_ms,
-            bound_ms: now_ms,
-            second: Second::default(),
-        }
+    pub fn from_rest(before_per_s: u32, now_ms: i64) -> Self {
+        // It may be a smaller one now, or a cold one.
+        let start = f64::from(before_per_s) / 4.0;
+        Self::new(start.max(START_PER_S), None, now_ms)
     }
 
     /// For a receiver that took `per_s` deliveries in the last second and now objects.
     #[must_use]
     pub fn below(per_s: u32, now_ms: i64) -> Self {
-        let took = f64::from(per_s).max(LEAST_PER_S);
+        let limit = Limit::met(f64::from(per_s).max(LEAST_PER_S));
+        Self::new(limit.rate(), Some(limit), now_ms)
+    }
+
+    fn new(per_s: f64, limit: Option<Limit>, now_ms: i64) -> Self {
         Self {
-            per_s: (took * BUSY_FACTOR).max(LEAST_PER_S),
+            per_s,
             next_us: micros(now_ms),
-            rise_per_s: Some(took * RISE),
+            limit,
+            taken: Taken::default(),
+            latency_s: 0.0,
             fell_ms: now_ms,
             bound_ms: now_ms,
             second: Second::default(),
@@ -123,17 +158,25 @@ impl Pace {
     /// An attempt that began at `started_ms` was answered. False: it is so fast now that there is
     /// nothing to pace.
     pub fn answered(&mut self, load: Load, started_ms: i64, now_ms: i64) -> bool {
-        if started_ms < self.fell_ms {
+        if load == Load::Fine {
+            self.taken.count(now_ms);
+            self.learn_latency(now_ms.saturating_sub(started_ms));
+        }
+        if started_ms < self.fell_ms.saturating_add(ON_ITS_WAY_MS) {
             return true;
         }
         let second = self.second.count(load, now_ms);
         match load {
             Load::Fine => self.rise(now_ms),
-            Load::Busy => self.fall(BUSY_FACTOR, now_ms),
+            Load::Busy => self.object(now_ms),
             Load::Failing => {
                 let is_much = second.failures.saturating_mul(2) >= second.answers;
                 if is_much && second.answers >= ANSWERS_MIN {
-                    self.fall(FAILED_FACTOR, now_ms);
+                    let limit = Limit {
+                        depth: 1.0 - FAILED_FACTOR,
+                        ..Limit::met(self.per_s)
+                    };
+                    self.fall(limit.rate(), Some(limit), now_ms);
                 }
             }
         }
@@ -142,12 +185,49 @@ impl Pace {
 
     /// As many answers as there are in a second make it rise by as much as it should.
     fn rise(&mut self, now_ms: i64) {
-        if now_ms.saturating_sub(self.bound_ms) >= 1_000 {
+        let is_bound = now_ms.saturating_sub(self.bound_ms) < 1_000;
+        if !is_bound || self.taken.per_s(now_ms) < self.per_s * USED {
             return; // something else is the limit
         }
-        let is_calm = self.calm_ms(now_ms) >= CALM_MS;
-        let rise_per_s = self.rise_per_s.filter(|_| !is_calm);
-        self.per_s += rise_per_s.map_or(LN_2, |rise| rise / self.per_s);
+        match &mut self.limit {
+            None => {
+                let rise = (GROWTH_LEAST_PER_S / self.per_s).max(GROWTH) / (1.0 + self.latency_s);
+                self.per_s += rise.min(self.per_s);
+            }
+            Some(limit) => {
+                limit.sent_s += 1.0 / self.per_s;
+                self.per_s = limit.rate();
+                self.limit = self.limit.filter(|limit| !limit.is_passed());
+            }
+        }
+    }
+
+    /// The receiver is busy.
+    fn object(&mut self, now_ms: i64) {
+        // Limits are whole numbers; what is a second ago almost was still a part of it.
+        let took = self.taken.per_s(now_ms).ceil();
+        if took >= self.per_s * FAILED_FACTOR {
+            let limit = Limit::met(took.min(self.per_s).max(LEAST_PER_S));
+            self.fall(limit.rate(), Some(limit), now_ms);
+        } else {
+            self.fall(self.per_s * FAILED_FACTOR, None, now_ms);
+        }
+    }
+
+    fn fall(&mut self, to_per_s: f64, limit: Option<Limit>, now_ms: i64) {
+        self.per_s = to_per_s.max(LEAST_PER_S);
+        self.limit = limit;
+        self.fell_ms = now_ms;
+        self.second = Second::default();
+    }
+
+    fn learn_latency(&mut self, took_ms: i64) {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "an attempt takes minutes at most"
+        )]
+        let took_s = took_ms.clamp(0, 600_000) as f64 / 1_000.0;
+        self.latency_s += (took_s - self.latency_s) * LATENCY_PART;
     }
 
     /// How long the rate has not fallen, milliseconds.
@@ -161,13 +241,29 @@ impl Pace {
         self.fell_ms = self.fell_ms.saturating_add(by_ms);
         self.bound_ms = self.bound_ms.saturating_add(by_ms);
         self.next_us += micros(by_ms);
+        self.taken.shift(by_ms);
+    }
+}
+
+impl Limit {
+    /// The receiver has objected at this rate.
+    fn met(per_s: f64) -> Self {
+        Self {
+            per_s,
+            depth: 1.0 - BUSY_FACTOR,
+            sent_s: 0.0,
+        }
     }
 
-    fn fall(&mut self, factor: f64, now_ms: i64) {
-        self.rise_per_s = Some((self.per_s * RISE).max(LEAST_PER_S * RISE));
-        self.per_s = (self.per_s * factor).max(LEAST_PER_S);
-        self.fell_ms = now_ms;
-        self.second = Second::default();
+    /// How fast it may be now.
+    fn rate(&self) -> f64 {
+        let away = (self.sent_s - BACK_S) / BACK_S;
+        (self.per_s * (1.0 + self.depth * away.powi(3))).max(LEAST_PER_S)
+    }
+
+    /// Whether the receiver takes more by now.
+    fn is_passed(&self) -> bool {
+        self.sent_s > BACK_S && self.rate() >= self.per_s * BEYOND
     }
 }
 
@@ -197,136 +293,4 @@ fn micros(ms: i64) -> f64 {
 #[expect(clippy::cast_possible_truncation, reason = "at most seconds")]
 fn whole_ms(us: f64) -> i64 {
     ((us / 1_000.0).ceil() as i64).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW_MS: i64 = 1_800_000_000_000;
-
-    /// A receiver that takes so many in each second, and answers 429 beyond.
-    struct Receiver {
-        limit: u32,
-        second: i64,
-        got: u32,
-    }
-
-    impl Receiver {
-        fn get(&mut self, now_ms: i64) -> Load {
-            if now_ms / 1000 != self.second {
-                (self.second, self.got) = (now_ms / 1000, 0);
-            }
-            self.got += 1;
-            if self.got > self.limit {
-                Load::Busy
-            } else {
-                Load::Fine
-            }
-        }
-    }
-
-    /// Sends for `seconds`; how many arrived, and the most in one second.
-    fn drive(pace: &mut Pace, limit: u32, seconds: i64) -> (u32, u32) {
-        let mut receiver = Receiver {
-            limit,
-            second: 0,
-            got: 0,
-        };
-        let (mut fine, mut most, mut held_ms) = (0, 0, 0);
-        for now_ms in NOW_MS..NOW_MS + seconds * 1000 {
-            while held_ms <= now_ms && pace.take(now_ms).is_ok() {
-                let load = receiver.get(now_ms);
-                most = most.max(receiver.got);
-                pace.answered(load, now_ms, now_ms);
-                match load {
-                    Load::Fine => fine += 1,
-                    Load::Busy | Load::Failing => held_ms = now_ms + 1_000,
-                }
-            }
-        }
-        (fine, most)
-    }
-
-    #[test]
-    fn a_receiver_with_a_limit_gets_what_it_can_take_and_hardly_more() {
-        for limit in [20, 500, 3_000] {
-            let (fine, most) = drive(&mut Pace::from_rest(NOW_MS), limit, 100);
-            assert!(fine > limit * 70, "limit {limit}: {fine} arrived in 100 s");
-            assert!(
-                most <= limit + limit.div_ceil(10),
-                "limit {limit}: {most} in a second"
-            );
-        }
-    }
-
-    #[test]
-    fn it_falls_once_for_all_that_began_before() {
-        let mut pace = Pace::below(100, NOW_MS);
-        assert!((pace.per_s() - 80.0).abs() < 0.01);
-        for _ in 0..16 {
-            pace.answered(Load::Busy, NOW_MS - 1, NOW_MS + 5);
-        }
-        assert!((pace.per_s() - 80.0).abs() < 0.01);
-        pace.answered(Load::Busy, NOW_MS, NOW_MS + 6);
-        assert!((pace.per_s() - 64.0).abs() < 0.01);
-        assert_eq!(pace.calm_ms(NOW_MS + 10), 4);
-    }
-
-    #[test]
-    fn single_failures_do_not_slow_it_and_many_do() {
-        let mut pace = Pace::below(100, NOW_MS);
-        for _ in 0..100 {
-            pace.answered(Load::Fine, NOW_MS, NOW_MS);
-            pace.answered(Load::Fine, NOW_MS, NOW_MS);
-            pace.answered(Load::Failing, NOW_MS, NOW_MS);
-        }
-        assert!(pace.per_s() >= 80.0);
-        for _ in 0..ANSWERS_MIN {
-            pace.answered(Load::Failing, NOW_MS, NOW_MS + 2_000);
-        }
-        assert!(pace.per_s() < 50.0);
-    }
-
-    #[test]
-    fn after_a_bad_while_it_is_back_soon() {
-        let mut pace = Pace::from_rest(NOW_MS);
-        for at in 0..100 {
-            pace.answered(Load::Busy, NOW_MS + at, NOW_MS + at);
-        }
-        assert!(pace.per_s() < 1.5);
-        let (fine, _) = drive(&mut pace, 500, 60);
-        assert!(fine > 500 * 30, "{fine} arrived in 60 s");
-    }
-
-    #[test]
-    fn it_does_not_rise_while_something_else_is_the_limit() {
-        let mut pace = Pace::below(100, NOW_MS);
-        for at in 0..100 {
-            pace.answered(Load::Fine, NOW_MS + 1_000 * at, NOW_MS + 1_000 * at);
-        }
-        assert!(pace.per_s() < 85.0);
-    }
-
-    #[test]
-    fn a_place_that_is_given_back_is_there_again() {
-        let mut pace = Pace::below(100, NOW_MS);
-        while pace.take(NOW_MS).is_ok() {}
-        pace.give_back();
-        assert!(pace.take(NOW_MS).is_ok());
-    }
-
-    #[test]
-    fn it_never_stands_still_and_ends_when_nothing_objects() {
-        let mut pace = Pace::below(0, NOW_MS);
-        for at in 0..100 {
-            pace.answered(Load::Busy, NOW_MS + at, NOW_MS + at);
-        }
-        assert!(pace.take(NOW_MS + 100).is_ok());
-        let wait_ms = pace.take(NOW_MS + 100).unwrap_err();
-        assert!((1..=1_000).contains(&wait_ms), "{wait_ms}");
-        let mut pace = Pace::from_rest(NOW_MS);
-        let answers = (0..30_000).take_while(|_| pace.answered(Load::Fine, NOW_MS, NOW_MS));
-        assert!(answers.count() < 30_000);
-    }
 }

@@ -17,12 +17,22 @@ use tokio::task::{JoinHandle, JoinSet};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Which seconds a receiver counts in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Window {
+    /// One begins with the first request after the one before.
+    Fixed,
+    /// The last one, at any time.
+    Sliding,
+}
+
 /// What arrived.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Arrived {
     pub(super) taken: u64,
     pub(super) refused: u64,
-    /// In any one of its own seconds, by which it takes or refuses; the refused ones count too.
+    /// In any one of the seconds that begin with the first request after the one before, by which
+    /// a receiver with fixed ones takes or refuses; the refused ones count too.
     pub(super) most_in_a_second: u64,
     /// In any stretch of a second, wherever it begins.
     pub(super) most_in_any_second: usize,
@@ -35,25 +45,42 @@ pub(super) struct Arrived {
 #[derive(Debug)]
 struct State {
     per_second: u64,
+    window: Window,
     second_began: Option<Instant>,
     in_second: u64,
+    /// When those of the last second came that were taken.
+    taken: VecDeque<Instant>,
     /// When those of the last second came.
     recent: VecDeque<Instant>,
     arrived: Arrived,
 }
 
 impl State {
+    fn new(per_second: u64, window: Window) -> Self {
+        Self {
+            per_second,
+            window,
+            second_began: None,
+            in_second: 0,
+            taken: VecDeque::new(),
+            recent: VecDeque::new(),
+            arrived: Arrived::default(),
+        }
+    }
+
     /// Whether it is taken.
     fn take(&mut self, now: Instant) -> bool {
         self.recent.push_back(now);
-        let is_old = |at: &Instant| now.saturating_duration_since(*at) >= SECOND;
-        while self.recent.front().is_some_and(is_old) {
-            self.recent.pop_front();
-        }
+        forget(&mut self.recent, now);
+        forget(&mut self.taken, now);
         match self.second_began {
             Some(began) if now.saturating_duration_since(began) < SECOND => self.in_second += 1,
             _ => (self.second_began, self.in_second) = (Some(now), 1),
         }
+        let is_taken = match self.window {
+            Window::Fixed => self.in_second <= self.per_second,
+            Window::Sliding => (self.taken.len() as u64) < self.per_second,
+        };
         let arrived = &mut self.arrived;
         arrived.most_in_a_second = arrived.most_in_a_second.max(self.in_second);
         if self.recent.len() > arrived.most_in_any_second {
@@ -62,13 +89,20 @@ impl State {
         }
         arrived.first_at.get_or_insert(now);
         arrived.last_at = Some(now);
-        let is_taken = self.in_second <= self.per_second;
         if is_taken {
+            self.taken.push_back(now);
             arrived.taken += 1;
         } else {
             arrived.refused += 1;
         }
         is_taken
+    }
+}
+
+fn forget(times: &mut VecDeque<Instant>, now: Instant) {
+    let is_old = |at: &Instant| now.saturating_duration_since(*at) >= SECOND;
+    while times.front().is_some_and(is_old) {
+        times.pop_front();
     }
 }
 
@@ -79,14 +113,8 @@ pub(super) struct Limited {
 }
 
 impl Limited {
-    pub(super) fn start(listener: TcpListener, per_second: u64) -> Self {
-        let state = Arc::new(Mutex::new(State {
-            per_second,
-            second_began: None,
-            in_second: 0,
-            recent: VecDeque::new(),
-            arrived: Arrived::default(),
-        }));
+    pub(super) fn start(listener: TcpListener, per_second: u64, window: Window) -> Self {
+        let state = Arc::new(Mutex::new(State::new(per_second, window)));
         let task = tokio::spawn(accept(listener, Arc::clone(&state)));
         Self { state, task }
     }
@@ -151,22 +179,27 @@ async fn answer(
 mod tests {
     use super::*;
 
+    /// What becomes of requests at these milliseconds, where two are taken in each second.
+    fn sent<const N: usize>(window: Window, at_ms: [u64; N]) -> ([bool; N], Arrived) {
+        let mut state = State::new(2, window);
+        let begin = Instant::now();
+        let taken = at_ms.map(|ms| state.take(begin + Duration::from_millis(ms)));
+        (taken, state.arrived)
+    }
+
+    #[test]
+    fn a_second_that_slides_has_those_that_were_taken_in_it() {
+        let at_ms = [0, 600, 900, 1_000, 1_100, 1_600, 2_000];
+        let (taken, arrived) = sent(Window::Sliding, at_ms);
+        assert_eq!(taken, [true, true, false, true, false, true, true]);
+        assert_eq!((arrived.taken, arrived.refused), (5, 2));
+        assert_eq!(arrived.most_in_any_second, 4);
+    }
+
     #[test]
     fn what_is_beyond_a_second_is_refused_and_the_next_second_begins_anew() {
-        let mut state = State {
-            per_second: 2,
-            second_began: None,
-            in_second: 0,
-            recent: VecDeque::new(),
-            arrived: Arrived::default(),
-        };
-        let begin = Instant::now();
-        let taken = [0, 600, 900, 1_000, 1_100].map(|ms| {
-            let at = begin + Duration::from_millis(ms);
-            state.take(at)
-        });
+        let (taken, arrived) = sent(Window::Fixed, [0, 600, 900, 1_000, 1_100]);
         assert_eq!(taken, [true, true, false, true, true]);
-        let arrived = state.arrived;
         assert_eq!((arrived.taken, arrived.refused), (4, 1));
         assert_eq!(arrived.most_in_a_second, 3);
         assert_eq!(arrived.most_in_any_second, 4);

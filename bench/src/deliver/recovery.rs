@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Args;
 use super::figures::Scenario;
-use super::limited::Limited;
+use super::limited::{Limited, Window};
 use super::rig::{Rig, attempts};
 use super::rude::Dead;
 use super::world::{Project, World};
@@ -18,7 +18,11 @@ const BACKLOG: u32 = 1_024;
 /// How much longer than at the receiver's limit it may take before it is given up.
 const PATIENCE: u32 = 4;
 
-pub(super) async fn run(args: &Args, scenario: &mut Scenario) -> anyhow::Result<()> {
+pub(super) async fn run(
+    args: &Args,
+    window: Window,
+    scenario: &mut Scenario,
+) -> anyhow::Result<()> {
     let dead = Dead::bind()?;
     let mut project = Project::new(0, vec![dead.url()]);
     // As by default, but for the wait: what is refused would come back after 100 s only.
@@ -39,7 +43,7 @@ pub(super) async fn run(args: &Args, scenario: &mut Scenario) -> anyhow::Result<
     eprintln!("the receiver is back");
     let (back, receiver) = (
         Instant::now(),
-        Limited::start(dead.socket.listen(BACKLOG)?, LIMIT),
+        Limited::start(dead.socket.listen(BACKLOG)?, LIMIT, window),
     );
     let seconds = u32::try_from(args.queued / LIMIT)?;
     let patience = Duration::from_secs(60) + Duration::from_secs(1) * seconds * PATIENCE;

@@ -21,7 +21,8 @@ pub struct Answer<'p> {
 #[derive(Debug, Default)]
 pub(super) struct Health {
     breaker: Breaker,
-    pace: Option<Pace>,
+    /// Most receivers need none.
+    pace: Option<Box<Pace>>,
     took: Meter,
 }
 
@@ -48,7 +49,7 @@ impl Health {
     }
 
     pub(super) fn pace_per_s(&self) -> Option<f64> {
-        self.pace.as_ref().map(Pace::per_s)
+        self.pace.as_ref().map(|pace| pace.per_s())
     }
 
     /// Whether one attempt at a time is made, to see how it goes.
@@ -99,7 +100,8 @@ impl Health {
             let is_needed = pace.answered(load, answer.started_ms, now_ms);
             self.pace = self.pace.take().filter(|_| is_needed);
         } else if load == Load::Busy {
-            self.pace = Some(Pace::below(self.took.per_s(now_ms), now_ms));
+            let pace = Pace::below(self.took.per_s(now_ms), now_ms);
+            self.pace = Some(Box::new(pace));
         }
         if load == Load::Busy {
             return None; // it is there, and says so
@@ -109,7 +111,10 @@ impl Health {
             .breaker
             .record(answer.policy, is_success, answer.started_ms, now_ms);
         match change {
-            Some(Change::Closed) => self.pace = Some(Pace::from_rest(now_ms)),
+            Some(Change::Closed) => {
+                let pace = Pace::from_rest(self.took.best(), now_ms);
+                self.pace = Some(Box::new(pace));
+            }
             Some(Change::Opened { .. }) => self.pace = None,
             None => {}
         }
@@ -136,12 +141,17 @@ impl Health {
     }
 }
 
-/// Deliveries that a receiver took in this second and in the one before.
+/// The best second of a receiver is known for so many others of its seconds.
+const BEST_S: i64 = 600;
+
+/// Deliveries that a receiver took in this second, in the one before, and in its best one lately.
 #[derive(Debug, Default)]
 struct Meter {
     second: i64,
     this: u32,
     before: u32,
+    best: u32,
+    best_second: i64,
 }
 
 impl Meter {
@@ -156,9 +166,18 @@ impl Meter {
         self.this.max(self.before)
     }
 
+    /// In the best one before this, however long it was away since.
+    fn best(&self) -> u32 {
+        self.best
+    }
+
     fn advance(&mut self, now_ms: i64) {
         let second = now_ms.div_euclid(1_000);
         if second != self.second {
+            let is_old = self.second.saturating_sub(self.best_second) > BEST_S;
+            if self.this >= self.best || is_old {
+                (self.best, self.best_second) = (self.this, self.second);
+            }
             let is_next = second == self.second + 1;
             self.before = if is_next { self.this } else { 0 };
             (self.second, self.this) = (second, 0);
