@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::HeaderName;
 use outrider_webhook::retry::{Failure, Outcome};
 use tokio::time::Instant;
@@ -26,7 +26,8 @@ pub struct Exchange {
     pub response_headers: HeaderMap,
     /// The beginning of the response body.
     pub excerpt: Bytes,
-    /// Bytes of the response body that were read, at most [`super::Settings::response_bytes_max`].
+    /// Bytes of the response body that were read, at most [`super::Settings::response_bytes_max`];
+    /// fewer of one that does not say how long it is, or is longer.
     pub body_bytes: u64,
     /// Whether the response body is longer than `excerpt`, as far as it was read.
     pub is_truncated: bool,
@@ -77,6 +78,25 @@ pub(super) fn micros_since(start: Instant) -> u64 {
 pub(super) struct ReadBounds {
     pub(super) excerpt_max: usize,
     pub(super) body_max: u64,
+}
+
+/// A body that does not say how long it is is read so far: more costs more than the connection
+/// that is kept by reading it.
+const UNTOLD_BODY_MAX: u64 = 64 * 1024;
+
+impl ReadBounds {
+    /// Bytes that are read of a body, by the length it announces. What will not be read to its
+    /// end, which would keep the connection, is read for its beginning alone.
+    fn of_body(self, announced: Option<u64>) -> u64 {
+        let excerpt = u64::try_from(self.excerpt_max).unwrap_or(u64::MAX);
+        let excerpt = excerpt.saturating_add(1); // to see that there is more
+        let bytes = match announced {
+            Some(length) if length <= self.body_max => self.body_max,
+            Some(_) => excerpt,
+            None => excerpt.max(UNTOLD_BODY_MAX),
+        };
+        bytes.min(self.body_max)
+    }
 }
 
 /// How far an attempt has come: decides what running out of time means.
@@ -170,7 +190,7 @@ impl Draft {
             Phase::Answer => (Failure::ResponseTimeout, "waiting for the answer"),
             Phase::Body => (Failure::ResponseTimeout, "reading the response body"),
         };
-        let detail = format!("the limit of {limit:?} was reached while {what}");
+        let detail = format!("out of time after {limit:.1?} while {what}");
         Fault::new(failure, detail)
     }
 
@@ -267,6 +287,7 @@ async fn read_body(
     bounds: ReadBounds,
     draft: &mut Draft,
 ) -> Result<bool, Fault> {
+    let read_max = bounds.of_body(body.size_hint().exact());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Fault::http(&error, "the response body broke off"))?;
         let Ok(chunk) = frame.into_data() else {
@@ -279,8 +300,8 @@ async fn read_body(
         let read = draft
             .body_bytes
             .saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-        draft.body_bytes = read.min(bounds.body_max);
-        if read > bounds.body_max {
+        draft.body_bytes = read.min(read_max);
+        if read > read_max {
             return Ok(false);
         }
     }

@@ -41,7 +41,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Bytes of a response head; a longer one is a protocol error.
     pub response_head_bytes_max: usize,
-    /// Bytes of a response body that are read; then the connection is closed.
+    /// Bytes of a response body that are read; then the connection is closed. Of one that does not
+    /// say how long it is, 64 KiB, and of a longer one its beginning alone.
     pub response_bytes_max: u64,
 }
 

@@ -204,10 +204,11 @@ async fn endless_interim_answers_end_at_the_timeout() {
 
 #[tokio::test]
 async fn an_endless_body_is_cut_and_the_status_counts() {
-    for framing in [
-        "content-length: 10485760",
-        "transfer-encoding: chunked",
-        "connection: close",
+    // Read to a bound that depends on what the receiver says of the length.
+    for (framing, read) in [
+        ("content-length: 10485760", EXCERPT as u64 + 1),
+        ("transfer-encoding: chunked", 64 * 1024),
+        ("connection: close", 64 * 1024),
     ] {
         let receiver = Receiver::start(move |_, mut stream| async move {
             read_request(&mut stream).await;
@@ -235,7 +236,7 @@ async fn an_endless_body_is_cut_and_the_status_counts() {
             (exchange.excerpt.len(), exchange.is_truncated),
             (EXCERPT, true)
         );
-        assert_eq!(exchange.body_bytes, 1024 * 1024);
+        assert_eq!(exchange.body_bytes, read, "{framing}");
         until("the connection is closed", || egress.stats().open == 0).await;
     }
 }
