@@ -77,6 +77,7 @@ impl Deliverer {
             table,
             endpoint,
             target: &target,
+            timeout: self.spread(endpoint.timeout()),
             started_ms,
             revision,
             order: &order,

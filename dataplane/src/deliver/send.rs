@@ -2,6 +2,7 @@
 //! another token where the receiver did not take the first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use outrider_config::snapshot::{Endpoint, ProjectTable};
@@ -18,6 +19,9 @@ use super::{Deliverer, Obstacle};
 use crate::egress::{Exchange, Terms};
 use crate::queue::Lease;
 
+/// So much later than asked an attempt may run out of time, as a share.
+const TIMEOUT_SPREAD: f64 = 1.0 / 32.0;
+
 /// One attempt that is to be made.
 pub(super) struct Going<'a> {
     pub(super) lease: &'a Lease,
@@ -25,6 +29,8 @@ pub(super) struct Going<'a> {
     pub(super) table: &'a ProjectTable,
     pub(super) endpoint: &'a Endpoint,
     pub(super) target: &'a Arc<TargetUrl>,
+    /// From the connection to the last byte of the answer.
+    pub(super) timeout: Duration,
     pub(super) started_ms: i64,
     pub(super) revision: u64,
     /// Headers on the order it goes in.
@@ -51,7 +57,7 @@ impl Deliverer {
     /// Makes the attempt, all of it within the time that the endpoint gives it.
     pub(super) async fn send(&self, going: &Going<'_>) -> Result<Sent, Obstacle> {
         let started = Instant::now();
-        let asker = self.asker(going, started + going.endpoint.timeout());
+        let asker = self.asker(going, started + going.timeout);
         let Some(client) = going.client() else {
             return self.send_with(going, None, asker).await;
         };
@@ -74,6 +80,14 @@ impl Deliverer {
         Ok(sent)
     }
 
+    /// A little later than asked, at random: attempts that began together and get no answer would
+    /// else all end in one moment, hundreds of them, and hold up everybody else's.
+    pub(super) fn spread(&self, timeout: Duration) -> Duration {
+        let random = self.chance.next() >> 32; // 32 bits of it are plenty
+        let share = f64::from(u32::try_from(random).unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+        timeout.saturating_add(timeout.mul_f64(share * TIMEOUT_SPREAD))
+    }
+
     async fn send_with(
         &self,
         going: &Going<'_>,
@@ -89,7 +103,7 @@ impl Deliverer {
         }
         let terms = Terms {
             // A token may have taken some of it.
-            timeout: token.map_or(going.endpoint.timeout(), |_| {
+            timeout: token.map_or(going.timeout, |_| {
                 asker.deadline.saturating_duration_since(Instant::now())
             }),
             excerpt_max: self.excerpt_bytes_max,
