@@ -171,7 +171,7 @@ pub(crate) fn restore(queue: &Queue, recovered: Recovered, now_ms: i64) -> Summa
     for one in ended.filter(|one| one.is_of_line()) {
         queue.restore_gap(&one.gap());
     }
-    queue.restore(recovered.pending);
+    queue.restore(recovered.pending.iter());
     let longest_ms = i64::try_from(RETRY_AFTER_MAX.as_millis()).unwrap_or(i64::MAX);
     for state in recovered.endpoint_states {
         let Some(until_ms) = state.until_ms else {

@@ -14,6 +14,7 @@ mod cancel;
 mod chains;
 mod health;
 mod lanes;
+mod packed;
 mod schedule;
 mod sink;
 mod state;
@@ -183,7 +184,7 @@ impl Queue {
     }
 
     /// Takes what recovery found open. Deliveries that were in flight are due at once.
-    pub fn restore(&self, pending: Vec<Pending>) {
+    pub fn restore(&self, pending: impl IntoIterator<Item = Pending>) {
         let now_ms = self.shared.clock.now_ms();
         let mut state = self.state();
         for found in pending {
@@ -280,7 +281,7 @@ impl Queue {
             if state.generation == lease.generation {
                 state.lanes.park(entry);
             } else {
-                state.lanes.push_front(entry);
+                state.lanes.put_back(entry);
             }
         });
     }
@@ -288,7 +289,7 @@ impl Queue {
     /// Nothing was tried: the delivery is in front of its lane again.
     pub fn put_back(&self, lease: Lease) {
         let entry = lease.entry.clone();
-        self.give_back(&lease, |state, _| state.lanes.push_front(entry));
+        self.give_back(&lease, |state, _| state.lanes.put_back(entry));
     }
 
     /// The lane of this lease stands still until `until_ms` (Unix milliseconds). Called before the

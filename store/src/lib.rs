@@ -35,8 +35,10 @@ mod dir;
 mod error;
 mod event;
 mod index;
+mod intern;
 mod log;
 mod options;
+mod packed;
 mod queue;
 mod read;
 mod record;
@@ -60,14 +62,18 @@ pub use self::index::{
     EventFilter, EventItem, Index, IndexError, IndexStats, Kin, LIST_WAIT, OwnerFilter, Page,
     PageRequest, Search, Sort, Synced,
 };
+pub use self::intern::{Interned, Interner};
 pub use self::log::{Accepted, AcceptedSink, LocalLog};
 pub use self::options::{Options, Sync};
+pub use self::packed::{PackedKey, PackedPosition, Route};
 pub use self::read::ReadError;
 pub use self::record::{
     AttemptRecord, BarrierRecord, CommandRecord, ConditionClass, DeliveryStatus, DuplicateRecord,
     EndpointCondition, EndpointStateRecord, EraseRecord, Record, StartedRecord, StateRecord,
 };
-pub use self::recover::{Batch, Gap, Lost, Pending, Recovered, TornTail, Unsettled};
+pub use self::recover::{
+    Batch, Gap, Lost, OpenDeliveries, Pending, Recovered, TornTail, Unsettled,
+};
 pub use self::scan::ScanError;
 pub use self::stats::{SYNC_BUCKETS_US, Stats};
 pub use self::tail::{Check, Tail, TailError};

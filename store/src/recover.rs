@@ -6,17 +6,18 @@
 mod commands;
 mod gaps;
 mod made;
+mod pending;
 mod state;
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use outrider_webhook::event::Target;
-use outrider_webhook::id::{DeliveryKey, EventId, ProjectId};
+use outrider_webhook::id::{DeliveryKey, EventId};
 
 pub use self::commands::Batch;
 pub use self::made::Unsettled;
+pub use self::pending::{Gap, OpenDeliveries, Pending};
 pub(crate) use self::state::{Open, State};
 use crate::catalog::SegmentFacts;
 use crate::codec::Chain;
@@ -27,73 +28,6 @@ use crate::record::EndpointStateRecord;
 use crate::scan::{FoundGroup, ScanError, Scanner, Step};
 use crate::segment::HEADER_BYTES;
 use crate::writer::Idempotency;
-
-/// A delivery that is not final.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
-    /// Which delivery.
-    pub key: DeliveryKey,
-    /// Where the ACCEPT record of its event is.
-    pub position: Position,
-    /// Whose it is.
-    pub project: ProjectId,
-    /// Where it goes.
-    pub target: Target,
-    /// Attempts made so far.
-    pub attempts: u32,
-    /// Those of them that do not count against the limit.
-    pub attempts_free: u32,
-    /// Whether it was parked: it goes apart from the others of its order key.
-    pub is_parked: bool,
-    /// When it is due, Unix milliseconds.
-    pub due_ms: i64,
-    /// Configuration revision it was routed under.
-    pub revision: u64,
-    /// Whether it had ended, and somebody asked for one more attempt.
-    pub is_reopened: bool,
-    /// Whether its event is a replay of another one.
-    pub is_replay: bool,
-    /// Bytes of the event's payload in the log: headers, path, query and body.
-    pub bytes: u32,
-}
-
-impl Pending {
-    /// Whether it goes apart from the others of its order key: it left its line, or was never in
-    /// it (RULINGS 26).
-    #[must_use]
-    pub const fn is_apart(&self) -> bool {
-        self.is_parked || !self.is_of_line()
-    }
-
-    /// Whether its line misses it until it arrives. What was asked for again is no part of the
-    /// line: another attempt changes nothing in what is known of its delivery, and a replay is
-    /// another delivery.
-    #[must_use]
-    pub const fn is_of_line(&self) -> bool {
-        !self.is_reopened && !self.is_replay
-    }
-
-    /// What is missing in its line when it does not arrive.
-    #[must_use]
-    pub fn gap(&self) -> Gap {
-        Gap {
-            key: self.key,
-            position: self.position,
-            target: self.target.clone(),
-        }
-    }
-}
-
-/// A delivery with an order key that did not arrive in its line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
-    /// Which delivery.
-    pub key: DeliveryKey,
-    /// Where the ACCEPT record of its event is, or was.
-    pub position: Position,
-    /// Where it was to go.
-    pub target: Target,
-}
 
 /// A delivery that was opened again, and whose event cannot be read any more: it can only end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +51,7 @@ pub struct TornTail {
 #[derive(Debug)]
 pub struct Recovered {
     /// Deliveries that are not final, in order of acceptance.
-    pub pending: Vec<Pending>,
+    pub pending: OpenDeliveries,
     /// At-most-once deliveries with an attempt that began and has no outcome (RULINGS 27).
     /// Nothing drives them: the caller records `Failure(outcome_unknown)` for each.
     pub outcome_unknown: Vec<Pending>,

@@ -30,7 +30,7 @@ pub(crate) use self::idempotency::Idempotency;
 use self::op::Stop;
 pub(crate) use self::op::{AcceptOp, Effect, Op, RecordOp, Recorded};
 use self::open::Change;
-pub(crate) use self::open::{Mixed, OpenDeliveries};
+pub(crate) use self::open::OpenSegments;
 use crate::clock::Clock;
 use crate::codec::{self, Chain, Draft, GROUP_BYTES, Seed};
 use crate::error::{AcceptError, CloseError, FatalError};
@@ -55,7 +55,7 @@ pub(crate) struct Start {
     pub(crate) segment: SegmentFile,
     pub(crate) resume: Resume,
     pub(crate) idempotency: Idempotency,
-    pub(crate) open: OpenDeliveries,
+    pub(crate) open: OpenSegments,
     /// Held until the writer has ended.
     pub(crate) lock: File,
 }
@@ -82,7 +82,7 @@ pub(crate) struct Writer {
     last_id: EventId,
     now_ms: i64,
     idempotency: Idempotency,
-    open: OpenDeliveries,
+    open: OpenSegments,
     batch: VecDeque<Op>,
     events: Vec<Arc<StoredEvent>>,
     /// Who waits for an event of the group, and who waits for something else of it.

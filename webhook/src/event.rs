@@ -184,7 +184,7 @@ impl VerifiedEvent {
 }
 
 /// How often a delivery may reach its receiver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DeliveryMode {
     /// Sent until it succeeded or gave up; may repeat after a crash.
     #[default]

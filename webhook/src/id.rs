@@ -107,6 +107,22 @@ impl EventId {
         self.0
     }
 
+    /// The number's upper and lower half, for places where an id may need no more alignment than
+    /// they do.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of 64 bits")]
+    pub const fn halves(self) -> [u32; 2] {
+        let bits = self.0.cast_unsigned();
+        [(bits >> 32) as u32, bits as u32]
+    }
+
+    /// The id of [`EventId::halves`].
+    #[must_use]
+    pub const fn from_halves([high, low]: [u32; 2]) -> Self {
+        let bits = (high as u64) << 32 | low as u64;
+        Self((bits & i64::MAX.cast_unsigned()).cast_signed())
+    }
+
     /// The id after `self` for `node` at `now_ms` (Unix milliseconds). Always larger than
     /// `self`, also when the clock stepped back: it then counts on from the last one.
     #[must_use]

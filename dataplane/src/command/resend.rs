@@ -59,7 +59,6 @@ impl Executor {
             revision: event.revision,
             is_reopened: true,
             is_replay: event.decision.replay.is_some(),
-            bytes: u32::try_from(event.facts.body.len()).unwrap_or(u32::MAX),
         };
         Ok((effect, pending))
     }

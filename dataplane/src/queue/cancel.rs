@@ -155,7 +155,7 @@ impl Queue {
     }
 
     /// Takes deliveries that had ended, and get one more attempt.
-    pub fn reopen(&self, pending: Vec<Pending>) {
+    pub fn reopen(&self, pending: impl IntoIterator<Item = Pending>) {
         self.state().cancels.openings += 1;
         self.restore(pending);
     }

@@ -12,6 +12,7 @@ use outrider_webhook::id::{DeliveryKey, EndpointId};
 
 use super::Entry;
 use super::backlog::Backlog;
+use super::packed::Routes;
 
 /// Gaps of a line that are named one by one.
 const GAPS_MAX: usize = 16;
@@ -44,6 +45,8 @@ pub(super) struct Chains {
     lines: HashMap<Line, Chain>,
     /// Deliveries that wait for another one.
     waiting: usize,
+    /// What those have in common.
+    routes: Routes,
     /// Lines that are kept for their gaps alone, longest first. One may be open again.
     quiet: BTreeMap<u64, Line>,
     counter: u64,
@@ -92,8 +95,8 @@ impl Chains {
             entry.event = None; // memory is for those who go soon
             let backlog = chain
                 .waiting
-                .get_or_insert_with(|| Backlog::new(entry.project, line.0));
-            backlog.push(entry);
+                .get_or_insert_with(|| Backlog::of_line(line.1));
+            backlog.push(entry, &mut self.routes);
             return None;
         }
         chain.has_head = true;
@@ -168,7 +171,8 @@ impl Chains {
 
     fn advance(&mut self, line: Line) -> Option<Entry> {
         let chain = self.lines.get_mut(&line)?;
-        let next = chain.waiting.as_mut().and_then(Backlog::pop);
+        let waiting = chain.waiting.as_mut();
+        let next = waiting.and_then(|waiting| waiting.pop(&mut self.routes));
         chain.waiting = chain.waiting.take().filter(|backlog| !backlog.is_empty());
         chain.has_head = next.is_some();
         if next.is_some() {

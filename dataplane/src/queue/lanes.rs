@@ -9,13 +9,12 @@ use outrider_webhook::breaker::Change;
 use super::Entry;
 use super::backlog::Backlog;
 use super::health::{Answer, Health};
+use super::packed::Routes;
 use super::turns::Turns;
 use super::view::LaneView;
 
 /// Deliveries of a lane whose events are kept in memory.
 const CACHED_MAX: usize = 1_024;
-/// As many may come back at once: attempts in flight of one lane.
-const FRONT_MAX: usize = 256;
 /// Lanes that are kept, before those are looked for that are not worth it.
 const SWEEP_MIN: usize = 1_024;
 
@@ -23,6 +22,8 @@ const SWEEP_MIN: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: HashMap<EndpointId, Lane>,
+    /// What waiting deliveries have in common.
+    routes: Routes,
     /// Per project, its lanes that could go on. A lane stands in its ring at most once.
     rings: HashMap<ProjectId, VecDeque<EndpointId>>,
     /// Projects with a non-empty ring.
@@ -110,6 +111,7 @@ impl Lanes {
     pub(super) fn new(concurrency: u32, in_flight_max: u32) -> Self {
         Self {
             lanes: HashMap::new(),
+            routes: Routes::default(),
             rings: HashMap::new(),
             turns: Turns::new(in_flight_max),
             parked: HashSet::new(),
@@ -125,19 +127,24 @@ impl Lanes {
         self.put(entry, Backlog::push);
     }
 
-    /// Gives a due delivery its place in front of its lane back. Several that come back at once
-    /// are in the order they were in before.
-    pub(super) fn push_front(&mut self, entry: Entry) {
-        self.put(entry, |backlog, entry| backlog.put_back(entry, FRONT_MAX));
+    /// Puts a delivery that had its turn in front of its lane again. Several that come back at
+    /// once are in the order they were in before.
+    pub(super) fn put_back(&mut self, entry: Entry) {
+        self.put(entry, Backlog::put_back);
     }
 
-    fn put(&mut self, mut entry: Entry, at: fn(&mut Backlog, Entry)) {
+    /// Puts a due delivery where it would stand in its lane had it been there since it was due.
+    pub(super) fn put_in_place(&mut self, entry: Entry) {
+        self.put(entry, Backlog::put_in_place);
+    }
+
+    fn put(&mut self, mut entry: Entry, at: fn(&mut Backlog, Entry, &mut Routes)) {
         let endpoint = entry.target.endpoint;
-        let lane = self.lane(entry.project, endpoint);
+        let lane = lane(&mut self.lanes, entry.project, endpoint);
         if lane.is_stopped_for_long() || lane.waiting.len() >= CACHED_MAX {
             entry.event = None; // memory is for those who go soon, whoever they are
         }
-        at(&mut lane.waiting, entry);
+        at(&mut lane.waiting, entry, &mut self.routes);
         if lane.is_stopped() {
             self.held += 1;
         } else {
@@ -197,7 +204,7 @@ impl Lanes {
     /// Puts a delivery back in front and stops its lane.
     pub(super) fn park(&mut self, entry: Entry) {
         let endpoint = entry.target.endpoint;
-        self.push_front(entry);
+        self.put_back(entry);
         self.change(endpoint, |lane| lane.is_parked = true);
         self.parked.insert(endpoint);
     }
@@ -219,7 +226,7 @@ impl Lanes {
         why: Hold,
         until_ms: i64,
     ) -> bool {
-        self.lane(project, endpoint);
+        lane(&mut self.lanes, project, endpoint);
         let hold = |lane: &mut Lane| {
             let held = lane.held(why);
             let is_later = held.is_none_or(|held_ms| held_ms < until_ms);
@@ -270,7 +277,7 @@ impl Lanes {
         let was_stopped_for_long = lane.is_stopped_for_long();
         let result = change(lane);
         if lane.is_stopped_for_long() && !was_stopped_for_long {
-            lane.waiting.drop_cached(CACHED_MAX + FRONT_MAX);
+            lane.waiting.drop_cached(&mut self.routes);
         }
         match (was_stopped, lane.is_stopped()) {
             (false, true) => {
@@ -305,7 +312,7 @@ impl Lanes {
 
     /// The breaker of an endpoint was open when the process ended.
     pub(super) fn restore_open(&mut self, of: (ProjectId, EndpointId), until_ms: i64, trips: u32) {
-        self.lane(of.0, of.1).health = Health::opened(until_ms, trips);
+        lane(&mut self.lanes, of.0, of.1).health = Health::opened(until_ms, trips);
         self.hold(of, Hold::Breaker, until_ms);
     }
 
@@ -393,19 +400,6 @@ impl Lanes {
             .min()
     }
 
-    fn lane(&mut self, project: ProjectId, endpoint: EndpointId) -> &mut Lane {
-        self.lanes.entry(endpoint).or_insert_with(|| Lane {
-            project,
-            waiting: Backlog::new(project, endpoint),
-            in_flight: 0,
-            is_in_ring: false,
-            is_parked: false,
-            held_until_ms: [None; 4],
-            concurrency: None,
-            health: Health::default(),
-        })
-    }
-
     /// Takes the head of a lane and lines the lane up again if it can go on. The error is when
     /// its pace lets it go on.
     fn take(&mut self, endpoint: EndpointId, now_ms: i64) -> Result<Option<Taken>, i64> {
@@ -420,7 +414,7 @@ impl Lanes {
             return Ok(None);
         }
         lane.health.take(now_ms)?;
-        let Some(entry) = lane.waiting.pop() else {
+        let Some(entry) = lane.waiting.pop(&mut self.routes) else {
             return Ok(None);
         };
         lane.in_flight += 1;
@@ -446,4 +440,22 @@ impl Lanes {
         }
         ring.push_back(endpoint);
     }
+}
+
+/// The lane of an endpoint, new if there is none.
+fn lane(
+    lanes: &mut HashMap<EndpointId, Lane>,
+    project: ProjectId,
+    endpoint: EndpointId,
+) -> &mut Lane {
+    lanes.entry(endpoint).or_insert_with(|| Lane {
+        project,
+        waiting: Backlog::default(),
+        in_flight: 0,
+        is_in_ring: false,
+        is_parked: false,
+        held_until_ms: [None; 4],
+        concurrency: None,
+        health: Health::default(),
+    })
 }

@@ -7,6 +7,7 @@ use outrider_webhook::id::{DeliveryKey, EndpointId};
 use tokio::time::Instant;
 
 use super::Entry;
+use super::packed::{Packed, Routes};
 
 /// Longest sleep of an idle queue. Wall time and the runtime's clock are different clocks, so a
 /// far-off time is looked at again now and then; a step of the wall clock then costs at most this.
@@ -20,7 +21,8 @@ pub(super) struct LeaseId(u64);
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     /// Keyed by due time and a counter, so that equal times stay in order of arrival.
-    due: BTreeMap<(i64, u64), Entry>,
+    due: BTreeMap<(i64, u64), Later>,
+    routes: Routes,
     /// When held lanes may go on.
     holds: BTreeSet<(i64, EndpointId)>,
     leases: HashMap<LeaseId, (Instant, Entry)>,
@@ -28,21 +30,49 @@ pub(super) struct Schedule {
     counter: u64,
 }
 
+/// A delivery that is due later.
+#[derive(Debug)]
+enum Later {
+    /// So soon that its event is kept in memory, which takes more than it.
+    Whole(Box<Entry>),
+    Packed(Packed),
+}
+
+impl Later {
+    fn key(&self) -> DeliveryKey {
+        match self {
+            Self::Whole(entry) => entry.key,
+            Self::Packed(packed) => packed.key(),
+        }
+    }
+}
+
 impl Schedule {
     /// Keeps a delivery until its time.
     pub(super) fn at(&mut self, entry: Entry) {
         self.counter += 1;
-        self.due.insert((entry.due_ms, self.counter), entry);
+        let at = (entry.due_ms, self.counter);
+        let packed = match entry.event {
+            Some(_) => None,
+            None => Packed::new(&entry, &mut self.routes, None),
+        };
+        let later = packed.map_or_else(|| Later::Whole(Box::new(entry)), Later::Packed);
+        self.due.insert(at, later);
+    }
+
+    fn unpack(&mut self, later: Later, due_ms: i64) -> Option<Entry> {
+        let entry = match later {
+            Later::Whole(entry) => Some(*entry),
+            Later::Packed(packed) => packed.unpack(&mut self.routes, None),
+        };
+        entry.map(|entry| Entry { due_ms, ..entry })
     }
 
     /// The wall clock was set: everything waits as long as was meant. The order stays.
     pub(super) fn shift(&mut self, by_ms: i64) {
         let moved = std::mem::take(&mut self.due).into_iter();
         self.due = moved
-            .map(|((_, counter), mut entry)| {
-                entry.due_ms = entry.due_ms.saturating_add(by_ms);
-                ((entry.due_ms, counter), entry)
-            })
+            .map(|((due_ms, counter), later)| ((due_ms.saturating_add(by_ms), counter), later))
             .collect();
         let holds = std::mem::take(&mut self.holds).into_iter();
         let moved = holds.map(|(until_ms, of)| (until_ms.saturating_add(by_ms), of));
@@ -52,7 +82,12 @@ impl Schedule {
     /// The next delivery whose time has come.
     pub(super) fn pop_due(&mut self, now_ms: i64) -> Option<Entry> {
         let first = self.due.first_entry()?;
-        (first.key().0 <= now_ms).then(|| first.remove())
+        let due_ms = first.key().0;
+        if due_ms > now_ms {
+            return None;
+        }
+        let later = first.remove();
+        self.unpack(later, due_ms)
     }
 
     /// Remembers that a lane may go on at a time.
@@ -131,9 +166,10 @@ impl Schedule {
     /// Takes a delivery out that waits for this time.
     pub(super) fn take(&mut self, key: DeliveryKey, due_ms: i64) -> Option<Entry> {
         let then = self.due.range((due_ms, 0)..=(due_ms, u64::MAX));
-        let mut found = then.filter(|(_, entry)| entry.key == key);
+        let mut found = then.filter(|(_, later)| later.key() == key);
         let at = found.next().map(|(at, _)| *at)?;
-        self.due.remove(&at)
+        let later = self.due.remove(&at)?;
+        self.unpack(later, due_ms)
     }
 
     /// The leases of these deliveries.

@@ -63,7 +63,7 @@ impl State {
             next.turn_ms = now_ms;
             if next.due_ms <= now_ms {
                 // Where it would stand if it had not waited for the one before it.
-                self.lanes.push_front(next);
+                self.lanes.put_in_place(next);
             } else {
                 self.schedule.at(next);
             }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use outrider_store::{Clock, Pending, Position};
+use outrider_store::{Clock, Pending, Position, StoredEvent};
 use outrider_webhook::breaker::Policy;
-use outrider_webhook::event::{DeliveryMode, Target};
+use outrider_webhook::event::{Audience, Decision, DeliveryMode, EventFacts, Origin, Target};
 use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, NodeId, ProjectId, Uid};
 
 use super::Hold;
@@ -65,7 +65,31 @@ pub(super) fn pending(project: u128, endpoint: u128, number: u16, due_ms: i64) -
         revision: 1,
         is_reopened: false,
         is_replay: false,
-        bytes: 0,
+    }
+}
+
+/// An event as the log has it, for so many endpoints.
+pub(super) fn stored(project: u128, number: u16, targets: usize) -> StoredEvent {
+    let one = pending(project, 1, number, NOW_MS);
+    StoredEvent {
+        id: one.key.event,
+        position: one.position,
+        facts: EventFacts {
+            project: one.project,
+            origin: Origin::Api,
+            audience: Audience::Broadcast,
+            event_type: "a".into(),
+            headers: Vec::new(),
+            query: "".into(),
+            path: "".into(),
+            body: bytes::Bytes::from_static(b"{}"),
+            idempotency_key: None,
+            idempotency_window_ms: 0,
+            received_ms: NOW_MS,
+        },
+        targets: vec![one.target; targets].into(),
+        revision: 1,
+        decision: Decision::default(),
     }
 }
 
@@ -91,7 +115,7 @@ pub(super) async fn is_quiet(queue: &Queue) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_lane_never_has_more_in_flight_than_its_concurrency() {
     let (queue, _) = queue(2);
-    queue.restore((0..5).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    queue.restore((0..5).map(|n| pending(1, 1, n, NOW_MS)));
     let taken = leases(&queue, 2).await;
     assert!(is_quiet(&queue).await);
     queue.complete(&taken[0], true);
@@ -193,7 +217,7 @@ async fn a_lost_worker_gives_its_delivery_back_at_the_deadline_and_its_late_answ
 #[tokio::test(start_paused = true)]
 async fn a_parked_lane_stands_still_until_the_configuration_changes_and_keeps_its_head() {
     let (queue, _) = queue(1);
-    queue.restore((0..3).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    queue.restore((0..3).map(|n| pending(1, 1, n, NOW_MS)));
     let head = queue.lease().await;
     let key = head.entry.key;
     queue.park(head);
@@ -220,7 +244,7 @@ async fn a_parked_lane_stands_still_until_the_configuration_changes_and_keeps_it
 #[tokio::test(start_paused = true)]
 async fn a_change_of_configuration_between_lease_and_park_is_not_missed() {
     let (queue, _) = queue(1);
-    queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)));
     let head = queue.lease().await;
     let key = head.entry.key;
     queue.unpark();
@@ -232,7 +256,7 @@ async fn a_change_of_configuration_between_lease_and_park_is_not_missed() {
 async fn a_project_with_many_dead_endpoints_leaves_room_for_the_others() {
     let (queue, _) = queue(16);
     let dead = (0..1000).map(|n| pending(1, 100 + u128::from(n % 80), n, NOW_MS));
-    queue.restore(dead.collect());
+    queue.restore(dead);
     let mut taken = Vec::new();
     while let Ok(lease) = tokio::time::timeout(Duration::from_millis(1), queue.lease()).await {
         taken.push(lease);
@@ -300,7 +324,7 @@ async fn a_held_lane_stands_still_for_its_time_and_no_other_does() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_back_does_not_hold_a_lane_longer() {
     let (queue, clock) = queue(1);
-    queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)));
     let lease = queue.lease().await;
     queue.hold(&lease, Hold::Asked, NOW_MS + 5_000);
     queue.complete(&lease, true);
@@ -317,7 +341,7 @@ async fn a_hold_for_a_rate_ends_with_a_change_of_configuration_and_one_that_was_
 {
     for (why, goes_on) in [(Hold::Rate, true), (Hold::Asked, false)] {
         let (queue, _) = queue(1);
-        queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)).collect());
+        queue.restore((0..2).map(|n| pending(1, 1, n, NOW_MS)));
         let lease = queue.lease().await;
         let key = lease.entry.key;
         queue.hold(&lease, why, NOW_MS + 86_400_000);

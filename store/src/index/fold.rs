@@ -20,9 +20,9 @@ use crate::codec::{
     reason_of, targets_of,
 };
 use crate::event::Position;
+use crate::packed::Mixed;
 use crate::record::DeliveryStatus;
 use crate::scan::{FoundGroup, ScanError, for_each_member};
-use crate::writer::Mixed;
 
 /// A new row of `events`.
 #[derive(Debug)]

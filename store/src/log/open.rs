@@ -21,7 +21,7 @@ use crate::recover::{self, Open, Recovered, Recovery, Resume, TornTail};
 use crate::segment::{HEADER_BYTES, SegmentFile, SegmentHeader, salt_print};
 use crate::spare::Spares;
 use crate::stats::Counters;
-use crate::writer::{OpenDeliveries, Start, Writer};
+use crate::writer::{OpenSegments, Start, Writer};
 
 /// Largest segment: lengths of a group fit in 32 bits.
 const SEGMENT_BYTES_MAX: u64 = 2 << 30;
@@ -168,15 +168,17 @@ fn writable_segment(
     Ok(file)
 }
 
-fn hand_over(recovery: &mut Recovery) -> (Recovered, OpenDeliveries) {
+fn hand_over(recovery: &mut Recovery) -> (Recovered, OpenSegments) {
     let Open {
         driven: pending,
         outcome_unknown,
         cancelled,
     } = recovery.state.take_open();
-    let mut open = OpenDeliveries::default();
-    for pending in pending.iter().chain(&outcome_unknown).chain(&cancelled) {
-        open.open(pending.key, pending.position.segment);
+    let mut open = OpenSegments::default();
+    let ending = outcome_unknown.iter().chain(&cancelled);
+    let ending = ending.map(|one| (one.key, one.position));
+    for (key, position) in pending.places().chain(ending) {
+        open.open(key, position.segment);
     }
     let recovered = Recovered {
         pending,
@@ -212,13 +214,10 @@ fn shared(
             .insert(*number, SegmentFacts { bytes, ..*facts });
     }
     catalog.segments.entry(segment.number).or_default().bytes = segment.bytes;
-    for pending in recovered
-        .pending
-        .iter()
-        .chain(&recovered.outcome_unknown)
-        .chain(&recovered.cancelled)
-    {
-        catalog.change_open(pending.position.segment, 1);
+    let ending = recovered.outcome_unknown.iter().chain(&recovered.cancelled);
+    let places = recovered.pending.places().map(|(_, position)| position);
+    for position in places.chain(ending.map(|one| one.position)) {
+        catalog.change_open(position.segment, 1);
     }
     let counters = Counters::default();
     counters

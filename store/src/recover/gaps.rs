@@ -130,7 +130,6 @@ mod tests {
             revision: 1,
             is_reopened: false,
             is_replay: false,
-            bytes: 0,
         }
     }
 

@@ -11,23 +11,25 @@ use outrider_webhook::id::{DeliveryKey, EndpointId, EventId};
 use super::commands::{Batch, Commands};
 use super::gaps::Gaps;
 use super::made::Made;
-use super::{Gap, Lost, Pending, Unsettled};
+use super::pending::Found;
+use super::{Gap, Lost, OpenDeliveries, Pending, Unsettled};
 use crate::codec::{
     AcceptHead, Entry, IdemKey, Malformed, OutcomeHead, PayloadCheck, Prefix, RawRecord,
     decode_erase, flag, kind, targets_of,
 };
 use crate::event::Position;
+use crate::packed::Mixed;
 use crate::read::{self, ReadError};
 use crate::record::{ConditionClass, DeliveryStatus, EndpointStateRecord};
 use crate::scan::{FoundGroup, ScanError, for_each_member};
-use crate::writer::{Idempotency, Mixed};
+use crate::writer::Idempotency;
 
 type Deliveries<T> = HashMap<DeliveryKey, T, BuildHasherDefault<Mixed>>;
 
 /// State of the log, as far as it was read.
 #[derive(Debug)]
 pub(crate) struct State {
-    pending: Deliveries<Pending>,
+    pending: Found,
     /// Ended deliveries that were opened again; their target is read back at the end.
     reopened: Deliveries<Reopened>,
     /// Those of them whose event is gone.
@@ -54,7 +56,7 @@ pub(crate) struct State {
 /// Open deliveries.
 pub(crate) struct Open {
     /// Those to be driven.
-    pub(crate) driven: Vec<Pending>,
+    pub(crate) driven: OpenDeliveries,
     /// Those whose last attempt may or may not have arrived.
     pub(crate) outcome_unknown: Vec<Pending>,
     /// Those that only wait for their end.
@@ -82,7 +84,7 @@ struct Unfinished {
 impl State {
     pub(crate) fn new(idempotency: Idempotency, now_ms: i64) -> Self {
         Self {
-            pending: HashMap::default(),
+            pending: Found::new(now_ms),
             reopened: HashMap::default(),
             lost: Vec::new(),
             started: HashMap::default(),
@@ -161,7 +163,7 @@ impl State {
         self.made.command(record, position)?;
         for key in self.commands.command(record, position)? {
             // What has ended stays as it is.
-            if self.pending.contains_key(&key) || self.reopened.contains_key(&key) {
+            if self.pending.contains(key) || self.reopened.contains_key(&key) {
                 self.cancelled.insert(key, ());
             }
         }
@@ -197,7 +199,6 @@ impl State {
             revision: head.decision.revision,
             is_reopened: false,
             is_replay: head.decision.replay.is_some(),
-            bytes: u32::try_from(record.payload().len()).unwrap_or(u32::MAX),
         };
         let deliveries: Vec<Pending> = (0..).zip(head.targets).map(template).collect();
         let idempotency = head
@@ -260,20 +261,17 @@ impl State {
         if let Some(replay) = &event.replay {
             self.commands.replayed(replay);
         }
-        self.pending.extend(
-            event
-                .deliveries
-                .into_iter()
-                .map(|pending| (pending.key, pending)),
-        );
-        Ok(())
+        let deliveries = event.deliveries.iter();
+        deliveries
+            .into_iter()
+            .try_for_each(|one| self.pending.insert(one))
     }
 
     fn outcome(&mut self, outcome: &OutcomeHead) {
         self.started.remove(&outcome.key);
         if outcome.status.is_final() {
             let is_delivered = outcome.status == DeliveryStatus::Success;
-            if let Some(ended) = self.pending.remove(&outcome.key) {
+            if let Some(ended) = self.pending.remove(outcome.key) {
                 self.gaps.ended(&ended, is_delivered);
             }
             if self.reopened.remove(&outcome.key).is_some() && is_delivered {
@@ -284,11 +282,14 @@ impl State {
         }
         let free = u32::from(outcome.is_free);
         let next_due_ms = outcome.next_due_ms.map(|due_ms| self.by_our_clock(due_ms));
-        if let Some(pending) = self.pending.get_mut(&outcome.key) {
+        let change = |pending: &mut Pending| {
             pending.attempts = outcome.attempts;
             pending.attempts_free = pending.attempts_free.saturating_add(free);
             pending.due_ms = next_due_ms.unwrap_or(pending.due_ms);
             pending.is_parked |= outcome.is_parked;
+        };
+        if self.pending.change(outcome.key, change) {
+            // It stays open.
         } else if let Some(reopened) = self.reopened.get_mut(&outcome.key) {
             reopened.attempts = outcome.attempts;
             reopened.attempts_free = reopened.attempts_free.saturating_add(free);
@@ -354,7 +355,13 @@ impl State {
         }
         for (key, reopened) in std::mem::take(&mut self.reopened) {
             match read::event_at(dir, salt, reopened.position) {
-                Ok(event) => self.reopen(key, reopened, &event),
+                Ok(event) => {
+                    self.reopen(key, reopened, &event)
+                        .map_err(|what| ScanError::Corrupt {
+                            position: reopened.position,
+                            what,
+                        })?
+                }
                 // Gone by retention, or damaged: nothing can be sent any more.
                 Err(error) if error.is_permanent() => {
                     tracing::error!(event = key.event.raw(), %error, "a delivery that was opened again is lost");
@@ -374,12 +381,17 @@ impl State {
         Ok(())
     }
 
-    fn reopen(&mut self, key: DeliveryKey, reopened: Reopened, event: &crate::StoredEvent) {
+    fn reopen(
+        &mut self,
+        key: DeliveryKey,
+        reopened: Reopened,
+        event: &crate::StoredEvent,
+    ) -> Result<(), Malformed> {
         let target = usize::try_from(key.ordinal)
             .ok()
             .and_then(|ordinal| event.targets.get(ordinal));
         let Some(target) = target.filter(|_| event.id == key.event) else {
-            return;
+            return Ok(());
         };
         let pending = Pending {
             key,
@@ -393,25 +405,26 @@ impl State {
             revision: event.revision,
             is_reopened: true,
             is_replay: event.decision.replay.is_some(),
-            bytes: u32::try_from(event.facts.body.len()).unwrap_or(u32::MAX),
         };
-        self.pending.insert(key, pending);
+        self.pending.insert(&pending)
     }
 
     /// The open deliveries in order.
     pub(crate) fn take_open(&mut self) -> Open {
-        let mut all: Vec<Pending> = std::mem::take(&mut self.pending).into_values().collect();
-        all.sort_unstable_by_key(|pending| pending.key);
-        let started = std::mem::take(&mut self.started);
-        let cancelled = std::mem::take(&mut self.cancelled);
-        let (known, outcome_unknown): (Vec<_>, _) = all.into_iter().partition(|pending| {
-            pending.target.mode != DeliveryMode::AtMostOnce || !started.contains_key(&pending.key)
-        });
-        let (cancelled, driven) = known
-            .into_iter()
-            .partition(|pending| cancelled.contains_key(&pending.key));
+        let mut found = std::mem::replace(&mut self.pending, Found::new(self.now_ms));
+        let take = |found: &mut Found, mut keys: Vec<DeliveryKey>| {
+            keys.sort_unstable();
+            let taken = keys.into_iter().filter_map(|key| found.remove(key));
+            taken.collect::<Vec<_>>()
+        };
+        let started = std::mem::take(&mut self.started).into_keys();
+        let started = started.filter(|key| found.mode(*key) == Some(DeliveryMode::AtMostOnce));
+        let started = started.collect();
+        let outcome_unknown = take(&mut found, started);
+        let cancelled = std::mem::take(&mut self.cancelled).into_keys();
+        let cancelled = take(&mut found, cancelled.collect());
         Open {
-            driven,
+            driven: found.in_order(),
             outcome_unknown,
             cancelled,
         }

@@ -68,7 +68,7 @@ async fn what_was_cancelled_and_has_not_ended_is_told_apart() {
     log.close().await.unwrap();
     let (log, recovered) = bed.open();
     let mut read = Vec::new();
-    for pending in &recovered.pending {
+    for pending in recovered.pending.iter() {
         read.push(log.read(pending.position).await.unwrap());
     }
     // The first had ended before, the second ends, the third ends and is opened again, the
@@ -87,9 +87,10 @@ async fn what_was_cancelled_and_has_not_ended_is_told_apart() {
     }
     log.close().await.unwrap();
     let (log, recovered) = bed.open();
-    let keys = |list: &[crate::Pending]| list.iter().map(|one| one.key.event).collect::<Vec<_>>();
-    assert_eq!(keys(&recovered.cancelled), [events[3]]);
-    assert_eq!(keys(&recovered.pending), [events[2], events[4]]);
+    let cancelled = recovered.cancelled.iter().map(|one| one.key.event);
+    let open = recovered.pending.iter().map(|one| one.key.event);
+    assert_eq!(cancelled.collect::<Vec<_>>(), [events[3]]);
+    assert_eq!(open.collect::<Vec<_>>(), [events[2], events[4]]);
     let is_reopened: Vec<bool> = recovered
         .pending
         .iter()
@@ -171,7 +172,7 @@ async fn a_replay_is_no_repeat_and_is_known_to_its_batch_until_that_goes_on() {
     let (log, recovered) = bed.open();
     assert_eq!(recovered.batches.len(), 1);
     assert_eq!(recovered.batches[0].replayed, [first, other]);
-    let last = recovered.pending.last().unwrap().position;
+    let last = recovered.pending.iter().last().unwrap().position;
     let read = log.read(last).await.unwrap();
     assert_eq!(read.facts.idempotency_key.as_deref(), Some("key"));
     assert_eq!(read.decision.replay.unwrap().of, one);

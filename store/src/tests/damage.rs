@@ -423,6 +423,7 @@ fn any_damage_is_refused_or_leaves_a_beginning_of_what_was_written() {
         let bed = runtime.block_on(log_of(6, sync));
         let bytes = std::fs::read(bed.segment(1)).unwrap();
         let written = try_recover(&bed).unwrap().state.take_open().driven;
+        let written: Vec<_> = written.iter().collect();
         let damage = proptest::collection::vec(
             (
                 64..bytes.len(),
@@ -442,7 +443,7 @@ fn any_damage_is_refused_or_leaves_a_beginning_of_what_was_written() {
             let salvaged = recover(&bed.options.dir, &meta, &[1], &salvaging, NOW_MS);
             std::fs::write(bed.segment(1), &bytes).unwrap();
             if let Ok(mut found) = found {
-                let open = found.state.take_open().driven;
+                let open: Vec<_> = found.state.take_open().driven.iter().collect();
                 prop_assert!(written.starts_with(&open), "{open:?}");
             }
             let open = salvaged
@@ -450,6 +451,7 @@ fn any_damage_is_refused_or_leaves_a_beginning_of_what_was_written() {
                 .state
                 .take_open()
                 .driven;
+            let open: Vec<_> = open.iter().collect();
             prop_assert!(
                 open.iter().all(|pending| written.contains(pending)),
                 "{open:?}"

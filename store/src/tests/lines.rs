@@ -88,7 +88,7 @@ async fn a_replay_is_found_apart_from_its_line_and_changes_nothing_of_what_is_mi
     log.close().await.unwrap();
     let (log, recovered) = bed.open();
     assert_eq!(recovered.gaps.len(), 1);
-    let of = |open: &&Pending| open.key == key(&replays[1]);
+    let of = |open: &Pending| open.key == key(&replays[1]);
     let reopened = recovered.pending.iter().find(of).unwrap();
     assert!(reopened.is_reopened && reopened.is_replay && reopened.is_apart());
     end(&log, &second, DeliveryStatus::Success).await;

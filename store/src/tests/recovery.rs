@@ -48,7 +48,7 @@ async fn a_retry_that_a_clock_ahead_has_scheduled_waits_as_long_as_was_meant() {
     ] {
         bed.clock.0.store(now_ms, Ordering::Relaxed);
         let (log, recovered) = bed.open();
-        assert_eq!(recovered.pending[0].due_ms, expected_ms);
+        assert_eq!(recovered.pending.iter().next().unwrap().due_ms, expected_ms);
         log.close().await.unwrap();
     }
 }
@@ -126,7 +126,7 @@ async fn a_final_state_stays_final_until_a_state_opens_it_again() {
     log.close().await.unwrap();
     let (log, recovered) = bed.open();
     assert_eq!(recovered.pending.len(), 1);
-    let open = &recovered.pending[0];
+    let open = recovered.pending.iter().next().unwrap();
     assert_eq!(
         (open.key, open.due_ms, &open.target),
         (key(&event, 0), NOW_MS + 9, &targets(1)[0])
@@ -162,15 +162,10 @@ async fn a_begun_at_most_once_attempt_is_reported_and_not_made_again() {
     }
     let cut = bed.copy();
     let (log, recovered) = cut.open();
-    let keys = |list: &[Pending]| {
-        list.iter()
-            .map(|pending| pending.key.ordinal)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        (keys(&recovered.outcome_unknown), keys(&recovered.pending)),
-        (vec![0], vec![1, 2])
-    );
+    let unknown = recovered.outcome_unknown.iter().map(|one| one.key.ordinal);
+    let open = recovered.pending.iter().map(|one| one.key.ordinal);
+    assert_eq!(unknown.collect::<Vec<_>>(), [0]);
+    assert_eq!(open.collect::<Vec<_>>(), [1, 2]);
     log.close().await.unwrap();
 }
 
@@ -260,7 +255,7 @@ async fn sizes_around_the_end_of_a_segment_all_survive() {
                 .collect();
             assert_eq!(found, ids, "{short} bytes short");
             assert!(recovered.torn_tail.is_none());
-            for pending in &recovered.pending {
+            for pending in recovered.pending.iter() {
                 log.read(pending.position).await.unwrap();
             }
             put(&log, 10).await;

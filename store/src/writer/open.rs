@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use outrider_webhook::id::DeliveryKey;
 
-/// The open deliveries. A set and not a count: the same end may be recorded twice (a lease
-/// that was taken back), and a count would then let go of a payload that is still needed.
+use crate::packed::{Mixed, PackedKey};
+
+/// The segment of each open delivery. A set and not a count: the same end may be recorded twice
+/// (a lease that was taken back), and a count would then let go of a payload that is still needed.
 #[derive(Debug, Default)]
-pub(crate) struct OpenDeliveries {
-    segments: HashMap<DeliveryKey, u32, BuildHasherDefault<Mixed>>,
+pub(crate) struct OpenSegments {
+    segments: HashMap<PackedKey, u32, BuildHasherDefault<Mixed>>,
 }
 
 /// What a change means for a segment.
@@ -21,10 +23,10 @@ pub(crate) enum Change {
     Closed(u32),
 }
 
-impl OpenDeliveries {
+impl OpenSegments {
     /// The delivery is open; its payload is in `segment`.
     pub(crate) fn open(&mut self, key: DeliveryKey, segment: u32) -> Change {
-        match self.segments.entry(key) {
+        match self.segments.entry(key.into()) {
             Entry::Occupied(_) => Change::None,
             Entry::Vacant(place) => {
                 place.insert(segment);
@@ -36,41 +38,13 @@ impl OpenDeliveries {
     /// The delivery has its final state.
     pub(crate) fn close(&mut self, key: DeliveryKey) -> Change {
         self.segments
-            .remove(&key)
+            .remove(&key.into())
             .map_or(Change::None, Change::Closed)
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.segments.len()
-    }
-}
-
-/// Event ids are unique numbers; one multiplication spreads them (the constant is 2^64 divided
-/// by the golden ratio). Nobody outside can choose them, so nothing stronger is needed.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Mixed(u64);
-
-impl Mixed {
-    fn mix(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
-impl Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.mix(u64::from(*byte));
-        }
-    }
-    fn write_i64(&mut self, word: i64) {
-        self.mix(word.cast_unsigned());
-    }
-    fn write_u32(&mut self, word: u32) {
-        self.mix(u64::from(word));
     }
 }
 
@@ -81,7 +55,7 @@ mod tests {
 
     #[test]
     fn an_end_recorded_twice_closes_once() {
-        let mut open = OpenDeliveries::default();
+        let mut open = OpenSegments::default();
         let key = DeliveryKey {
             event: EventId::from_raw(5).unwrap(),
             ordinal: 1,

@@ -58,7 +58,7 @@ fn accepted(number: u16, replay: Option<Replay>) -> Arc<StoredEvent> {
 #[tokio::test(start_paused = true)]
 async fn one_of_a_line_at_a_time_and_other_lines_are_not_held_up() {
     let (queue, clock) = queue(16);
-    queue.restore((0..6).map(|n| in_line(u64::from(n % 2), n)).collect());
+    queue.restore((0..6).map(|n| in_line(u64::from(n % 2), n)));
     queue.restore(vec![pending(1, 1, 9, NOW_MS)]);
     let first = leases(&queue, 3).await;
     assert_eq!(first.iter().map(number).collect::<Vec<_>>(), [0, 1, 9]);
@@ -81,7 +81,7 @@ async fn one_of_a_line_at_a_time_and_other_lines_are_not_held_up() {
 #[tokio::test(start_paused = true)]
 async fn a_parked_delivery_is_a_gap_until_it_arrives() {
     let (queue, clock) = queue(16);
-    queue.restore((0..5).map(|n| in_line(7, n)).collect());
+    queue.restore((0..5).map(|n| in_line(7, n)));
     let gap = |n| Gaps {
         known: vec![missing(7, n)],
         more: 0,
@@ -114,7 +114,7 @@ async fn a_parked_delivery_is_a_gap_until_it_arrives() {
 #[tokio::test(start_paused = true)]
 async fn a_line_goes_on_without_what_is_cancelled() {
     let (queue, _) = queue(16);
-    queue.restore((0..5).map(|n| in_line(7, n)).collect());
+    queue.restore((0..5).map(|n| in_line(7, n)));
     let head = leases(&queue, 1).await.remove(0);
     let cancelled = [0, 1, 3].map(|n| in_line(7, n).key);
     let in_flight = queue.cancel(&cancelled.map(|key| (key, None)).into());
@@ -133,7 +133,7 @@ async fn a_line_goes_on_without_what_is_cancelled() {
 async fn a_line_beside_a_backlog_goes_on_in_its_place() {
     let (queue, _) = queue(1);
     queue.restore(vec![in_line(7, 0), in_line(7, 1)]);
-    queue.restore((10..60).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    queue.restore((10..60).map(|n| pending(1, 1, n, NOW_MS)));
     let head = leases(&queue, 1).await;
     assert_eq!(number(&head[0]), 0);
     queue.complete(&head[0], true);

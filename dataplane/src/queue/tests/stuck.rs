@@ -247,7 +247,7 @@ impl World {
                 queue.restore_gap(&one.gap());
             }
         }
-        queue.restore(open.collect());
+        queue.restore(open);
         (self.queue, self.clock) = (queue, clock);
     }
 

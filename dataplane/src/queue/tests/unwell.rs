@@ -22,7 +22,7 @@ fn says(queue: &Queue, lease: &Lease, clock: &TestClock, load: Load) -> Option<C
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_keeps_failing_is_left_alone_and_then_probed() {
     let (queue, clock) = queue(16);
-    queue.restore((0..100).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    queue.restore((0..100).map(|n| pending(1, 1, n, NOW_MS)));
     queue.restore(vec![pending(1, 2, 500, NOW_MS)]);
     let taken = leases(&queue, 17).await;
     let failing: Vec<&Lease> = taken.iter().filter(|one| endpoint_of(one) == 1).collect();
@@ -87,7 +87,7 @@ async fn how_often_a_breaker_opened_in_a_row_goes_on_after_a_start() {
     let found = pending(1, 1, 0, NOW_MS);
     let of = (found.project, found.target.endpoint);
     queue.restore_open(of, NOW_MS + 5_000, 4);
-    queue.restore((0..3).map(|n| pending(1, 1, n, NOW_MS)).collect());
+    queue.restore((0..3).map(|n| pending(1, 1, n, NOW_MS)));
     assert_eq!(queue.lane(of.1).unwrap().trips, 4);
     clock.0.fetch_add(5_000, Ordering::Relaxed);
     let mut last = None;

@@ -282,6 +282,6 @@ async fn a_command_and_its_effect_are_one_group_and_the_command_is_known_after()
     log.close().await.unwrap();
     // What was opened again goes on from the attempts it had.
     let (log, recovered) = bed.open();
-    assert_eq!(recovered.pending[0].attempts, 3);
+    assert_eq!(recovered.pending.iter().next().unwrap().attempts, 3);
     log.close().await.unwrap();
 }
