@@ -16,7 +16,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The gateway is at rest when it used no CPU time, to the clock tick, for this long.
 const REST: Duration = Duration::from_millis(300);
 /// Longest wait for rest: background work may never pause.
-const REST_TIMEOUT: Duration = Duration::from_secs(5);
+const REST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often memory is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -52,6 +52,13 @@ impl Gateway {
         }
     }
 
+    /// Ends it at once, and waits for that.
+    pub(crate) fn kill(&mut self) {
+        // Fails only when it has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Asks the gateway to drain and waits for its end.
     pub(crate) async fn stop(mut self) -> anyhow::Result<ExitStatus> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)
@@ -71,9 +78,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        // Fails only when it has ended already, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
@@ -178,15 +183,22 @@ fn parse_cpu_ticks(stat: &str) -> Option<u64> {
 
 /// Resident memory of the process, KiB.
 pub(crate) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))
-        .context("the gateway's memory cannot be read")?;
-    parse_resident_kib(&status).context("the gateway's memory cannot be understood")
+    memory_kib(pid, "VmRSS:")
 }
 
-fn parse_resident_kib(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// The most that it ever was, KiB.
+pub(crate) fn peak_kib(pid: u32) -> anyhow::Result<u64> {
+    memory_kib(pid, "VmHWM:")
+}
+
+fn memory_kib(pid: u32, field: &str) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .context("the gateway's memory cannot be read")?;
+    parse_kib(&status, field).context("the gateway's memory cannot be understood")
+}
+
+fn parse_kib(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
@@ -234,8 +246,8 @@ mod tests {
         assert_eq!(parse_parent("1 (a) S"), None);
         assert_eq!(parse_busy_ticks("cpu  1 2 x"), None);
         assert_eq!(parse_busy_ticks("intr 1 2 3"), None);
-        assert_eq!(parse_resident_kib("VmRSS: many kB"), None);
-        assert_eq!(parse_resident_kib("VmSize: 5 kB"), None);
+        assert_eq!(parse_kib("VmRSS: many kB", "VmRSS:"), None);
+        assert_eq!(parse_kib("VmSize: 5 kB", "VmRSS:"), None);
     }
 
     #[test]

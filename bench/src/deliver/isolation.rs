@@ -11,7 +11,8 @@ use super::figures::{Pair, Scenario};
 use super::rig::{Load, Rig, Stretch, attempts};
 use super::rude::{Dead, Manners, Rude};
 use super::world::{Project, World};
-use crate::report::per_second;
+use crate::process::cpu_time;
+use crate::report::{float, per_second};
 use crate::run::whole_rate;
 use crate::sink::Sink;
 
@@ -78,7 +79,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// Deliveries per second when all are well.
     async fn capacity(&self, scenario: &mut Scenario) -> anyhow::Result<f64> {
-        let (rig, stretch) = self.through(false, None, CAPACITY).await?;
+        let (rig, stretch, _) = self.through(false, None, CAPACITY).await?;
         stretch.check(scenario);
         drop(rig);
         let sent = stretch.sent.count();
@@ -92,13 +93,15 @@ impl Bench<'_> {
         rate: u32,
         scenario: &mut Scenario,
     ) -> anyhow::Result<crate::latency::Latency> {
-        let (rig, stretch) = self.through(is_bad, Some(rate), self.duration).await?;
+        let (rig, stretch, cpu) = self.through(is_bad, Some(rate), self.duration).await?;
         stretch.check(scenario);
         if is_bad {
             scenario.add("attempts_with", attempts(&rig.metrics().await?));
         }
-        let ack = json!([stretch.sent.ack.ms(0.5), stretch.sent.ack.ms(0.99)]);
+        let cpu = cpu.as_secs_f64() * 1e6 / float(stretch.sent.count().max(1));
         let word = if is_bad { "with" } else { "without" };
+        scenario.add(&format!("cpu_us_per_event_{word}"), cpu);
+        let ack = json!([stretch.sent.ack.ms(0.5), stretch.sent.ack.ms(0.99)]);
         scenario.add(&format!("ack_p50_and_p99_ms_{word}"), ack);
         Ok(stretch.received.latency)
     }
@@ -108,7 +111,7 @@ impl Bench<'_> {
         is_bad: bool,
         rate: Option<u32>,
         duration: Duration,
-    ) -> anyhow::Result<(Rig, Stretch)> {
+    ) -> anyhow::Result<(Rig, Stretch, Duration)> {
         let project = self.project(is_bad);
         let targets: Vec<_> = (0..project.endpoints.len())
             .map(|number| project.target(number))
@@ -122,8 +125,10 @@ impl Bench<'_> {
             sink: &self.sink,
         };
         rig.warm_up(load).await?;
+        let before = cpu_time(rig.id())?;
         let stretch = rig.stretch(load).await?;
-        Ok((rig, stretch))
+        let cpu = cpu_time(rig.id())?.saturating_sub(before);
+        Ok((rig, stretch, cpu))
     }
 
     fn project(&self, is_bad: bool) -> Project {

@@ -1,5 +1,6 @@
 //! A gateway of its own for a scenario, and stretches of load through it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,14 +26,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Load before the first stretch that is measured.
 const WARM_UP: Duration = Duration::from_secs(2);
 
+/// The configuration, in the directory of the gateway.
+const WORLD_FILE: &str = "resources.yaml";
+
 /// A running gateway with a configuration.
 pub(super) struct Rig {
     pub(super) gateway: Gateway,
     ports: Ports,
     clients: usize,
     body_bytes: usize,
+    program: PathBuf,
     /// Gone with it.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// Events for one stretch.
@@ -74,6 +79,18 @@ impl Stretch {
     }
 }
 
+async fn start(program: &Path, directory: &Path, ports: Ports) -> anyhow::Result<Gateway> {
+    let resources = directory.join(WORLD_FILE);
+    let start = Start {
+        program,
+        directory,
+        ports,
+        resources: Some(&resources),
+        more: &[],
+    };
+    start.until_ready().await
+}
+
 impl Rig {
     pub(super) async fn start(args: &Args, world: &World) -> anyhow::Result<Self> {
         let base = args.dir.clone().unwrap_or_else(std::env::temp_dir);
@@ -81,23 +98,24 @@ impl Rig {
             .prefix("outrider-bench-")
             .tempdir_in(&base)
             .with_context(|| format!("no directory can be made in `{}`", base.display()))?;
-        let file = directory.path().join("resources.yaml");
-        std::fs::write(&file, world.file())?;
+        std::fs::write(directory.path().join(WORLD_FILE), world.file())?;
         let ports = Ports::free()?;
-        let start = Start {
-            program: &args.outrider,
-            directory: directory.path(),
-            ports,
-            resources: Some(&file),
-            more: &[],
-        };
         Ok(Self {
-            gateway: start.until_ready().await?,
+            gateway: start(&args.outrider, directory.path(), ports).await?,
             ports,
             clients: args.clients,
             body_bytes: args.body_bytes,
-            _directory: directory,
+            program: args.outrider.clone(),
+            directory,
         })
+    }
+
+    /// Kills it and starts it again on what it left; how long that takes.
+    pub(super) async fn restart(&mut self) -> anyhow::Result<Duration> {
+        self.gateway.kill();
+        let begin = Instant::now();
+        self.gateway = start(&self.program, self.directory.path(), self.ports).await?;
+        Ok(begin.elapsed())
     }
 
     pub(super) fn id(&self) -> u32 {
