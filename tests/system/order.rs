@@ -219,6 +219,13 @@ async fn a_dead_letter_is_told_to_the_next_one_and_a_resend_comes_apart() {
     project.put(&path, &Value::Null).await.data(200);
     let again = receiver.wait_for(4, DEADLINE).await;
     assert!(is_late(&again[3]) && again[3].webhook_id() == dead);
+    project.delivery(&dead, "Success").await;
+    let path = format!("/events/{dead}/explain");
+    let order = project.get(&path).await.data(200)["deliveries"][0]["order"].clone();
+    assert_eq!(
+        (&order["goes"], &order["why"]),
+        (&json!("apart"), &json!("asked_again"))
+    );
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ pub(in crate::api) fn shown(item: &DeliveryItem, attempts: &[AttemptRecord]) -> 
         }
         (Goes::Apart, Some(Why::AskedAgain)) => format!("it was asked for again: {apart}"),
         (Goes::Apart, Some(Why::Replay)) => format!("it is of a replay: {apart}"),
-        (Goes::Apart, None) => apart,
+        (Goes::Apart, None) => format!("{apart}, for a reason that its attempts do not tell"),
     };
     json!({
         "goes": goes.word(), "why": why.map(Why::word), "parked_at": parked_at, "says": says,
@@ -105,12 +105,16 @@ fn course(item: &DeliveryItem, attempts: &[AttemptRecord], is_parked: bool) -> (
     // Only what was opened again is scheduled for a reason.
     let is_opened = item.status == DeliveryStatus::Scheduled && item.reason.is_some();
     let is_apart = |one: &AttemptRecord| Goes::of(one) == Some(Goes::Apart);
-    if !is_opened && !attempts.iter().any(is_apart) {
+    let first = attempts.iter().position(is_apart);
+    if first.is_none() && !is_opened {
         return (Goes::InLine, None);
     }
-    // Those that are not shown may have been in line, the last of them parked.
-    let is_whole = usize::try_from(item.attempts) == Ok(attempts.len());
-    (Goes::Apart, is_whole.then_some(Why::AskedAgain))
+    // Without an end before it, it may have been parked by an attempt that is not shown, or for
+    // want of its event, or have been discarded and asked for again: that is not told apart.
+    let before = attempts.iter().take(first.unwrap_or_default());
+    let has_ended = before.into_iter().any(|one| one.result.is_final());
+    let is_asked = is_opened || has_ended;
+    (Goes::Apart, is_asked.then_some(Why::AskedAgain))
 }
 
 /// When an attempt was over, Unix milliseconds.
