@@ -23,7 +23,7 @@ mod reply;
 mod request;
 mod request_id;
 mod schema;
-mod slots;
+pub(crate) mod slots;
 mod source;
 mod stopping;
 #[cfg(test)]

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::harness::{Api, Endpoint, OUTGOING, Planes, Receiver, Resources, Setup, TokenEndpoint};
+use super::harness::{
+    Api, DEADLINE, Endpoint, Fault, OUTGOING, Planes, Receiver, Resources, Setup, TokenEndpoint,
+};
 
 const PATH: &str = "/endpoints/oauth2/test";
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.hunter3";
@@ -170,6 +172,37 @@ async fn why_there_is_no_token_is_said_without_what_was_answered() {
             json!({"success": false, "error": error, "message": "no token could be fetched"})
         );
     }
+}
+
+#[tokio::test]
+async fn who_tries_what_does_not_answer_keeps_nobody_else_waiting() {
+    let silent = Receiver::with(|_| Fault::Stall).await;
+    let endpoint = TokenEndpoint::start(|_| (200, json!({"access_token": TOKEN}))).await;
+    let outrider = Setup::through_api().start().await;
+    let mut admin = outrider.admin_api();
+    let mut project = admin.make_project("shop", "outgoing", &json!({})).await;
+    let mut other = admin.make_project("other", "outgoing", &json!({})).await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let (mut again, body) = (project.again(), client(&silent.url("/token")));
+        waiting.spawn(async move { again.post(PATH, &body).await });
+    }
+    silent.wait_for(2, DEADLINE).await;
+    let refused = project.post(PATH, &client(&endpoint.url())).await;
+    assert_eq!(
+        refused.refusal(503),
+        "too many token endpoints are being tried out, try again"
+    );
+    assert_eq!(refused.code(), "commands_busy");
+    let said = other.post(PATH, &client(&endpoint.url())).await.data(200);
+    assert_eq!(said["success"], true);
+    // Those end by themselves, and leave room.
+    for said in waiting.join_all().await {
+        let said = said.data(200);
+        assert_eq!(said["success"], false, "{said}");
+    }
+    let said = project.post(PATH, &client(&endpoint.url())).await.data(200);
+    assert_eq!(said["success"], true);
 }
 
 #[tokio::test]

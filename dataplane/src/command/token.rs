@@ -14,7 +14,6 @@ use outrider_webhook::id::ProjectId;
 use outrider_webhook::secret::Secret;
 use outrider_xds::Outcome;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Executor;
@@ -22,12 +21,15 @@ use super::question::{answered, refused};
 use crate::chance::Chance;
 use crate::deliver::{Asker, try_out};
 use crate::egress::Egress;
+use crate::ingest::slots::Slots;
 use crate::meta::rfc3339;
 
 /// How long a token endpoint may take.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Trials at a time: a person waits for each.
-const AT_ONCE: usize = 8;
+/// Trials at a time, in all and of one project: a person waits for each, and token endpoints that
+/// do not answer must not keep others from theirs (decision 0005).
+const AT_ONCE: usize = 16;
+const OF_ONE: usize = 2;
 /// Of a token so much is shown, if it is that long.
 const SHOWN_CHARS: usize = 4;
 const SHOWN_FROM_BYTES: usize = 24;
@@ -37,7 +39,7 @@ pub(crate) struct Trials {
     egress: Egress,
     clock: Arc<dyn Clock>,
     chance: Chance,
-    turns: Semaphore,
+    slots: Slots<ProjectId>,
 }
 
 impl Trials {
@@ -46,7 +48,7 @@ impl Trials {
             egress,
             clock,
             chance,
-            turns: Semaphore::new(AT_ONCE),
+            slots: Slots::new(AT_ONCE, OF_ONE),
         }
     }
 }
@@ -55,8 +57,9 @@ impl Executor {
     /// Needs no turn: nothing changes.
     pub(super) async fn try_token(&self, project: ProjectId, client: &Secret) -> Outcome {
         let trials = &self.trials;
-        let Ok(_turn) = trials.turns.try_acquire() else {
-            return refused("commands_busy", "too many token endpoints are tried out");
+        let Ok(_slot) = trials.slots.take(project) else {
+            let says = "too many token endpoints are being tried out, try again";
+            return refused("commands_busy", says);
         };
         let snapshot = self.table.load();
         let Some(table) = snapshot.project(project) else {

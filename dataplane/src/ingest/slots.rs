@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The slots, by whom they are in use.
-pub(super) struct Slots<K> {
+pub(crate) struct Slots<K> {
     at_once_max: usize,
     of_one_max: usize,
     used: Mutex<Used<K>>,
@@ -20,7 +20,7 @@ struct Used<K> {
 
 /// Why there is no slot.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// All are in use.
     All,
     /// This one has as many as one may have.
@@ -28,14 +28,14 @@ pub(super) enum Full {
 }
 
 /// A slot, until it is dropped.
-pub(super) struct Slot<'s, K: Copy + Eq + Hash> {
+pub(crate) struct Slot<'s, K: Copy + Eq + Hash> {
     slots: &'s Slots<K>,
     of: K,
 }
 
 impl<K: Copy + Eq + Hash> Slots<K> {
     /// `at_once_max` slots, of which one may have `of_one_max`.
-    pub(super) fn new(at_once_max: usize, of_one_max: usize) -> Self {
+    pub(crate) fn new(at_once_max: usize, of_one_max: usize) -> Self {
         let used = Used {
             in_all: 0,
             of: HashMap::new(),
@@ -48,7 +48,7 @@ impl<K: Copy + Eq + Hash> Slots<K> {
     }
 
     /// A slot for this one.
-    pub(super) fn take(&self, of: K) -> Result<Slot<'_, K>, Full> {
+    pub(crate) fn take(&self, of: K) -> Result<Slot<'_, K>, Full> {
         let mut used = self.used();
         if used.in_all >= self.at_once_max {
             return Err(Full::All);
