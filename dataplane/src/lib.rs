@@ -19,6 +19,7 @@ pub mod meta;
 pub mod metrics;
 pub mod note;
 pub mod notices;
+mod offering;
 mod open;
 pub mod queue;
 mod retention;

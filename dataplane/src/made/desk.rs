@@ -12,21 +12,14 @@ use outrider_webhook::secret::Secret;
 use outrider_webhook::undelivered::Reason;
 use outrider_xds::{Offer, OfferAnswer, Offers};
 use std::sync::Arc;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Claim, Content, MadeEndpoints, State, Wish};
+use crate::offering::{Answered, Offering};
 use crate::table::RoutingTable;
 
 /// Offers under way at a time.
 const OFFERED_MAX: usize = 16;
-/// How long the control plane may take for an answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// The wait before an offer without a decision is made again; doubles up to the longest.
-const AGAIN_MIN: Duration = Duration::from_millis(100);
-const AGAIN_MAX: Duration = Duration::from_secs(10);
-
 /// The task of a data plane that sees to its made endpoints.
 pub(crate) struct Desk {
     pub(crate) made: MadeEndpoints,
@@ -36,68 +29,33 @@ pub(crate) struct Desk {
     pub(crate) offers: Option<Offers>,
 }
 
-/// What came of one offer.
-struct Offered {
-    endpoint: EndpointId,
-    answer: Option<OfferAnswer>,
-}
-
 impl Desk {
     /// Runs until `stop` fires. What is not settled then is found in the log by the next start.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let (mut changes, mut version) = (self.made.inner.changes.subscribe(), self.table.watch());
-        let mut under_way = JoinSet::new();
-        let mut offered: Vec<EndpointId> = Vec::new();
-        let (mut again, mut wait) = (Instant::now(), AGAIN_MIN);
+        let mut offering = Offering::new(self.offers.clone(), OFFERED_MAX);
         loop {
             self.settle(&self.table.load()).await;
-            let now = Instant::now();
-            if now >= again {
-                let room = OFFERED_MAX.saturating_sub(offered.len());
-                for offer in self.made.wanted(&offered, room) {
-                    let Some(mut offers) = self.offers.clone() else {
-                        break;
-                    };
-                    offered.push(offer.endpoint);
-                    under_way.spawn(async move {
-                        let endpoint = offer.endpoint;
-                        let answer = match offers.connected().await {
-                            true => {
-                                offers
-                                    .offer(Offer::Endpoint(offer.as_ref().clone()), ANSWER_LIMIT)
-                                    .await
-                            }
-                            false => None,
-                        };
-                        Offered { endpoint, answer }
-                    });
-                }
+            for offer in self.made.wanted(offering.about(), offering.room()) {
+                let endpoint = offer.endpoint;
+                offering.make(endpoint, endpoint, Offer::Endpoint(offer.as_ref().clone()));
             }
-            // All arms are cancel-safe: watches, a set that keeps what is not taken, a clock.
+            // All arms are cancel-safe.
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = changes.changed() => if changed.is_err() { break },
                 changed = version.changed() => if changed.is_err() { break },
-                Some(ended) = under_way.join_next() => {
-                    let Ok(ended) = ended else { continue };
-                    offered.retain(|id| *id != ended.endpoint);
-                    if self.answered(ended).await {
-                        (again, wait) = (Instant::now(), AGAIN_MIN);
-                    } else {
-                        again = Instant::now() + wait;
-                        wait = (wait * 2).min(AGAIN_MAX);
-                    }
-                }
-                () = tokio::time::sleep_until(again), if now < again => {}
+                answered = offering.next() => if let Some(Answered { of, answer, .. }) = answered {
+                    offering.answered(self.answered(of, answer).await);
+                },
             }
         }
-        under_way.shutdown().await;
+        offering.shutdown().await;
     }
 
     /// Whether the control plane has decided.
-    async fn answered(&self, ended: Offered) -> bool {
-        let endpoint = ended.endpoint;
-        match ended.answer {
+    async fn answered(&self, endpoint: EndpointId, answer: Option<OfferAnswer>) -> bool {
+        match answer {
             Some(OfferAnswer::Taken(version)) => {
                 tracing::info!(endpoint_id = %endpoint, revision = version.revision, "a made endpoint is configuration");
                 self.made.set_state(endpoint, State::Taken(version));
