@@ -99,3 +99,29 @@ async fn how_often_a_breaker_opened_in_a_row_goes_on_after_a_start() {
     let until_ms = NOW_MS + 35_000;
     assert_eq!(last, Some(Change::Opened { until_ms, trips: 5 }));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_took_more_before_begins_at_a_quarter_of_it() {
+    let (queue, clock) = queue(16);
+    queue.restore((0..500).map(|n| pending(1, 1, n, NOW_MS)));
+    let of = pending(1, 1, 0, NOW_MS).target.endpoint;
+    for _ in 0..400 {
+        let lease = queue.lease().await;
+        says(&queue, &lease, &clock, Load::Fine);
+        queue.complete(&lease, true);
+    }
+    // What it took has no part in its breaker any more.
+    clock.0.fetch_add(600_000, Ordering::Relaxed);
+    let mut changes = Vec::new();
+    for _ in 0..10 {
+        let lease = queue.lease().await;
+        changes.extend(says(&queue, &lease, &clock, Load::Failing));
+        queue.complete(&lease, false);
+    }
+    assert!(matches!(changes[..], [Change::Opened { trips: 1, .. }]));
+    clock.0.fetch_add(30_000, Ordering::Relaxed);
+    let probe = queue.lease().await;
+    let change = says(&queue, &probe, &clock, Load::Fine);
+    assert_eq!(change, Some(Change::Closed));
+    assert_eq!(queue.lane(of).unwrap().pace_per_s, Some(100.0));
+}
