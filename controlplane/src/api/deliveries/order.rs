@@ -106,6 +106,11 @@ fn course(item: &DeliveryItem, attempts: &[AttemptRecord], is_parked: bool) -> (
     let is_opened = item.status == DeliveryStatus::Scheduled && item.reason.is_some();
     let is_apart = |one: &AttemptRecord| Goes::of(one) == Some(Goes::Apart);
     let first = attempts.iter().position(is_apart);
+    // After its end there is an attempt only where somebody asked for one, sent or not.
+    let end = attempts.iter().position(|one| one.result.is_final());
+    if end.is_some_and(|end| end + 1 < attempts.len()) {
+        return (Goes::Apart, Some(Why::AskedAgain));
+    }
     if first.is_none() && !is_opened {
         return (Goes::InLine, None);
     }

@@ -176,6 +176,18 @@ fn one_that_was_asked_for_again_is_told_by_what_was_sent_or_by_what_opened_it() 
 }
 
 #[test]
+fn an_attempt_after_the_end_was_asked_for_although_nothing_was_sent() {
+    let mut ended = in_line(1);
+    ended.result = DeliveryStatus::Failure;
+    let unsent = attempt(2, &[], 0);
+    let mut item = delivery(Some(7), 2);
+    item.status = DeliveryStatus::Failure;
+    let attempts = [ended, unsent];
+    assert_eq!(said(&item, &attempts), both("apart", Some("asked_again")));
+    assert_eq!(said(&item, &attempts[..1]), both("in_line", None));
+}
+
+#[test]
 fn a_replay_is_apart_before_its_first_attempt() {
     let mut item = delivery(Some(7), 0);
     let event = Arc::get_mut(&mut item.event).unwrap();
