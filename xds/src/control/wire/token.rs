@@ -1,5 +1,7 @@
 //! A client of a token endpoint that is to be tried out, as it travels.
 
+use std::fmt;
+
 use outrider_webhook::id::ProjectId;
 use outrider_webhook::secret::Secret;
 use prost::Message;
@@ -7,12 +9,20 @@ use prost::Message;
 use super::{WireError, bytes_of, uid_of};
 use crate::control::{Action, CLIENT_BYTES_MAX};
 
+/// The secret is in it, so it is not shown.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub(crate) struct TokenFields {
     #[prost(bytes = "vec", tag = "1")]
     project: Vec<u8>,
     #[prost(string, tag = "2")]
     client: String,
+}
+
+impl fmt::Debug for TokenFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenFields").finish_non_exhaustive()
+    }
 }
 
 impl TokenFields {
