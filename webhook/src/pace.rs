@@ -26,6 +26,8 @@ use self::taken::Taken;
 const START_PER_S: f64 = 20.0;
 /// No slower than this: below, what the receiver asks for in `Retry-After` decides.
 const LEAST_PER_S: f64 = 1.0;
+/// So few that were taken before an objection do not say that more would be too much.
+const LITTLE_PER_S: u32 = 1;
 /// Beyond this nothing is paced any more: no gateway sends that much.
 const MOST_PER_S: f64 = 50_000.0;
 /// Rise in a second while the limit is searched for, as a part of the rate. With this one the
@@ -111,6 +113,9 @@ impl Pace {
     /// For a receiver that took `per_s` deliveries in the last second and now objects.
     #[must_use]
     pub fn below(per_s: u32, now_ms: i64) -> Self {
+        if per_s <= LITTLE_PER_S {
+            return Self::new(LEAST_PER_S, None, now_ms); // what it takes is still to be found
+        }
         let limit = Limit::met(f64::from(per_s).max(LEAST_PER_S));
         Self::new(limit.rate(), Some(limit), now_ms)
     }
