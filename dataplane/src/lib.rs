@@ -260,6 +260,7 @@ impl DataPlane {
             alerts: running.intake.alerts.clone(),
             disabling,
             notices: notices.clone(),
+            clock: Arc::clone(&clock),
         };
         let means = Means {
             queue: queue.clone(),

@@ -47,6 +47,17 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// What is over when this is told.
+    const fn ends(self) -> Option<Self> {
+        match self {
+            Self::BreakerOpened => Some(Self::BreakerClosed),
+            Self::BreakerClosed => Some(Self::BreakerOpened),
+            Self::FailureRateExceeded => Some(Self::FailureRateRecovered),
+            Self::FailureRateRecovered => Some(Self::FailureRateExceeded),
+            Self::Disabled | Self::DeliveriesFailed => None,
+        }
+    }
+
     /// Stable word for metrics and messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -156,8 +167,8 @@ impl Notices {
     }
 
     /// Since when an endpoint fails too often, Unix milliseconds.
-    pub(crate) fn exceeded_ms(&self, endpoint: EndpointId) -> Option<i64> {
-        self.rates().exceeded_ms(endpoint)
+    pub(crate) fn exceeded_ms(&self, endpoint: EndpointId, now_ms: i64) -> Option<i64> {
+        self.rates().exceeded_ms(endpoint, now_ms)
     }
 
     /// Each change to it is whole in itself, so what a panic left is good.
@@ -166,8 +177,12 @@ impl Notices {
         rates.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> BTreeMap<Key, Untold> {
-        std::mem::take(&mut *self.untold())
+    /// What was told, in the order in which it was.
+    fn take(&self) -> Vec<(Key, Untold)> {
+        let untold = std::mem::take(&mut *self.untold());
+        let mut all: Vec<_> = untold.into_iter().collect();
+        all.sort_by_key(|(_, untold)| untold.last.at_ms);
+        all
     }
 
     /// Each change to it is whole in itself, so what a panic left is good.

@@ -24,7 +24,7 @@ impl Questions {
             .lane(endpoint.id())
             .map_or_else(idle, |lane| shown(&lane));
         let is_watched = table.is_some_and(|table| endpoint.rate_alert(table.project()).is_some());
-        let exceeded_ms = self.notices.exceeded_ms(endpoint.id());
+        let exceeded_ms = self.notices.exceeded_ms(endpoint.id(), self.clock.now_ms());
         let exceeded_ms = exceeded_ms.filter(|_| is_watched);
         lane["failure_rate_exceeded_since"] = exceeded_ms.map(rfc3339).into();
         lane["is_switched_off"] = self.disabling.is_off(endpoint).into();

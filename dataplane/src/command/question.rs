@@ -1,6 +1,9 @@
 //! Questions of the control plane: what this data plane has seen, as JSON. Answered at once from
 //! memory, bounded, and without a turn: nothing changes.
 
+use std::sync::Arc;
+
+use outrider_store::Clock;
 use outrider_webhook::id::{ProjectId, SourceId};
 use outrider_xds::{ANSWER_BYTES_MAX, Outcome, Question};
 use serde_json::Value;
@@ -23,6 +26,7 @@ pub(crate) struct Questions {
     pub(crate) alerts: Alerts,
     pub(crate) disabling: Disabling,
     pub(crate) notices: Notices,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Questions {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use outrider_config::snapshot::{Endpoint, HookKind, MetaKind, Project};
 use outrider_store::Clock;
@@ -16,6 +17,8 @@ use crate::table::RoutingTable;
 
 /// People hear of the same trouble of an endpoint so often, milliseconds.
 const PERIOD_MS: i64 = 3_600_000;
+/// The longest sleep while something is held back.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Troubles that are remembered for it: beyond, people may hear of one again too soon.
 const HEARD_MAX: usize = 100_000;
 
@@ -29,27 +32,66 @@ pub(crate) struct Bell {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// When people last heard of a trouble, and how often it was told since.
+/// What people heard of, and what is held back since.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    last: HashMap<Key, (i64, u64)>,
+    /// When people last heard of each trouble, Unix milliseconds.
+    last: HashMap<Key, i64>,
+    /// What was told since then, and is not over.
+    held: HashMap<Key, Untold>,
 }
 
 impl Heard {
-    /// How many notices a message is about; `None` when it is too soon for one.
-    pub(super) fn is_due(&mut self, key: Key, count: u64, now_ms: i64) -> Option<u64> {
+    /// What people are to hear of a trouble; `None` when it is too soon for a message.
+    pub(super) fn is_due(&mut self, key: Key, untold: Untold, now_ms: i64) -> Option<Untold> {
         if self.last.len() >= HEARD_MAX {
+            let held = &self.held;
             self.last
-                .retain(|_, (at_ms, _)| now_ms.saturating_sub(*at_ms) < PERIOD_MS);
+                .retain(|key, at_ms| held.contains_key(key) || is_soon(*at_ms, now_ms));
         }
-        let (at_ms, held) = self.last.get(&key).copied().unwrap_or((i64::MIN, 0));
-        let all = held.saturating_add(count);
-        // A clock that was set back does not keep people waiting.
-        let is_soon = (0..PERIOD_MS).contains(&now_ms.saturating_sub(at_ms));
-        let next = if is_soon { (at_ms, all) } else { (now_ms, 0) };
-        self.last.insert(key, next);
-        (!is_soon).then_some(all)
+        // What it ends is no news any more.
+        if let Some(ended) = key.2.ends() {
+            self.held.remove(&(key.0, key.1, ended));
+        }
+        let held = self.held.remove(&key).map_or(0, |held| held.count);
+        let untold = Untold {
+            count: held.saturating_add(untold.count),
+            ..untold
+        };
+        let last_ms = self.last.get(&key).copied();
+        if last_ms.is_some_and(|last_ms| is_soon(last_ms, now_ms)) {
+            self.held.insert(key, untold);
+            return None;
+        }
+        self.last.insert(key, now_ms);
+        Some(untold)
     }
+
+    /// When the next one that is held back may be told.
+    pub(super) fn next_ms(&self) -> Option<i64> {
+        let last = self.held.keys().filter_map(|key| self.last.get(key));
+        last.min().map(|last_ms| last_ms.saturating_add(PERIOD_MS))
+    }
+
+    /// What was held back for long enough.
+    pub(super) fn take_due(&mut self, now_ms: i64) -> Vec<(Key, Untold)> {
+        let last = &self.last;
+        let is_due = |key: &Key, _: &mut Untold| {
+            !last
+                .get(key)
+                .is_some_and(|last_ms| is_soon(*last_ms, now_ms))
+        };
+        let due: Vec<_> = self.held.extract_if(is_due).collect();
+        for (key, _) in &due {
+            self.last.insert(*key, now_ms);
+        }
+        due
+    }
+}
+
+/// A clock that was set back does not keep people waiting.
+fn is_soon(last_ms: i64, now_ms: i64) -> bool {
+    (0..PERIOD_MS).contains(&now_ms.saturating_sub(last_ms))
 }
 
 impl Bell {
@@ -57,34 +99,50 @@ impl Bell {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut heard = Heard::default();
         loop {
+            let now_ms = self.clock.now_ms();
+            let wait = heard.next_ms().map(|next_ms| wait(next_ms, now_ms));
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = self.notices.inner.wake.notified() => {}
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             }
             for (key, untold) in self.notices.take() {
-                self.ring(key, &untold, &mut heard).await;
+                self.ring(key, untold, &mut heard).await;
+            }
+            for (key, untold) in heard.take_due(self.clock.now_ms()) {
+                self.tell_people(key, &untold).await;
             }
         }
     }
 
-    async fn ring(&self, key: Key, untold: &Untold, heard: &mut Heard) {
+    async fn ring(&self, key: Key, untold: Untold, heard: &mut Heard) {
         let snapshot = self.table.load();
         let Some(table) = snapshot.project(key.0) else {
             return; // it is gone, and those who cared with it
         };
-        let project = table.project();
         let revision = snapshot.version().map_or(0, |version| version.revision);
-        self.tell_owner(project, &untold.last, revision).await;
-        let Some(endpoint) = table.endpoint(key.1) else {
-            return;
-        };
-        if endpoint.hooks().is_empty() && endpoint.mailbox().is_none() {
+        self.tell_owner(table.project(), &untold.last, revision)
+            .await;
+        let is_heard =
+            |endpoint: &Arc<Endpoint>| !endpoint.hooks().is_empty() || endpoint.mailbox().is_some();
+        if !table.endpoint(key.1).is_some_and(is_heard) {
             return;
         }
-        let Some(count) = heard.is_due(key, untold.count, self.clock.now_ms()) else {
-            self.count("all", "held_back");
-            return;
+        match heard.is_due(key, untold, self.clock.now_ms()) {
+            Some(untold) => self.tell_people(key, &untold).await,
+            None => self.count("all", "held_back"),
+        }
+    }
+
+    async fn tell_people(&self, key: Key, untold: &Untold) {
+        let snapshot = self.table.load();
+        let table = snapshot.project(key.0);
+        let Some((table, endpoint)) = table.and_then(|table| Some((table, table.endpoint(key.1)?)))
+        else {
+            return; // it is gone since
         };
+        let (project, count) = (table.project(), untold.count);
+        let revision = snapshot.version().map_or(0, |version| version.revision);
         let message = Message::of(project, endpoint, &untold.last, count);
         for hook in endpoint.hooks() {
             self.hook(project, (hook.kind, &hook.endpoint), &message, revision)
@@ -177,6 +235,12 @@ impl Bell {
         let counter = &self.metrics.notifications;
         counter.with_label_values(&[channel, result]).inc();
     }
+}
+
+/// The wall clock may be set meanwhile, so it is looked at now and then.
+fn wait(until_ms: i64, now_ms: i64) -> Duration {
+    let ms = until_ms.saturating_sub(now_ms).max(1);
+    Duration::from_millis(u64::try_from(ms).unwrap_or(1)).min(LOOK_EVERY)
 }
 
 /// What people read.

@@ -42,8 +42,8 @@ impl Rates {
     }
 
     /// Since when an endpoint fails too often.
-    pub(super) fn exceeded_ms(&self, endpoint: EndpointId) -> Option<i64> {
-        self.watches.get(&endpoint)?.exceeded_ms()
+    pub(super) fn exceeded_ms(&self, endpoint: EndpointId, now_ms: i64) -> Option<i64> {
+        self.watches.get(&endpoint)?.exceeded_ms(now_ms)
     }
 
     #[cfg(test)]

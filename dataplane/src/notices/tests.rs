@@ -25,34 +25,65 @@ fn the_same_trouble_is_one_entry_with_the_newest_notice() {
     }
     notices.tell(notice(1, Trouble::Disabled, 5));
     notices.tell(notice(2, Trouble::Disabled, 6));
-    let taken: Vec<_> = notices.take().into_values().collect();
+    let taken = notices.take();
     let counts: Vec<_> = taken
         .iter()
-        .map(|one| (one.count, one.last.at_ms))
+        .map(|(_, one)| (one.count, one.last.at_ms))
         .collect();
-    assert_eq!(counts, [(1, 5), (1000, 999), (1, 6)]);
+    assert_eq!(counts, [(1, 5), (1, 6), (1000, 999)]);
     assert!(notices.take().is_empty());
+}
+
+/// Tells of a trouble; how many notices people hear of then, if they do.
+fn tell(heard: &mut Heard, trouble: Trouble, count: u64, now_ms: i64) -> Option<u64> {
+    let last = notice(1, trouble, now_ms);
+    let key = (last.project, last.endpoint, trouble);
+    let told = heard.is_due(key, Untold { last, count }, now_ms);
+    told.map(|untold| untold.count)
+}
+
+/// What is told by time alone.
+fn held(heard: &mut Heard, now_ms: i64) -> Vec<(Trouble, u64)> {
+    let due = heard.take_due(now_ms).into_iter();
+    due.map(|(key, untold)| (key.2, untold.count)).collect()
 }
 
 #[test]
 fn people_hear_of_it_once_in_an_hour_and_then_of_all_of_it() {
     let mut heard = Heard::default();
-    let one = notice(1, Trouble::Disabled, 0);
-    let key = (one.project, one.endpoint, one.trouble);
-    assert_eq!(heard.is_due(key, 1, 1_000), Some(1));
-    assert_eq!(heard.is_due(key, 3, 3_600_999), None);
-    assert_eq!(
-        heard.is_due(
-            (one.project, one.endpoint, Trouble::BreakerOpened),
-            1,
-            2_000
-        ),
-        Some(1)
-    );
-    assert_eq!(heard.is_due(key, 2, 3_601_000), Some(5));
-    assert_eq!(heard.is_due(key, 1, 3_601_001), None);
+    let disabled = Trouble::Disabled;
+    assert_eq!(tell(&mut heard, disabled, 1, 1_000), Some(1));
+    assert_eq!(heard.next_ms(), None);
+    assert_eq!(tell(&mut heard, disabled, 3, 3_600_999), None);
+    assert_eq!(tell(&mut heard, Trouble::BreakerOpened, 1, 2_000), Some(1));
+    assert_eq!(heard.next_ms(), Some(3_601_000));
+    assert_eq!(tell(&mut heard, disabled, 2, 3_601_000), Some(5));
+    assert_eq!(tell(&mut heard, disabled, 1, 3_601_001), None);
     // The clock was set back.
-    assert_eq!(heard.is_due(key, 1, 5), Some(2));
+    assert_eq!(tell(&mut heard, disabled, 1, 5), Some(2));
+}
+
+#[test]
+fn what_was_held_back_is_told_when_the_hour_is_over_unless_it_is_over_too() {
+    let (exceeded, recovered) = (Trouble::FailureRateExceeded, Trouble::FailureRateRecovered);
+    let mut heard = Heard::default();
+    assert_eq!(tell(&mut heard, exceeded, 1, 0), Some(1));
+    assert_eq!(tell(&mut heard, recovered, 1, 10), Some(1));
+    assert_eq!(tell(&mut heard, exceeded, 1, 20), None);
+    assert_eq!(held(&mut heard, 3_599_999), []);
+    // Nothing comes after it, and people must not believe that all is well.
+    assert_eq!(held(&mut heard, 3_600_000), [(exceeded, 1)]);
+    assert_eq!(
+        (held(&mut heard, 9_999_999), heard.next_ms()),
+        (vec![], None)
+    );
+
+    assert_eq!(tell(&mut heard, exceeded, 1, 3_600_001), None);
+    assert_eq!(tell(&mut heard, recovered, 1, 3_600_011), Some(1));
+    assert_eq!(
+        (held(&mut heard, 9_999_999), heard.next_ms()),
+        (vec![], None)
+    );
 }
 
 #[test]
@@ -99,7 +130,7 @@ fn a_failure_rate_is_told_when_it_is_too_much_and_when_it_is_over() {
         assert_eq!(attempted(1, false, at_ms), None);
     }
     assert!(attempted(1, true, 120_000).is_some());
-    let taken: Vec<_> = notices.take().into_values().collect();
+    let taken: Vec<_> = notices.take().into_iter().map(|(_, one)| one).collect();
     let told: Vec<_> = taken
         .iter()
         .map(|one| (one.last.endpoint, one.last.trouble, one.count))

@@ -59,6 +59,7 @@ impl Watch {
     /// An attempt has ended.
     pub fn record(&mut self, policy: &Policy, is_success: bool, now_ms: i64) -> Option<Change> {
         let seen = self.window.add(policy.window, is_success, now_ms);
+        self.exceeded_ms = self.exceeded_ms(now_ms);
         self.called_ms = now_ms;
         let rate = Rate {
             attempts: seen.all(),
@@ -83,16 +84,15 @@ impl Watch {
 
     /// Since when too much fails, Unix milliseconds.
     #[must_use]
-    pub fn exceeded_ms(&self) -> Option<i64> {
-        self.exceeded_ms
+    pub fn exceeded_ms(&self, now_ms: i64) -> Option<i64> {
+        let is_called = now_ms.saturating_sub(self.called_ms) < UNCALLED_MS;
+        self.exceeded_ms.filter(|_| is_called)
     }
 
     /// Whether it is as good as one that has seen nothing.
     #[must_use]
     pub fn is_blank(&self, now_ms: i64) -> bool {
-        let is_kept =
-            self.exceeded_ms.is_some() && now_ms.saturating_sub(self.called_ms) < UNCALLED_MS;
-        self.window.is_over(now_ms) && !is_kept
+        self.window.is_over(now_ms) && self.exceeded_ms(now_ms).is_none()
     }
 }
 
