@@ -17,7 +17,7 @@ use crate::egress::EgressError;
 use crate::ingest::{ListenError, TlsError};
 use crate::instance;
 use crate::notices::MailError;
-use crate::queue::Queue;
+use crate::queue::{Queue, Trip};
 use crate::state_log::{StateKey, StateLog, StateLogError};
 use crate::table::Kept;
 
@@ -185,7 +185,12 @@ pub(crate) fn restore(queue: &Queue, recovered: Recovered, now_ms: i64) -> Summa
             // When its time is over, it begins with probes.
             EndpointCondition::BreakerOpen => {
                 let of = (state.project, state.endpoint);
-                queue.restore_open(of, until_ms, state.trips);
+                let trip = Trip {
+                    until_ms,
+                    trips: state.trips,
+                    epoch: state.activation_epoch,
+                };
+                queue.restore_open(of, &trip);
             }
             _ => {}
         }

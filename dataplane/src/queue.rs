@@ -37,8 +37,8 @@ use tokio::time::Instant;
 pub use self::cache::{CachedEvent, PayloadCache};
 use self::cancel::{Cancels, PASSED_OVER_MAX};
 use self::chains::Chains;
-pub use self::chains::Gaps;
-pub use self::health::Answer;
+pub use self::chains::{Gaps, Missing};
+pub use self::health::{Answer, Trip};
 pub use self::lanes::Hold;
 use self::lanes::Lanes;
 use self::schedule::{LeaseId, Schedule};
@@ -74,6 +74,8 @@ pub struct Entry {
     pub turn_ms: i64,
     /// Whether its worker was lost when an attempt had begun that may not be made twice.
     pub has_begun: bool,
+    /// How often in a row a worker panicked over it, since the start.
+    pub losses: u8,
     /// Which opening it is of: 0 for the first, which made it. Any other one is for one attempt
     /// that somebody asked for.
     pub opening: u64,
@@ -204,6 +206,7 @@ impl Queue {
                 due_ms: found.due_ms,
                 turn_ms: now_ms,
                 has_begun: false,
+                losses: 0,
                 opening: state.opening(found.is_reopened),
                 is_out_of_order,
                 event: None,
@@ -331,17 +334,22 @@ impl Queue {
         change
     }
 
-    /// The breaker of an endpoint was open until `until_ms` when the process ended, after `trips`
-    /// trips in a row.
-    pub fn restore_open(&self, of: (ProjectId, EndpointId), until_ms: i64, trips: u32) {
+    /// The breaker of an endpoint was open when the process ended.
+    pub fn restore_open(&self, of: (ProjectId, EndpointId), trip: &Trip) {
         let mut state = self.state();
-        state.lanes.restore_open(of, until_ms, trips);
-        state.schedule.hold(of.1, until_ms);
+        state.lanes.restore_open(of, trip);
+        state.schedule.hold(of.1, trip.until_ms);
     }
 
     /// A delivery with an order key ended without success before the start.
     pub fn restore_gap(&self, gap: &Gap) {
         self.state().chains.restore_gap(gap, false);
+    }
+
+    /// Whether a delivery that is missing in its line is not the first of its event to its
+    /// endpoint: known from now on.
+    pub fn learn_gap(&self, target: &Target, key: DeliveryKey, is_repeat: bool) {
+        self.state().chains.learn(target, key, is_repeat);
     }
 
     /// Lets parked lanes go on, and those that were held for a setting. Called after every change of configuration.

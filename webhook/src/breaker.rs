@@ -123,6 +123,11 @@ impl Breaker {
         self.trips
     }
 
+    /// Somebody vouches for the receiver: it opens for the first time again.
+    pub fn forget_trips(&mut self) {
+        self.trips = 0;
+    }
+
     /// Attempts in its window, and those of them that failed. While it is not closed those are
     /// the probes.
     #[must_use]

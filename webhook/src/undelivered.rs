@@ -46,6 +46,8 @@ reasons! {
     Refused = "refused",
     /// At most once: the receiver may have it, and nobody knows what became of it.
     OutcomeUnknown = "outcome_unknown",
+    /// A fault of our own, in each of several attempts.
+    Internal = "internal",
     /// The event could not be read back: its record is damaged.
     PayloadLost = "payload_lost",
     /// The event was erased, or its retention is over.

@@ -16,12 +16,14 @@ use outrider_webhook::retry::{self, Step};
 use outrider_webhook::sign::{self, Outgoing, SignedRequest};
 use outrider_webhook::undelivered::Reason;
 
-use super::breaker::TripLimit;
 use super::send::{Going, Sent};
 use super::{Deliverer, Obstacle, order};
 use crate::disabled;
 use crate::egress::Exchange;
 use crate::queue::{Entry, Lease};
+
+/// A delivery that so many workers panicked over, one after the other, is not tried again.
+const LOSSES_MAX: u8 = 5;
 
 /// An attempt with its answer.
 pub(super) struct Attempted {
@@ -32,12 +34,15 @@ pub(super) struct Attempted {
     pub(super) started_ms: i64,
     pub(super) revision: u64,
     pub(super) request_headers: http::HeaderMap,
-    /// Why it switches its endpoint off, if it does, and under which activation epoch.
-    pub(super) disables: Option<(&'static str, u64)>,
+    /// Why it switches its endpoint off, if it does.
+    pub(super) disables: Option<&'static str>,
+    /// The activation epoch of the endpoint.
+    pub(super) epoch: u64,
     /// What it says about its receiver, and when the receiver's breaker opens.
     pub(super) load: Option<Load>,
     pub(super) breaker: breaker::Policy,
-    pub(super) trip_limit: Option<TripLimit>,
+    /// After how many trips in a row the endpoint is switched off, if it ever is.
+    pub(super) trips_max: Option<u32>,
     /// When people hear how much fails.
     pub(super) rate_alert: Option<alert::Policy>,
     /// How long the delivery may hold up those behind it, if any.
@@ -56,12 +61,15 @@ impl Deliverer {
         if entry.has_begun {
             return Err(Obstacle::Fail(Reason::OutcomeUnknown));
         }
+        if entry.losses >= LOSSES_MAX {
+            return Err(Obstacle::Fail(Reason::Internal));
+        }
         if !self.queue.admit(lease, endpoint.concurrency()) {
             return Err(Obstacle::Full);
         }
         let event = self.event(entry).await?;
-        let order = order::headers(lease, &event, &self.log).await;
         self.take_token(endpoint)?;
+        let order = self.order_headers(lease, &event).await;
         let started_ms = self.clock.now_ms();
         let lag_ms = u64::try_from(started_ms.saturating_sub(entry.due_ms)).unwrap_or(0);
         self.metrics
@@ -88,13 +96,14 @@ impl Deliverer {
         } = self.send(&going).await?;
         let strategy = endpoint.strategy(table.project());
         let (step, hold) = self.judge(entry, strategy, &exchange);
-        let disables = disabled::cause(&step, table.project())
-            .map(|reason| (reason, endpoint.activation_epoch()));
+        let project = table.project();
         Ok(Attempted {
             load: retry::load(&exchange.outcome, &step, hold),
-            breaker: table.project().breaker().policy,
-            trip_limit: TripLimit::of(table.project(), endpoint),
-            rate_alert: endpoint.rate_alert(table.project()),
+            breaker: project.breaker().policy,
+            trips_max: (project.disables_endpoints()).then(|| project.breaker().trips_max),
+            rate_alert: endpoint.rate_alert(project),
+            disables: disabled::cause(&step, project),
+            epoch: endpoint.activation_epoch(),
             park_after: order::park_after(table, entry),
             exchange,
             step,
@@ -102,7 +111,6 @@ impl Deliverer {
             started_ms,
             revision,
             request_headers,
-            disables,
         })
     }
 

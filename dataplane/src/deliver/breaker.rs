@@ -1,6 +1,5 @@
 //! What follows when the circuit breaker of an endpoint opens or closes.
 
-use outrider_config::snapshot::{Endpoint, Project};
 use outrider_store::{EndpointCondition, EndpointStateRecord, LogClosed, Record};
 use outrider_webhook::breaker::{Change, alert};
 use outrider_webhook::pace::Load;
@@ -10,23 +9,6 @@ use super::attempt::Attempted;
 use crate::disabled;
 use crate::notices::{Notice, Trouble};
 use crate::queue::Lease;
-
-/// After how many trips in a row an endpoint is switched off, under which activation epoch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TripLimit {
-    trips_max: u32,
-    epoch: u64,
-}
-
-impl TripLimit {
-    /// `None` when the project wants none of its endpoints switched off.
-    pub(super) fn of(project: &Project, endpoint: &Endpoint) -> Option<Self> {
-        project.disables_endpoints().then(|| Self {
-            trips_max: project.breaker().trips_max,
-            epoch: endpoint.activation_epoch(),
-        })
-    }
-}
 
 impl Deliverer {
     /// People may want to hear how much fails, whatever the breaker does.
@@ -63,7 +45,7 @@ impl Deliverer {
         &self,
         lease: &Lease,
         change: Change,
-        limit: Option<TripLimit>,
+        attempted: &Attempted,
     ) -> Result<(), LogClosed> {
         let (project, endpoint) = (lease.entry.project, lease.entry.target.endpoint);
         let (to, condition, until_ms, in_a_row) = match change {
@@ -84,7 +66,7 @@ impl Deliverer {
             at_ms: self.clock.now_ms(),
             condition,
             until_ms,
-            activation_epoch: 0,
+            activation_epoch: attempted.epoch,
             reason: Some("failure_rate".into()),
             trips: in_a_row,
         };
@@ -101,13 +83,11 @@ impl Deliverer {
         };
         self.log.record(Record::EndpointState(changed)).await?;
         self.notices.tell(notice);
-        match (change, limit) {
-            (Change::Opened { trips, .. }, Some(limit)) if trips >= limit.trips_max => {
-                let whom = (project, endpoint);
+        match (change, attempted.trips_max) {
+            (Change::Opened { trips, .. }, Some(trips_max)) if trips >= trips_max => {
+                let (whom, epoch) = ((project, endpoint), attempted.epoch);
                 let reason = disabled::KEEPS_FAILING;
-                self.disabling
-                    .disable_as_of(whom, limit.epoch, reason)
-                    .await
+                self.disabling.disable_as_of(whom, epoch, reason).await
             }
             _ => Ok(()),
         }

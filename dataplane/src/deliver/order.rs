@@ -4,62 +4,85 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use outrider_config::snapshot::ProjectTable;
-use outrider_store::{LocalLog, Position, StoredEvent};
-use outrider_webhook::id::DeliveryKey;
+use outrider_store::{LocalLog, StoredEvent};
+use outrider_webhook::event::Target;
 use outrider_webhook::sign::{ORDER_GAP, ORDER_LATE, ORDER_SEQUENCE, webhook_id};
 
+use super::Deliverer;
 use super::attempt::is_repeat;
-use crate::queue::{Entry, Gaps, Lease};
+use crate::queue::{Entry, Gaps, Lease, Missing, Queue};
 
-/// The headers of a delivery with an order key; none without.
-pub(super) async fn headers(
-    lease: &Lease,
-    event: &StoredEvent,
-    log: &LocalLog,
-) -> Vec<(HeaderName, HeaderValue)> {
-    let entry = &lease.entry;
-    if entry.target.order_key.is_none() {
-        return Vec::new();
-    }
-    // A replay is as old as what it is of: its receiver must not take it for news.
-    let replay = event.decision.replay.as_ref();
-    let of = replay.map_or(entry.key.event, |replay| replay.of);
-    let mut headers = vec![(ORDER_SEQUENCE, HeaderValue::from(of.raw()))];
-    if entry.is_out_of_order {
-        headers.push((ORDER_LATE, HeaderValue::from_static("true")));
-    }
-    if !lease.gaps.is_empty()
-        && let Ok(value) = HeaderValue::try_from(gap(&lease.gaps, log).await)
-    {
-        headers.push((ORDER_GAP, value));
-    }
-    headers
-}
-
-/// The `webhook-id`s of what is missing, with how many more at the end.
-async fn gap(gaps: &Gaps, log: &LocalLog) -> String {
-    let (mut names, mut more) = (Vec::with_capacity(gaps.known.len() + 1), gaps.more);
-    for (key, position) in &gaps.known {
-        match name(*key, *position, log).await {
-            Some(name) => names.push(name),
-            None => more = more.saturating_add(1),
+impl Deliverer {
+    /// The headers of a delivery with an order key; none without.
+    pub(super) async fn order_headers(
+        &self,
+        lease: &Lease,
+        event: &StoredEvent,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        let entry = &lease.entry;
+        if entry.target.order_key.is_none() {
+            return Vec::new();
         }
+        // A replay is as old as what it is of: its receiver must not take it for news.
+        let replay = event.decision.replay.as_ref();
+        let of = replay.map_or(entry.key.event, |replay| replay.of);
+        let mut headers = vec![(ORDER_SEQUENCE, HeaderValue::from(of.raw()))];
+        if entry.is_out_of_order {
+            headers.push((ORDER_LATE, HeaderValue::from_static("true")));
+        }
+        if !lease.gaps.is_empty() {
+            let namer = Namer {
+                log: &self.log,
+                queue: &self.queue,
+                target: &entry.target,
+            };
+            let gap = namer.gap(&lease.gaps).await;
+            headers.extend(HeaderValue::try_from(gap).map(|value| (ORDER_GAP, value)));
+        }
+        headers
     }
-    if more > 0 {
-        names.push(format!("+{more}"));
-    }
-    names.join(",")
 }
 
-/// What a delivery was, or would have been, called. `None` when its event cannot be read, and it
-/// may be the second one to its endpoint: better no name than that of the first one.
-async fn name(key: DeliveryKey, position: Position, log: &LocalLog) -> Option<String> {
-    let is_repeat = match key.ordinal {
-        0 => false, // there is none before it
-        ordinal => is_repeat(&log.read(position).await.ok()?, ordinal),
-    };
-    let event = log.uids().event(key.event);
-    Some(webhook_id(event, key.ordinal, is_repeat))
+/// Tells what is missing in the line of a target.
+struct Namer<'a> {
+    log: &'a LocalLog,
+    queue: &'a Queue,
+    target: &'a Target,
+}
+
+impl Namer<'_> {
+    /// The `webhook-id`s of what is missing, with how many more at the end.
+    async fn gap(&self, gaps: &Gaps) -> String {
+        let (mut names, mut more) = (Vec::with_capacity(gaps.known.len() + 1), gaps.more);
+        for missing in &gaps.known {
+            match self.name(missing).await {
+                Some(name) => names.push(name),
+                None => more = more.saturating_add(1),
+            }
+        }
+        if more > 0 {
+            names.push(format!("+{more}"));
+        }
+        names.join(",")
+    }
+
+    /// What a delivery was, or would have been, called. `None` when its event cannot be read, and
+    /// it may be the second one to its endpoint: better no name than that of the first one. An
+    /// event is read for it once: it may be a large one, and each attempt of its line asks.
+    async fn name(&self, missing: &Missing) -> Option<String> {
+        let Missing { key, position, .. } = *missing;
+        let is_repeat = match missing.is_repeat {
+            Some(is_repeat) => is_repeat,
+            None => {
+                let event = self.log.read(position).await.ok()?;
+                let is_repeat = is_repeat(&event, key.ordinal);
+                self.queue.learn_gap(self.target, key, is_repeat);
+                is_repeat
+            }
+        };
+        let event = self.log.uids().event(key.event);
+        Some(webhook_id(event, key.ordinal, is_repeat))
+    }
 }
 
 /// How long a delivery may hold up those behind it under the configuration in force; `None` when
@@ -80,14 +103,14 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use outrider_store::{Accepted, Options, SystemClock};
+    use outrider_store::{Accepted, Options, Position, SystemClock};
     use outrider_webhook::event::{
-        Audience, Decision, DeliveryMode, EventFacts, Origin, Target, VerifiedEvent,
+        Audience, Decision, DeliveryMode, EventFacts, Origin, VerifiedEvent,
     };
-    use outrider_webhook::id::{EndpointId, EventId, ProjectId, Uid};
+    use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, ProjectId, Uid};
 
     use super::*;
-    use crate::queue::{PayloadCache, Queue};
+    use crate::queue::PayloadCache;
 
     fn target(endpoint: u128) -> Target {
         Target {
@@ -137,10 +160,26 @@ mod tests {
         let (log, _) = LocalLog::open(options, clock, queue.sink()).unwrap();
         let (event, position) = accepted(&log, &queue).await;
         let uid = log.uids().event(event);
-        let missing = |ordinal| (DeliveryKey { event, ordinal }, position);
-        let nowhere = Position {
-            segment: 99,
-            ..position
+        let missing = |ordinal: u32| Missing {
+            key: DeliveryKey { event, ordinal },
+            position,
+            is_repeat: (ordinal == 0).then_some(false),
+        };
+        let lost = |ordinal| Missing {
+            position: Position {
+                segment: 99,
+                ..position
+            },
+            ..missing(ordinal)
+        };
+        let looked_at = |ordinal| Missing {
+            is_repeat: Some(true),
+            ..lost(ordinal)
+        };
+        let namer = Namer {
+            log: &log,
+            queue: &queue,
+            target: &target(1),
         };
         for (known, more, told) in [
             (vec![missing(0)], 0, format!("{uid}")),
@@ -148,15 +187,12 @@ mod tests {
             (vec![missing(2)], 0, format!("{uid}")),
             (vec![missing(0), missing(1)], 2, format!("{uid},{uid}-1,+2")),
             // The first one of an event is called like it, whether it can be read or not.
-            (vec![(missing(0).0, nowhere)], 0, format!("{uid}")),
-            (vec![(missing(1).0, nowhere)], 0, "+1".to_owned()),
-            (
-                vec![missing(2), (missing(1).0, nowhere)],
-                3,
-                format!("{uid},+4"),
-            ),
+            (vec![lost(0)], 0, format!("{uid}")),
+            (vec![lost(1)], 0, "+1".to_owned()),
+            (vec![looked_at(1)], 0, format!("{uid}-1")),
+            (vec![missing(2), lost(1)], 3, format!("{uid},+4")),
         ] {
-            assert_eq!(gap(&Gaps { known, more }, &log).await, told);
+            assert_eq!(namer.gap(&Gaps { known, more }).await, told);
         }
         log.close().await.unwrap();
     }

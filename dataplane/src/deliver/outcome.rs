@@ -113,12 +113,12 @@ impl Deliverer {
             policy: &attempted.breaker,
             load: attempted.load,
             started_ms: attempted.started_ms,
+            epoch: attempted.epoch,
         };
         let change = self.queue.answered(&lease, &answer);
         let now_ms = self.clock.now_ms();
         if let Some(change) = change {
-            self.breaker_changed(&lease, change, attempted.trip_limit)
-                .await?;
+            self.breaker_changed(&lease, change, &attempted).await?;
         }
         self.watch_rate(&lease, &attempted, now_ms);
         if let Some(hold) = attempted.hold {
@@ -129,7 +129,7 @@ impl Deliverer {
         self.count(&lease.entry, &attempted, &next, now_ms);
         self.trace(&lease.entry, &attempted, &next);
         let is_free = retry::is_free(&attempted.exchange.outcome);
-        let disables = attempted.disables;
+        let (disables, epoch) = (attempted.disables, attempted.epoch);
         if next.status.is_final() {
             self.tell_end(&lease.entry, &end_of(&lease.entry, &attempted, &next))
                 .await?;
@@ -137,7 +137,7 @@ impl Deliverer {
         let record = record::attempt(&lease.entry, attempted, &next);
         let moves_line = next.due_ms.is_none() || next.is_parked;
         self.write(&lease.entry, record, moves_line).await?;
-        if let Some((reason, epoch)) = disables {
+        if let Some(reason) = disables {
             let whom = (lease.entry.project, lease.entry.target.endpoint);
             self.disabling.disable_as_of(whom, epoch, reason).await?;
         }

@@ -279,6 +279,7 @@ mod tests {
             due_ms: one.key.event.unix_ms() + i64::from(unless_fresh(5)),
             turn_ms: one.key.event.unix_ms() - i64::from(unless_fresh(1)),
             has_begun: !is_fresh && number % 7 == 1,
+            losses: u8::from(!is_fresh && number % 17 == 1),
             is_out_of_order: !is_fresh && number % 11 == 1,
             opening: u64::from(unless_fresh(9)),
             event: None,

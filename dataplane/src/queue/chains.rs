@@ -25,10 +25,21 @@ pub(super) type Line = (EndpointId, u64);
 /// What is missing in a line before a delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gaps {
-    /// The deliveries, with the places of their events, oldest first; at most 16.
-    pub known: Vec<(DeliveryKey, Position)>,
+    /// The deliveries, oldest first; at most 16.
+    pub known: Vec<Missing>,
     /// How many more there are.
     pub more: u32,
+}
+
+/// A delivery that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Missing {
+    /// Which one.
+    pub key: DeliveryKey,
+    /// Where its event is.
+    pub position: Position,
+    /// Whether it is not the first of its event to its endpoint; `None` until somebody has looked.
+    pub is_repeat: Option<bool>,
 }
 
 impl Gaps {
@@ -66,9 +77,7 @@ struct Chain {
 
 #[derive(Debug, Clone, Copy)]
 struct Gap {
-    key: DeliveryKey,
-    /// Of its event.
-    position: Position,
+    missing: Missing,
     /// It is parked: it may still arrive. Else it has ended.
     is_open: bool,
 }
@@ -117,7 +126,7 @@ impl Chains {
             chain.gaps.retain(|gap| gap.is_open);
             chain.gaps_more = 0;
         } else {
-            chain.add_gap(Gap::of(entry, false));
+            chain.add_gap(Gap::of(entry.key, entry.position, false));
         }
         self.advance(line)
     }
@@ -125,21 +134,17 @@ impl Chains {
     /// A delivery is taken out of its line, to be tried again apart from it.
     pub(super) fn park(&mut self, entry: &Entry) -> Option<Entry> {
         let line = line(&entry.target)?;
-        self.lines.get_mut(&line)?.add_gap(Gap::of(entry, true));
+        let gap = Gap::of(entry.key, entry.position, true);
+        self.lines.get_mut(&line)?.add_gap(gap);
         self.advance(line)
     }
 
     /// A delivery was parked before the start and `is_open`, or it ended without success and no
     /// later one of its line arrived.
     pub(super) fn restore_gap(&mut self, found: &Found, is_open: bool) {
-        let (key, position) = (found.key, found.position);
         if let Some(line) = line(&found.target) {
             let chain = self.lines.entry(line).or_default();
-            chain.add_gap(Gap {
-                key,
-                position,
-                is_open,
-            });
+            chain.add_gap(Gap::of(found.key, found.position, is_open));
             if chain.is_quiet() {
                 self.keep_quiet(line);
             }
@@ -152,11 +157,20 @@ impl Chains {
         let Some(chain) = chain.filter(|chain| !chain.gaps.is_empty()) else {
             return Gaps::default();
         };
-        let gaps = chain.gaps.iter().map(|gap| (gap.key, gap.position));
-        let mut known: Vec<_> = gaps.filter(|(key, _)| *key < entry.key).collect();
+        let gaps = chain.gaps.iter().map(|gap| gap.missing);
+        let mut known: Vec<_> = gaps.filter(|missing| missing.key < entry.key).collect();
         known.sort_unstable();
         let more = chain.gaps_more;
         Gaps { known, more }
+    }
+
+    /// Somebody has looked whether a missing delivery is its event's first to its endpoint.
+    pub(super) fn learn(&mut self, target: &Target, key: DeliveryKey, is_repeat: bool) {
+        let chain = line(target).and_then(|line| self.lines.get_mut(&line));
+        let gaps = chain.into_iter().flat_map(|chain| &mut chain.gaps);
+        for gap in gaps.filter(|gap| gap.missing.key == key) {
+            gap.missing.is_repeat = Some(is_repeat);
+        }
     }
 
     /// Deliveries that wait for another one.
@@ -233,10 +247,14 @@ impl Chains {
 }
 
 impl Gap {
-    fn of(entry: &Entry, is_open: bool) -> Self {
+    fn of(key: DeliveryKey, position: Position, is_open: bool) -> Self {
+        let is_repeat = (key.ordinal == 0).then_some(false); // there is none before it
         Self {
-            key: entry.key,
-            position: entry.position,
+            missing: Missing {
+                key,
+                position,
+                is_repeat,
+            },
             is_open,
         }
     }
@@ -249,7 +267,8 @@ impl Chain {
     }
 
     fn add_gap(&mut self, gap: Gap) {
-        self.gaps.retain(|known| known.key != gap.key);
+        self.gaps
+            .retain(|known| known.missing.key != gap.missing.key);
         self.gaps.push_back(gap);
         if self.gaps.len() > GAPS_MAX {
             // One that may still arrive has to be found again; one that has ended need not be.
@@ -262,9 +281,9 @@ impl Chain {
     /// One that was apart from its line has ended.
     fn settle(&mut self, key: DeliveryKey, is_delivered: bool) {
         if is_delivered {
-            self.gaps.retain(|gap| gap.key != key);
+            self.gaps.retain(|gap| gap.missing.key != key);
         } else {
-            for gap in self.gaps.iter_mut().filter(|gap| gap.key == key) {
+            for gap in self.gaps.iter_mut().filter(|gap| gap.missing.key == key) {
                 gap.is_open = false;
             }
         }

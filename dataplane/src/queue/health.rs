@@ -15,6 +15,19 @@ pub struct Answer<'p> {
     pub load: Option<Load>,
     /// When the attempt began, Unix milliseconds.
     pub started_ms: i64,
+    /// The activation epoch of its endpoint then.
+    pub epoch: u64,
+}
+
+/// A breaker that was open when the process ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Trip {
+    /// Until when, Unix milliseconds.
+    pub until_ms: i64,
+    /// How often it had opened in a row.
+    pub trips: u32,
+    /// The activation epoch of its endpoint then.
+    pub epoch: u64,
 }
 
 /// The health of one receiver.
@@ -24,13 +37,16 @@ pub(super) struct Health {
     /// Most receivers need none.
     pace: Option<Box<Pace>>,
     took: Meter,
+    /// Since somebody switched it on again, its trips are counted anew.
+    epoch: u64,
 }
 
 impl Health {
     /// One whose breaker was open when the process ended.
-    pub(super) fn opened(until_ms: i64, trips: u32) -> Self {
+    pub(super) fn opened(trip: &Trip) -> Self {
         Self {
-            breaker: Breaker::opened(until_ms, trips),
+            breaker: Breaker::opened(trip.until_ms, trip.trips),
+            epoch: trip.epoch,
             ..Self::default()
         }
     }
@@ -92,6 +108,10 @@ impl Health {
 
     /// An attempt is over.
     pub(super) fn answered(&mut self, answer: &Answer<'_>, now_ms: i64) -> Option<Change> {
+        if answer.epoch > self.epoch {
+            self.epoch = answer.epoch;
+            self.breaker.forget_trips();
+        }
         let load = answer.load?;
         if load == Load::Fine {
             self.took.count(now_ms);

@@ -8,7 +8,7 @@ use outrider_webhook::breaker::Change;
 
 use super::Entry;
 use super::backlog::Backlog;
-use super::health::{Answer, Health};
+use super::health::{Answer, Health, Trip};
 use super::packed::Routes;
 use super::turns::Turns;
 use super::view::LaneView;
@@ -311,9 +311,9 @@ impl Lanes {
     }
 
     /// The breaker of an endpoint was open when the process ended.
-    pub(super) fn restore_open(&mut self, of: (ProjectId, EndpointId), until_ms: i64, trips: u32) {
-        lane(&mut self.lanes, of.0, of.1).health = Health::opened(until_ms, trips);
-        self.hold(of, Hold::Breaker, until_ms);
+    pub(super) fn restore_open(&mut self, of: (ProjectId, EndpointId), trip: &Trip) {
+        lane(&mut self.lanes, of.0, of.1).health = Health::opened(trip);
+        self.hold(of, Hold::Breaker, trip.until_ms);
     }
 
     /// What was given out needed no place of the pace: nothing was sent.

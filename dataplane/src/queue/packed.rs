@@ -40,6 +40,7 @@ struct Flags {
     has_order_key: bool,
     has_begun: bool,
     is_out_of_order: bool,
+    losses: u8,
 }
 
 /// A delivery, as small as it gets.
@@ -72,6 +73,7 @@ impl Packed {
                 has_order_key: entry.target.order_key.is_some(),
                 has_begun: entry.has_begun,
                 is_out_of_order: entry.is_out_of_order,
+                losses: entry.losses,
             },
             due_ms: entry.due_ms,
             turn_ms: entry.turn_ms,
@@ -112,6 +114,7 @@ fn is_fresh(entry: &Entry, order_key: Option<u64>) -> bool {
         && entry.attempts_free == 0
         && entry.opening == 0
         && !entry.has_begun
+        && entry.losses == 0
         && !entry.is_out_of_order
         && entry.due_ms == entry.key.event.unix_ms()
 }
@@ -138,6 +141,7 @@ impl Fresh {
             due_ms: accepted_ms,
             turn_ms: accepted_ms,
             has_begun: false,
+            losses: 0,
             opening: 0,
             is_out_of_order: false,
             event: None,
@@ -160,6 +164,7 @@ impl Tried {
             due_ms: self.due_ms,
             turn_ms: self.turn_ms,
             has_begun: self.flags.has_begun,
+            losses: self.flags.losses,
             opening: self.opening,
             is_out_of_order: self.flags.is_out_of_order,
             ..fresh

@@ -13,6 +13,12 @@ use super::packed::{Packed, Routes};
 /// far-off time is looked at again now and then; a step of the wall clock then costs at most this.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
+/// So much later a delivery comes back the first time that its worker has panicked: what made him
+/// panic may do so again, and its receiver may have had it.
+const LOST_AFTER: Duration = Duration::from_secs(5);
+/// That is doubled so often: to 43 minutes.
+const LOST_DOUBLED_MAX: u8 = 9;
+
 /// One lease, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct LeaseId(u64);
@@ -130,9 +136,13 @@ impl Schedule {
         true
     }
 
-    /// The worker of this lease is lost: it is taken back at `deadline`.
-    pub(super) fn lose(&mut self, id: LeaseId, deadline: Instant) {
-        if let Some((until, _)) = self.leases.get_mut(&id) {
+    /// The worker of this lease has panicked: it is taken back after a while, each time a longer
+    /// one.
+    pub(super) fn lose(&mut self, id: LeaseId, now: Instant) {
+        if let Some((until, entry)) = self.leases.get_mut(&id) {
+            let times = 1_u32 << entry.losses.min(LOST_DOUBLED_MAX);
+            let deadline = now + LOST_AFTER * times;
+            entry.losses = entry.losses.saturating_add(1);
             self.deadlines.remove(&(*until, id));
             self.deadlines.insert((deadline, id), ());
             *until = deadline;

@@ -39,6 +39,7 @@ impl AcceptedSink for Sink {
                     due_ms: event.id.unix_ms(),
                     turn_ms: now_ms,
                     has_begun: false,
+                    losses: 0,
                     opening: 0,
                     is_out_of_order: event.decision.replay.is_some(),
                     event: cached.clone(),

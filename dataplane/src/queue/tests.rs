@@ -285,6 +285,7 @@ async fn an_answered_delivery_is_not_taken_for_lost() {
         policy: &Policy::default(),
         load: None,
         started_ms: NOW_MS,
+        epoch: 0,
     };
     queue.answered(&lease, &answer);
     assert!(

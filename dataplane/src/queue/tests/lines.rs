@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use outrider_store::{Pending, Position, StoredEvent};
+use outrider_store::{Pending, StoredEvent};
 use outrider_webhook::event::{Audience, Decision, EventFacts, Origin, Replay};
-use outrider_webhook::id::{DeliveryKey, Uid};
+use outrider_webhook::id::Uid;
 
-use super::super::{Gaps, Lease};
+use super::super::{Gaps, Lease, Missing};
 use super::{NOW_MS, is_quiet, leases, pending, queue};
 
 fn in_line(line: u64, number: u16) -> Pending {
@@ -22,9 +22,13 @@ fn number(lease: &Lease) -> u64 {
 }
 
 /// How a delivery is named that is missing in its line.
-fn missing(line: u64, number: u16) -> (DeliveryKey, Position) {
+fn missing(line: u64, number: u16) -> Missing {
     let one = in_line(line, number);
-    (one.key, one.position)
+    Missing {
+        key: one.key,
+        position: one.position,
+        is_repeat: Some(false), // each is the first one of its event
+    }
 }
 
 /// The same delivery as the log hands it over.

@@ -30,6 +30,7 @@ async fn panics(queue: &Queue, until: Until, is_once: bool) {
                 policy: &Policy::default(),
                 load: Some(Load::Fine),
                 started_ms: NOW_MS,
+                epoch: 0,
             };
             queue.answered(&lease, &answer);
         }
@@ -65,6 +66,20 @@ async fn a_delivery_comes_back_whose_worker_panicked_wherever_that_was() {
             assert_eq!(queue.depth(), depth);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_always_panicked_over_comes_back_more_and_more_seldom() {
+    let (queue, _) = queue(1);
+    queue.restore(vec![pending(1, 1, 0, NOW_MS)]);
+    for losses in 0..4 {
+        panics(&queue, Until::Answered, false).await;
+        let wait = Duration::from_secs(5 << losses);
+        let soon = tokio::time::timeout(wait - Duration::from_millis(10), queue.lease());
+        assert!(soon.await.is_err());
+        tokio::time::advance(Duration::from_millis(20)).await;
+    }
+    assert_eq!(queue.lease().await.entry.losses, 4);
 }
 
 #[tokio::test(start_paused = true)]

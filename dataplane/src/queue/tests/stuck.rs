@@ -12,7 +12,7 @@ use outrider_webhook::id::DeliveryKey;
 use outrider_webhook::pace::Load;
 use proptest::prelude::*;
 
-use super::super::{Answer, Hold, Lease, Queue};
+use super::super::{Answer, Hold, Lease, Missing, Queue};
 use super::{NOW_MS, TestClock, pending, queue};
 
 const COUNT: u16 = 24;
@@ -130,7 +130,7 @@ impl World {
             }
         }
         // What is missing is what has not arrived, and all of it that is open.
-        for (missing, _) in &lease.gaps.known {
+        for Missing { key: missing, .. } in &lease.gaps.known {
             let fate = self.log.get(missing);
             let is_missing =
                 matches!(fate, Some(Fate::Open(one) | Fate::Dead(one)) if !one.is_replay);
@@ -159,6 +159,7 @@ impl World {
                 policy: &policy,
                 load: Some(load),
                 started_ms: self.clock.now_ms(),
+                epoch: 0,
             };
             self.queue.answered(lease, &answer);
             if *hand == Hand::Worker {

@@ -7,14 +7,21 @@ use outrider_store::Clock;
 use outrider_webhook::breaker::{Change, Policy};
 use outrider_webhook::pace::Load;
 
-use super::super::{Answer, Lease, Queue};
+use super::super::{Answer, Lease, Queue, Trip};
 use super::{NOW_MS, TestClock, endpoint_of, is_quiet, leases, pending, queue};
+
+const TRIP: Trip = Trip {
+    until_ms: NOW_MS + 5_000,
+    trips: 4,
+    epoch: 2,
+};
 
 fn says(queue: &Queue, lease: &Lease, clock: &TestClock, load: Load) -> Option<Change> {
     let answer = Answer {
         policy: &Policy::default(),
         load: Some(load),
         started_ms: clock.now_ms(),
+        epoch: 0,
     };
     queue.answered(lease, &answer)
 }
@@ -69,7 +76,7 @@ async fn a_receiver_that_keeps_failing_is_left_alone_and_then_probed() {
 async fn a_breaker_that_was_open_is_open_after_a_start() {
     let (queue, clock) = queue(16);
     let found = pending(1, 1, 0, NOW_MS);
-    queue.restore_open((found.project, found.target.endpoint), NOW_MS + 5_000, 4);
+    queue.restore_open((found.project, found.target.endpoint), &TRIP);
     queue.restore(vec![found, pending(1, 1, 1, NOW_MS)]);
     assert!(is_quiet(&queue).await);
     clock.0.fetch_add(5_000, Ordering::Relaxed);
@@ -86,7 +93,7 @@ async fn how_often_a_breaker_opened_in_a_row_goes_on_after_a_start() {
     let (queue, clock) = queue(16);
     let found = pending(1, 1, 0, NOW_MS);
     let of = (found.project, found.target.endpoint);
-    queue.restore_open(of, NOW_MS + 5_000, 4);
+    queue.restore_open(of, &TRIP);
     queue.restore((0..3).map(|n| pending(1, 1, n, NOW_MS)));
     assert_eq!(queue.lane(of.1).unwrap().trips, 4);
     clock.0.fetch_add(5_000, Ordering::Relaxed);
@@ -98,6 +105,31 @@ async fn how_often_a_breaker_opened_in_a_row_goes_on_after_a_start() {
     }
     let until_ms = NOW_MS + 35_000;
     assert_eq!(last, Some(Change::Opened { until_ms, trips: 5 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn trips_are_counted_anew_when_somebody_switched_the_endpoint_on_again() {
+    for (epoch, trips) in [(2, 5), (3, 1)] {
+        let (queue, clock) = queue(16);
+        let found = pending(1, 1, 0, NOW_MS);
+        queue.restore_open((found.project, found.target.endpoint), &TRIP);
+        queue.restore((0..3).map(|n| pending(1, 1, n, NOW_MS)));
+        clock.0.fetch_add(5_000, Ordering::Relaxed);
+        let mut last = None;
+        for _ in 0..3 {
+            let probe = queue.lease().await;
+            let answer = Answer {
+                policy: &Policy::default(),
+                load: Some(Load::Failing),
+                started_ms: clock.now_ms(),
+                epoch,
+            };
+            last = queue.answered(&probe, &answer);
+            queue.complete(&probe, false);
+        }
+        let until_ms = NOW_MS + 35_000;
+        assert_eq!(last, Some(Change::Opened { until_ms, trips }));
+    }
 }
 
 #[tokio::test(start_paused = true)]
