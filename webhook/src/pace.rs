@@ -2,7 +2,7 @@
 //!
 //! What it takes is a number in each second, and which seconds those are is its own affair. So what
 //! counts is any second: at no time may more have been sent in the second before than a tenth above
-//! the limit, or than [`GROWTH_LEAST_PER_S`] above it where that is more.
+//! the limit, or than 20 above it where that is more.
 //!
 //! * **Search.** As long as the limit is not known, each second gets at most that much more than
 //!   the one before. Twice as much, as TCP has it, would be far too much at once: a receiver that
