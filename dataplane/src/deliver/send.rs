@@ -20,7 +20,7 @@ use crate::egress::{Exchange, Terms};
 use crate::queue::Lease;
 
 /// So much later than asked an attempt may run out of time, as a share.
-const TIMEOUT_SPREAD: f64 = 1.0 / 32.0;
+const TIMEOUT_SPREAD: f64 = 1.0 / 16.0;
 
 /// One attempt that is to be made.
 pub(super) struct Going<'a> {

@@ -13,8 +13,8 @@ use super::packed::Routes;
 use super::turns::Turns;
 use super::view::LaneView;
 
-/// Deliveries of a lane whose events are kept in memory.
-const CACHED_MAX: usize = 1_024;
+/// Deliveries of a lane whose events are kept in memory: to give them up takes a millisecond or two.
+const CACHED_MAX: usize = 16_384;
 /// Lanes that are kept, before those are looked for that are not worth it.
 const SWEEP_MIN: usize = 1_024;
 
