@@ -73,16 +73,17 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Isolation { has_breaker: bool },
-    Tenants,
+    Tenants { timeout_s: u64 },
     Hostile(Manners),
     Recovery(Window),
     Fanout(usize),
 }
 
-const ALL: [(&str, Kind); 14] = [
+const ALL: [(&str, Kind); 15] = [
     ("isolation-bare", Kind::Isolation { has_breaker: false }),
     ("isolation-breaker", Kind::Isolation { has_breaker: true }),
-    ("tenants", Kind::Tenants),
+    ("tenants-still", Kind::Tenants { timeout_s: 120 }),
+    ("tenants-busy", Kind::Tenants { timeout_s: 10 }),
     ("hostile-slow", Kind::Hostile(Manners::SLOW)),
     ("hostile-drip", Kind::Hostile(Manners::Drips)),
     ("hostile-endless", Kind::Hostile(Manners::Endless)),
@@ -107,7 +108,9 @@ pub(crate) async fn command(args: Args) -> anyhow::Result<()> {
             Kind::Isolation { has_breaker } => {
                 Box::pin(isolation::run(&args, has_breaker, &mut scenario)).await
             }
-            Kind::Tenants => Box::pin(tenants::run(&args, &mut scenario)).await,
+            Kind::Tenants { timeout_s } => {
+                Box::pin(tenants::run(&args, timeout_s, &mut scenario)).await
+            }
             Kind::Hostile(manners) => Box::pin(hostile::run(&args, manners, &mut scenario)).await,
             Kind::Recovery(window) => Box::pin(recovery::run(&args, window, &mut scenario)).await,
             Kind::Fanout(wide) => Box::pin(fanout::run(&args, wide, &mut scenario)).await,
@@ -178,7 +181,12 @@ mod tests {
         assert_eq!(names(&["isolation"]).unwrap(), isolation);
         assert_eq!(
             names(&["recovery", "tenants"]).unwrap(),
-            ["tenants", "recovery-fixed", "recovery-sliding"]
+            [
+                "tenants-still",
+                "tenants-busy",
+                "recovery-fixed",
+                "recovery-sliding"
+            ]
         );
     }
 }

@@ -23,12 +23,23 @@ const PORTS: usize = 8;
 const RATE: u32 = 500;
 const SECONDS: u64 = 20;
 
-/// In turn a gateway whose queue is empty and one with the backlog, each of the same age.
-pub(super) async fn run(args: &Args, scenario: &mut Scenario) -> anyhow::Result<()> {
+/// In turn a gateway whose queue is empty and one with the backlog, each of the same age. With a
+/// long time for each attempt all that is under way stays so; with a short one hundreds run out
+/// of time in each stretch, and as many begin.
+pub(super) async fn run(
+    args: &Args,
+    timeout_s: u64,
+    scenario: &mut Scenario,
+) -> anyhow::Result<()> {
     let sink = Sink::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let mute = (0..PORTS).map(|_| Rude::start(Manners::NeverReads));
     let mute = mute.collect::<anyhow::Result<Vec<_>>>()?;
-    let bench = Bench { args, sink, mute };
+    let bench = Bench {
+        args,
+        timeout_s,
+        sink,
+        mute,
+    };
     let mut pair = Pair::default();
     for round in 1..=args.rounds {
         eprintln!("round {round}");
@@ -40,6 +51,7 @@ pub(super) async fn run(args: &Args, scenario: &mut Scenario) -> anyhow::Result<
 
 struct Bench<'a> {
     args: &'a Args,
+    timeout_s: u64,
     sink: Sink,
     mute: Vec<Rude>,
 }
@@ -49,6 +61,7 @@ impl Bench<'_> {
         let urls = self.mute.iter().map(Rude::url).cycle().take(ENDPOINTS);
         let mut large = Project::new(0, urls.collect());
         large.strategy = json!({"type": "linear", "duration": 600, "retry_count": 100});
+        large.timeout_s = self.timeout_s;
         let small = Project::new(1, vec![format!("http://{}/", self.sink.address())]);
         let (many, one) = (large.fanout(), small.target(0));
         let mut rig = Rig::start(self.args, &World(vec![large, small])).await?;

@@ -18,6 +18,8 @@ pub(super) struct Project {
     /// How often and when its deliveries are retried.
     pub(super) strategy: Value,
     pub(super) has_breaker: bool,
+    /// How long an attempt may take, seconds.
+    pub(super) timeout_s: u64,
     /// URLs of its endpoints, which are all of one owner.
     pub(super) endpoints: Vec<String>,
 }
@@ -37,6 +39,7 @@ impl Project {
             number,
             strategy: json!({"type": "linear", "duration": 5, "retry_count": 1000}),
             has_breaker: true,
+            timeout_s: 10,
             endpoints,
         }
     }
@@ -83,7 +86,7 @@ impl Project {
         let endpoint = |(number, url)| {
             json!({
                 "name": name(number), "uid": self.endpoint_uid(number), "url": url,
-                "secret": SECRET, "owner_id": self.owner(),
+                "secret": SECRET, "owner_id": self.owner(), "http_timeout": self.timeout_s,
             })
         };
         let subscription = |number| {
