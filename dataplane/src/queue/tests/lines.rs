@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use outrider_store::{Pending, StoredEvent};
-use outrider_webhook::event::{Audience, Decision, EventFacts, Origin, Replay};
+use outrider_webhook::event::{Decision, Replay};
 use outrider_webhook::id::Uid;
 
 use super::super::{Gaps, Lease, Missing};
-use super::{NOW_MS, is_quiet, leases, pending, queue};
+use super::{NOW_MS, is_quiet, leases, pending, queue, stored};
 
 fn in_line(line: u64, number: u16) -> Pending {
     let mut one = pending(1, 1, number, NOW_MS);
@@ -35,27 +34,12 @@ fn missing(line: u64, number: u16) -> Missing {
 fn accepted(number: u16, replay: Option<Replay>) -> Arc<StoredEvent> {
     let one = in_line(7, number);
     Arc::new(StoredEvent {
-        id: one.key.event,
-        position: one.position,
-        facts: EventFacts {
-            project: one.project,
-            origin: Origin::Api,
-            audience: Audience::Endpoint(one.target.endpoint),
-            event_type: "a".into(),
-            headers: Vec::new(),
-            query: "".into(),
-            path: "".into(),
-            body: Bytes::new(),
-            idempotency_key: None,
-            idempotency_window_ms: 0,
-            received_ms: NOW_MS,
-        },
         targets: vec![one.target].into(),
-        revision: one.revision,
         decision: Decision {
             replay: replay.map(Box::new),
             ..Decision::default()
         },
+        ..stored(1, number, 0)
     })
 }
 
