@@ -6,9 +6,6 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -78,7 +75,7 @@ impl Mailbox {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(watch::Sender::new(Seen::default()));
-        let acceptor = rules.tls.as_ref().map(|(_, identity)| acceptor(identity));
+        let acceptor = rules.tls.as_ref().map(|(_, identity)| identity.acceptor());
         let server = Server {
             rules,
             acceptor,
@@ -133,19 +130,6 @@ struct Server {
     rules: Rules,
     acceptor: Option<TlsAcceptor>,
     seen: Arc<watch::Sender<Seen>>,
-}
-
-fn acceptor(identity: &Identity) -> TlsAcceptor {
-    let leaf = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf], key)
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn accept(listener: TcpListener, server: Arc<Server>) {
