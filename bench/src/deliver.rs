@@ -79,12 +79,13 @@ enum Kind {
     Fanout(usize),
 }
 
-const ALL: [(&str, Kind); 15] = [
+const ALL: [(&str, Kind); 16] = [
     ("isolation-bare", Kind::Isolation { has_breaker: false }),
     ("isolation-breaker", Kind::Isolation { has_breaker: true }),
     ("tenants-still", Kind::Tenants { timeout_s: 120 }),
     ("tenants-busy", Kind::Tenants { timeout_s: 10 }),
     ("hostile-slow", Kind::Hostile(Manners::SLOW)),
+    ("hostile-closes", Kind::Hostile(Manners::Closes)),
     ("hostile-drip", Kind::Hostile(Manners::Drips)),
     ("hostile-endless", Kind::Hostile(Manners::Endless)),
     ("hostile-headers", Kind::Hostile(Manners::Headers)),

@@ -13,6 +13,7 @@ mod exchange;
 mod fault;
 mod gate;
 mod get;
+mod open;
 mod pool;
 mod post;
 mod resolve;
@@ -41,11 +42,12 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use self::connect::{Dialled, Dialler, Limits};
+use self::connect::{Dialled, Dialler};
 use self::exchange::{Answer, Draft, ReadBounds, Reusable, Sent, exchange};
 pub use self::exchange::{Exchange, Timing};
 use self::fault::Fault;
 use self::gate::{Caps, Gate};
+use self::open::{Limits, Opener};
 use self::pool::{Bounds, Connection, Key, Pool};
 pub use self::post::Form;
 use self::resolve::Resolver;
@@ -93,7 +95,7 @@ struct Inner {
     vetting: ArcSwap<Vetting>,
     overrides: HashMap<String, SocketAddr>,
     resolver: Resolver,
-    pool: Pool,
+    pool: Pool<Connection>,
     gate: Arc<Gate>,
     dialler: Dialler,
     tasks: TaskTracker,
@@ -146,9 +148,8 @@ impl Egress {
             resolver: Resolver::new(&settings.name_servers, settings.dns_timeout)?,
             pool: Pool::new(bounds),
             dialler: Dialler::new(
-                limits,
+                Opener::new(limits, Arc::clone(&gate)),
                 Profiles::new(settings.extra_roots)?,
-                Arc::clone(&gate),
                 tasks.clone(),
                 settings.response_head_bytes_max,
             ),

@@ -5,12 +5,16 @@
 //! same to everybody (RFC 9112 sections 2.2, 3, 5, 6 and 11.2). Pure: whoever reads the socket
 //! brings the bytes as they come.
 
+mod answer;
 mod chunks;
+mod fields;
 mod head;
 #[cfg(test)]
 mod tests;
 
+pub use self::answer::{AnswerError, AnswerFraming, AnswerHead, AnswerLimits, answer_head};
 pub use self::chunks::{ChunkError, ChunkGuard};
+pub use self::fields::{RequestLine, blanks_off, field, lines};
 pub use self::head::{Framing, HeadError, HeadLimits, HeadScanner, RequestHead};
 
 /// Letters of a token (RFC 9110 section 5.6.2): methods and names of fields.

@@ -23,6 +23,8 @@ const CHUNK_BYTES: usize = 16 * 1_024;
 pub(super) enum Manners {
     /// Answers 200, after so long.
     Answers(Duration),
+    /// Answers 200 at once and closes the connection: nothing rude, only that.
+    Closes,
     /// Sends the head of an answer, and then one byte of its body every 5 s.
     Drips,
     /// Sends a body that does not end.
@@ -135,6 +137,10 @@ async fn answer(stream: &mut TcpStream, manners: Manners) -> io::Result<()> {
                 tokio::time::sleep(after).await;
                 let head = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
                 stream.write_all(head).await?;
+            }
+            Manners::Closes => {
+                let head = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                return stream.write_all(head).await;
             }
             Manners::Drips => {
                 let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";

@@ -1,8 +1,6 @@
-//! New connections: TCP to a checked address, the peer compared, TLS where asked, HTTP/1.1.
+//! New connections of deliveries: opened, TLS where asked, HTTP/1.1.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +21,8 @@ use tokio_util::task::TaskTracker;
 
 use super::exchange::{Draft, Phase};
 use super::fault::Fault;
-use super::gate::{Entered, Gate, Permit};
+use super::gate::Permit;
+use super::open::{Opened, Opener, Until, Way};
 use super::pool::{Alive, Connection, Key, Pool};
 use super::tls::{Profile, Profiles};
 
@@ -35,37 +34,6 @@ const BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// How long an orderly close may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Time limits of opening a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) connect: Duration,
-    pub(super) connect_total: Duration,
-    pub(super) tls: Duration,
-}
-
-/// When opening one connection has to be done.
-#[derive(Debug, Clone, Copy)]
-struct Until {
-    /// For one address.
-    each: Duration,
-    /// For all of them.
-    connected: Instant,
-    /// With TLS, where that has no limit of its own.
-    encrypted: Option<Instant>,
-}
-
-impl Limits {
-    /// From now on; `own` is the limit of an endpoint that has one, for all of it.
-    fn until(&self, own: Option<Duration>) -> Until {
-        let now = Instant::now();
-        Until {
-            each: own.unwrap_or(self.connect),
-            connected: now + own.unwrap_or(self.connect_total),
-            encrypted: own.map(|own| now + own),
-        }
-    }
-}
-
 /// A connection to one of the addresses asked for.
 pub(super) struct Dialled {
     pub(super) key: Key,
@@ -74,26 +42,18 @@ pub(super) struct Dialled {
     pub(super) is_reused: bool,
 }
 
-/// A stream to make a connection of, or a connection.
-enum Way {
-    New(TcpStream, Permit),
-    Idle(Connection),
-}
-
 /// Opens connections and owns their tasks.
 pub(super) struct Dialler {
-    limits: Limits,
+    opener: Opener,
     profiles: Profiles,
-    gate: Arc<Gate>,
     tasks: TaskTracker,
     http: Builder,
 }
 
 impl Dialler {
     pub(super) fn new(
-        limits: Limits,
+        opener: Opener,
         profiles: Profiles,
-        gate: Arc<Gate>,
         tasks: TaskTracker,
         head_bytes_max: usize,
     ) -> Self {
@@ -103,9 +63,8 @@ impl Dialler {
         http.max_header_size(head_bytes_max);
         http.max_buf_size(BUFFER_BYTES_MAX.max(head_bytes_max));
         Self {
-            limits,
+            opener,
             profiles,
-            gate,
             tasks,
             http,
         }
@@ -121,79 +80,37 @@ impl Dialler {
     pub(super) async fn dial(
         &self,
         keys: Vec<Key>,
-        pool: &Pool,
+        pool: &Pool<Connection>,
         own_limit: Option<Duration>,
         draft: &mut Draft,
     ) -> Result<Dialled, Fault> {
         draft.enter(Phase::Connect);
-        let until = self.limits.until(own_limit);
-        let mut failed: Option<Fault> = None;
-        for key in keys {
-            match self.connect(&key, pool, until).await {
-                Ok(Way::New(stream, permit)) => {
-                    let connection = self.establish(&key, (stream, permit), until, draft).await?;
-                    return Ok(Dialled {
-                        key,
-                        connection,
-                        is_reused: false,
-                    });
-                }
-                Ok(Way::Idle(connection)) => {
-                    return Ok(Dialled {
-                        key,
-                        connection,
-                        is_reused: true,
-                    });
-                }
-                // The first address is the preferred one: its class stands for all.
-                Err(fault) => match &mut failed {
-                    Some(first) => {
-                        first.detail.push_str("; ");
-                        first.detail.push_str(&fault.detail);
-                    }
-                    None => failed = Some(fault),
-                },
-            }
-            if Instant::now() >= until.connected {
-                break;
-            }
-        }
-        Err(failed
-            .unwrap_or_else(|| Fault::new(Failure::ConnectUnreachable, "no address to connect to")))
-    }
-
-    async fn connect(&self, key: &Key, pool: &Pool, until: Until) -> Result<Way, Fault> {
-        let address = key.address;
-        let entered = timeout_at(until.connected, self.gate.enter(key, pool))
-            .await
-            .map_err(|_| {
-                let detail = format!("no connection to {address} may be opened: limit reached");
-                Fault::new(Failure::Internal, detail)
-            })?;
-        let permit = match entered {
-            Entered::Room(permit) => permit,
-            Entered::Idle(connection) => return Ok(Way::Idle(connection)),
+        let until = self.opener.limits.until(own_limit);
+        let (key, way) = self.opener.first(keys, pool, until).await?;
+        let (connection, is_reused) = match way {
+            Way::New(opened) => (self.establish(&key, opened, until, draft).await?, false),
+            Way::Idle(connection) => (connection, true),
         };
-        let limit = until.connected.min(Instant::now() + until.each);
-        let stream = match timeout_at(limit, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(Fault::connect(address, &error)),
-            Err(_) => {
-                let detail = format!("connect to {address}: no answer in time");
-                return Err(Fault::new(Failure::ConnectTimeout, detail));
-            }
-        };
-        Ok(Way::New(stream, permit))
+        Ok(Dialled {
+            key,
+            connection,
+            is_reused,
+        })
     }
 
     async fn establish(
         &self,
         key: &Key,
-        (stream, permit): (TcpStream, Permit),
+        opened: Opened,
         until: Until,
         draft: &mut Draft,
     ) -> Result<Connection, Fault> {
-        let (local, remote) = ends(&stream, key.address)?;
+        let Opened {
+            stream,
+            permit,
+            local,
+            remote,
+        } = opened;
         draft.on(local, remote);
         let (sender, alive) = match &key.tls {
             None => self.speak(stream, permit).await?,
@@ -227,7 +144,7 @@ impl Dialler {
         let config = self.profiles.config(key.project, profile);
         let config = config.map_err(|error| Fault::new(Failure::Internal, error.to_string()))?;
         let started = Instant::now();
-        let limit = until.encrypted.unwrap_or(started + self.limits.tls);
+        let limit = until.encrypted.unwrap_or(started + self.opener.limits.tls);
         let connecting = TlsConnector::from(config).connect(name, stream);
         match timeout_at(limit, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
@@ -277,19 +194,4 @@ where
         // Whoever waits for an answer gets it as well; this one may have been idle.
         tracing::debug!(%error, "connection ended");
     }
-}
-
-/// Both ends of a connection, the far one compared with the address that was checked.
-fn ends(stream: &TcpStream, checked: SocketAddr) -> Result<(SocketAddr, SocketAddr), Fault> {
-    let look = || -> io::Result<(SocketAddr, SocketAddr)> {
-        stream.set_nodelay(true)?; // one small request at a time: nothing to wait for
-        Ok((stream.local_addr()?, stream.peer_addr()?))
-    };
-    let (local, remote) = look().map_err(|error| Fault::connect(checked, &error))?;
-    if remote.ip().to_canonical() != checked.ip().to_canonical() || remote.port() != checked.port()
-    {
-        let detail = format!("connected to {remote} instead of the checked {checked}");
-        return Err(Fault::new(Failure::Internal, detail));
-    }
-    Ok((local, remote))
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use outrider_webhook::id::ProjectId;
 use tokio::sync::Notify;
 
-use super::pool::{Connection, Give, Key, Pool};
+use super::pool::{Give, Key, Pool, Pooled};
 
 /// Limits on open connections.
 #[derive(Debug, Clone, Copy)]
@@ -52,11 +52,11 @@ pub(super) struct Permit {
 }
 
 /// How an attempt gets its connection.
-pub(super) enum Entered {
+pub(super) enum Entered<C> {
     /// It may open one.
     Room(Permit),
     /// One that was in use became idle meanwhile.
-    Idle(Connection),
+    Idle(C),
 }
 
 impl Gate {
@@ -72,7 +72,11 @@ impl Gate {
 
     /// Waits for room, or for a connection that needs none. Cancel-safe; the caller bounds the
     /// time.
-    pub(super) async fn enter(self: &Arc<Self>, key: &Key, pool: &Pool) -> Entered {
+    pub(super) async fn enter<C: Pooled>(
+        self: &Arc<Self>,
+        key: &Key,
+        pool: &Pool<C>,
+    ) -> Entered<C> {
         let _waiting = Waiting::new(&self.waiting);
         loop {
             let freed = self.freed.notified();
@@ -92,7 +96,7 @@ impl Gate {
     }
 
     /// Gives up one idle connection, unless one is on its way out already.
-    fn make_room(&self, full: Give, pool: &Pool) {
+    fn make_room<C: Pooled>(&self, full: Give, pool: &Pool<C>) {
         if !self.is_giving_up.swap(true, Ordering::AcqRel) && !pool.give_up_one(full) {
             self.is_giving_up.store(false, Ordering::Release);
         }

@@ -50,15 +50,33 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
 }
 
-struct Idle {
-    connection: Connection,
+/// What a pool keeps.
+pub(super) trait Pooled {
+    /// When it was opened.
+    fn opened(&self) -> Instant;
+    /// Whether it can be used at once, as far as is known here.
+    fn is_ready(&self) -> bool;
+}
+
+impl Pooled for Connection {
+    fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+}
+
+struct Idle<C> {
+    connection: C,
     since: Instant,
     until: Instant,
 }
 
-impl Idle {
+impl<C: Pooled> Idle<C> {
     fn is_usable(&self, now: Instant) -> bool {
-        now < self.until && self.connection.sender.is_ready()
+        now < self.until && self.connection.is_ready()
     }
 }
 
@@ -95,19 +113,27 @@ impl Give {
     }
 }
 
-#[derive(Default)]
-struct State {
-    queues: HashMap<Key, VecDeque<Idle>>, // oldest in front; no queue is empty
+struct State<C> {
+    queues: HashMap<Key, VecDeque<Idle<C>>>, // oldest in front; no queue is empty
     total: usize,
 }
 
-/// Idle connections.
-pub(super) struct Pool {
-    bounds: Bounds,
-    state: Mutex<State>,
+impl<C> Default for State<C> {
+    fn default() -> Self {
+        Self {
+            queues: HashMap::new(),
+            total: 0,
+        }
+    }
 }
 
-impl Pool {
+/// Idle connections.
+pub(super) struct Pool<C> {
+    bounds: Bounds,
+    state: Mutex<State<C>>,
+}
+
+impl<C: Pooled> Pool<C> {
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
@@ -117,7 +143,7 @@ impl Pool {
 
     /// Takes the connection that was used last, which is the one least likely to be closed by the
     /// other side; drops those found unusable on the way.
-    pub(super) fn take(&self, key: &Key) -> Option<Connection> {
+    pub(super) fn take(&self, key: &Key) -> Option<C> {
         let now = Instant::now();
         let mut state = self.lock();
         let State { queues, total } = &mut *state;
@@ -138,12 +164,12 @@ impl Pool {
     /// Keeps a connection for the next attempt. `promised`: how long the receiver said it keeps
     /// idle connections. At the bound of its key the oldest gives way; at the bound of the
     /// process the newcomer is closed.
-    pub(super) fn put(&self, key: Key, connection: Connection, promised: Option<Duration>) {
+    pub(super) fn put(&self, key: Key, connection: C, promised: Option<Duration>) {
         let now = Instant::now();
         let keep = promised.map_or(self.bounds.idle_timeout, |promised| {
             promised.min(self.bounds.idle_timeout)
         });
-        let until = (now + keep).min(connection.opened + self.bounds.age_max);
+        let until = (now + keep).min(connection.opened() + self.bounds.age_max);
         if until <= now || self.bounds.per_key_max == 0 {
             return;
         }
@@ -213,7 +239,7 @@ impl Pool {
         self.lock().total
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
         // A panic while it was held is a bug elsewhere; the worst left behind is a wrong count.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -76,7 +76,17 @@ impl ChunkGuard {
     ///
     /// # Errors
     /// [`ChunkError`] at the first byte that is wrong; after that nothing more may be asked.
-    pub fn advance(&mut self, mut bytes: &[u8]) -> Result<(), ChunkError> {
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<(), ChunkError> {
+        self.consume(bytes).map(drop)
+    }
+
+    /// As [`ChunkGuard::advance`]; how many of the bytes belong to the body: all, unless it ends
+    /// among them.
+    ///
+    /// # Errors
+    /// As [`ChunkGuard::advance`].
+    pub fn consume(&mut self, all: &[u8]) -> Result<usize, ChunkError> {
+        let mut bytes = all;
         while self.at != At::Done {
             if self.at == At::Data {
                 let here = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -85,17 +95,17 @@ impl ChunkGuard {
                 let passed = usize::try_from(passed).unwrap_or(usize::MAX);
                 bytes = bytes.get(passed..).unwrap_or_default();
                 if self.bytes_left > 0 {
-                    return Ok(());
+                    return Ok(all.len());
                 }
                 self.at = At::DataCr;
             }
             let Some((byte, rest)) = bytes.split_first() else {
-                return Ok(());
+                return Ok(all.len());
             };
             bytes = rest;
             self.at = self.step(*byte)?;
         }
-        Ok(())
+        Ok(all.len() - bytes.len())
     }
 
     /// Whether the body has ended.

@@ -3,7 +3,8 @@
 use http::StatusCode;
 use memchr::memchr;
 
-use super::{is_clean, is_token};
+use super::fields::{RequestLine, blanks_off, field, length_of};
+use super::is_token;
 
 /// First byte of a TLS record that opens a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -116,9 +117,21 @@ impl HeadError {
 const BARE_LF: HeadError = HeadError::Malformed("a line ends without CR LF");
 const BAD_LINE: HeadError = HeadError::Malformed("the request line is not `METHOD /path HTTP/1.1`");
 
+/// Which targets of requests are taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Targets {
+    /// Paths.
+    #[default]
+    Origin,
+    /// Whatever stands between the first and the last blank of the line: what a proxy is asked for
+    /// is judged by the address policy, which has a reason for each wrong byte.
+    Any,
+}
+
 /// Checks a head while it arrives. Linear in its bytes, however they are cut.
 #[derive(Debug, Default)]
 pub struct HeadScanner {
+    targets: Targets,
     /// Where the line begins that is not whole yet.
     line_at: usize,
     /// Up to where there is no more end of a line.
@@ -141,6 +154,15 @@ enum Version {
 }
 
 impl HeadScanner {
+    /// For requests to a forward proxy: their target is not looked at.
+    #[must_use]
+    pub fn of_proxy() -> Self {
+        Self {
+            targets: Targets::Any,
+            ..Self::default()
+        }
+    }
+
     /// Goes on with `bytes`, which are all of the request so far. `None` while its head is not
     /// whole.
     ///
@@ -193,7 +215,7 @@ impl HeadScanner {
 
     fn line(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
         if self.version.is_none() {
-            self.version = Some(request_line(line)?);
+            self.version = Some(request_line(line, self.targets)?);
             return Ok(());
         }
         self.headers += 1;
@@ -204,23 +226,13 @@ impl HeadScanner {
     }
 
     fn header(&mut self, line: &[u8]) -> Result<(), HeadError> {
-        // A folded line begins with a blank, which no name does.
-        let name_bytes = line.iter().take_while(|byte| is_token(**byte)).count();
-        let (name, value) = match line.split_at_checked(name_bytes) {
-            Some((name, [b':', value @ ..])) if !name.is_empty() => (name, value),
-            _ => return Err(HeadError::Malformed("a header line is not `Name: value`")),
-        };
-        if !is_clean(value) {
-            return Err(HeadError::Malformed(
-                "a header value has a control character",
-            ));
-        }
+        let (name, value) = field(line).map_err(HeadError::Malformed)?;
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(value.trim_ascii()),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.lengths += 1;
                 let length = blanks_off(value);
-                self.length = Some(length_of(length)?);
+                self.length = Some(length_of(length).map_err(HeadError::Malformed)?);
                 Ok(())
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
@@ -290,18 +302,16 @@ fn first_byte(bytes: &[u8]) -> Result<(), HeadError> {
     }
 }
 
-/// `METHOD SP /path SP HTTP/1.x`, with exactly these two blanks.
-fn request_line(line: &[u8]) -> Result<Version, HeadError> {
-    let mut parts = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(BAD_LINE);
-    };
-    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
+/// `METHOD SP target SP HTTP/1.x`, with exactly these two blanks where the target is a path.
+fn request_line(line: &[u8], targets: Targets) -> Result<Version, HeadError> {
+    let parts = RequestLine::split(line).ok_or(BAD_LINE)?;
+    if !parts.method.iter().all(|byte| is_token(*byte)) {
         return Err(BAD_LINE);
     }
-    let version = match version {
+    if targets == Targets::Origin && parts.target.contains(&b' ') {
+        return Err(BAD_LINE);
+    }
+    let version = match parts.version {
         b"HTTP/1.1" => Version::Http11,
         b"HTTP/1.0" => Version::Http10,
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
@@ -311,7 +321,14 @@ fn request_line(line: &[u8]) -> Result<Version, HeadError> {
         }
         _ => return Err(BAD_LINE),
     };
-    // Absolute and authority form are for proxies: their second host is one more reading.
+    if targets == Targets::Origin {
+        is_path(parts.target)?;
+    }
+    Ok(version)
+}
+
+/// Absolute and authority form are for proxies: their second host is one more reading.
+fn is_path(target: &[u8]) -> Result<(), HeadError> {
     if target.first() != Some(&b'/') {
         return Err(HeadError::Target);
     }
@@ -320,26 +337,5 @@ fn request_line(line: &[u8]) -> Result<Version, HeadError> {
             "the request target has a character that must be percent-encoded",
         ));
     }
-    Ok(version)
-}
-
-/// Without the blanks around a value: space and tab only (RFC 9110 section 5.6.3).
-fn blanks_off(value: &[u8]) -> &[u8] {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let from = value.iter().take_while(|byte| is_blank(byte)).count();
-    let value = value.get(from..).unwrap_or_default();
-    let behind = value.iter().rev().take_while(|byte| is_blank(byte)).count();
-    value.get(..value.len() - behind).unwrap_or_default()
-}
-
-/// Digits only: no sign, no list, nothing that overflows.
-fn length_of(text: &[u8]) -> Result<u64, HeadError> {
-    const WRONG: HeadError = HeadError::Malformed("Content-Length is not a number");
-    if text.is_empty() || text.len() > 19 {
-        return Err(WRONG);
-    }
-    text.iter().try_fold(0_u64, |length, byte| match byte {
-        b'0'..=b'9' => Ok(length * 10 + u64::from(byte - b'0')),
-        _ => Err(WRONG),
-    })
+    Ok(())
 }

@@ -1,0 +1,153 @@
+//! Opening TCP connections: to checked addresses, within limits of time and number, the peer
+//! compared with the address that was checked. Deliveries and the forward proxy open theirs here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrider_webhook::retry::Failure;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::fault::Fault;
+use super::gate::{Entered, Gate, Permit};
+use super::pool::{Key, Pool, Pooled};
+
+/// Time limits of opening a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) connect: Duration,
+    pub(super) connect_total: Duration,
+    pub(super) tls: Duration,
+}
+
+/// When opening one connection has to be done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Until {
+    /// For one address.
+    each: Duration,
+    /// For all of them.
+    connected: Instant,
+    /// With TLS, where that has no limit of its own.
+    pub(super) encrypted: Option<Instant>,
+}
+
+impl Limits {
+    /// From now on; `own` is the limit of an endpoint that has one, for all of it.
+    pub(super) fn until(&self, own: Option<Duration>) -> Until {
+        let now = Instant::now();
+        Until {
+            each: own.unwrap_or(self.connect),
+            connected: now + own.unwrap_or(self.connect_total),
+            encrypted: own.map(|own| now + own),
+        }
+    }
+}
+
+/// A new connection, and its place in the count of them.
+pub(super) struct Opened {
+    pub(super) stream: TcpStream,
+    /// To be kept until the socket is closed.
+    pub(super) permit: Permit,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+}
+
+/// How a request gets to its destination.
+pub(super) enum Way<C> {
+    New(Opened),
+    /// One that was in use became idle while this waited for room.
+    Idle(C),
+}
+
+/// Opens connections.
+pub(super) struct Opener {
+    pub(super) limits: Limits,
+    gate: Arc<Gate>,
+}
+
+impl Opener {
+    pub(super) fn new(limits: Limits, gate: Arc<Gate>) -> Self {
+        Self { limits, gate }
+    }
+
+    /// A connection to the first of the checked addresses that can be reached, and which one
+    /// that is.
+    pub(super) async fn first<C: Pooled>(
+        &self,
+        keys: Vec<Key>,
+        pool: &Pool<C>,
+        until: Until,
+    ) -> Result<(Key, Way<C>), Fault> {
+        let mut failed: Option<Fault> = None;
+        for key in keys {
+            match self.one(&key, pool, until).await {
+                Ok(way) => return Ok((key, way)),
+                // The first address is the preferred one: its class stands for all.
+                Err(fault) => match &mut failed {
+                    Some(first) => {
+                        first.detail.push_str("; ");
+                        first.detail.push_str(&fault.detail);
+                    }
+                    None => failed = Some(fault),
+                },
+            }
+            if Instant::now() >= until.connected {
+                break;
+            }
+        }
+        Err(failed
+            .unwrap_or_else(|| Fault::new(Failure::ConnectUnreachable, "no address to connect to")))
+    }
+
+    async fn one<C: Pooled>(
+        &self,
+        key: &Key,
+        pool: &Pool<C>,
+        until: Until,
+    ) -> Result<Way<C>, Fault> {
+        let address = key.address;
+        let entered = timeout_at(until.connected, self.gate.enter(key, pool))
+            .await
+            .map_err(|_| {
+                let detail = format!("no connection to {address} may be opened: limit reached");
+                Fault::new(Failure::Internal, detail)
+            })?;
+        let permit = match entered {
+            Entered::Room(permit) => permit,
+            Entered::Idle(connection) => return Ok(Way::Idle(connection)),
+        };
+        let limit = until.connected.min(Instant::now() + until.each);
+        let stream = match timeout_at(limit, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(Fault::connect(address, &error)),
+            Err(_) => {
+                let detail = format!("connect to {address}: no answer in time");
+                return Err(Fault::new(Failure::ConnectTimeout, detail));
+            }
+        };
+        let (local, remote) = ends(&stream, address)?;
+        Ok(Way::New(Opened {
+            stream,
+            permit,
+            local,
+            remote,
+        }))
+    }
+}
+
+/// Both ends of a connection, the far one compared with the address that was checked.
+fn ends(stream: &TcpStream, checked: SocketAddr) -> Result<(SocketAddr, SocketAddr), Fault> {
+    let look = || -> io::Result<(SocketAddr, SocketAddr)> {
+        stream.set_nodelay(true)?; // one small request at a time: nothing to wait for
+        Ok((stream.local_addr()?, stream.peer_addr()?))
+    };
+    let (local, remote) = look().map_err(|error| Fault::connect(checked, &error))?;
+    if remote.ip().to_canonical() != checked.ip().to_canonical() || remote.port() != checked.port()
+    {
+        let detail = format!("connected to {remote} instead of the checked {checked}");
+        return Err(Fault::new(Failure::Internal, detail));
+    }
+    Ok((local, remote))
+}
