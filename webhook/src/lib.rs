@@ -21,6 +21,7 @@ pub mod id;
 pub mod idempotency;
 pub mod json;
 pub mod pace;
+pub mod proxy_protocol;
 pub mod rate;
 pub mod retry;
 pub mod schema;
