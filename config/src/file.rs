@@ -1,6 +1,9 @@
-//! The resource file: projects and all in them, as a person writes them.
+//! The resource file: projects and all in them, and pools of source addresses, as a person
+//! writes them.
 //!
 //! ```yaml
+//! egress_pools:
+//!   - {name: default, addresses: [{address: 192.0.2.1}]}
 //! projects:
 //!   - name: orders
 //!     type: outgoing
@@ -17,6 +20,7 @@
 mod check;
 mod parse;
 mod plan;
+mod pools;
 
 #[cfg(test)]
 mod tests;
@@ -25,13 +29,15 @@ use outrider_webhook::id::Uid;
 
 use crate::problem::Problem;
 use crate::resource::{
-    ApiKeySpec, EndpointSpec, EventTypeSpec, ProjectSpec, SourceSpec, SubscriptionSpec,
+    ApiKeySpec, EgressPoolSpec, EndpointSpec, EventTypeSpec, ProjectSpec, SourceSpec,
+    SubscriptionSpec,
 };
 
 pub use plan::{Naming, PlanError, Planned};
 
 /// A checked resource file. There is no `Debug`: it holds secrets.
 pub struct File {
+    egress_pools: Vec<Item<EgressPoolSpec>>,
     projects: Vec<ProjectItem>,
 }
 
@@ -46,7 +52,7 @@ struct ProjectItem {
     api_keys: Vec<Item<ApiKeySpec>>,
 }
 
-/// One resource of a project.
+/// One resource of a project, or one pool.
 struct Item<S> {
     uid: Option<Uid>,
     spec: S,

@@ -20,7 +20,7 @@ pub use snapshot::Snapshot;
 use input::{Node, Value};
 
 /// All problems of a file, whether it is a resource file or a bootstrap file. A file with
-/// `projects` is the former.
+/// `projects` or `egress_pools` is the former.
 #[must_use]
 pub fn check(text: &str) -> Vec<Problem> {
     let is_resources = match Node::from_yaml(text) {
@@ -36,12 +36,12 @@ pub fn check(text: &str) -> Vec<Problem> {
     }
 }
 
-/// Also with `projects` misspelt.
+/// Also with one of its fields misspelt.
 fn is_resource_file(root: &Node) -> bool {
     match &root.value {
         Value::Map(entries) => entries
             .iter()
-            .any(|entry| input::closest(&entry.key, ["projects"]).is_some()),
+            .any(|entry| input::closest(&entry.key, ["projects", "egress_pools"]).is_some()),
         _ => false,
     }
 }

@@ -10,7 +10,9 @@
 mod apply;
 mod claims;
 mod dump;
+mod egress_pools;
 mod homes;
+mod pool_use;
 mod project_table;
 mod small_map;
 mod type_index;
@@ -23,16 +25,19 @@ use std::sync::Arc;
 
 use homes::Homes;
 use outrider_webhook::id::{
-    ApiKeyId, EndpointId, EventTypeId, ProjectId, SourceId, SubscriptionId, Uid,
+    ApiKeyId, EgressPoolId, EndpointId, EventTypeId, ProjectId, SourceId, SubscriptionId, Uid,
 };
 use outrider_webhook::verify::ApiKeyDigest;
 
 pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
 pub use crate::resource::{
-    ApiKey, Deduplication, Endpoint, EndpointStatus, Enforcement, EventType, FailureAlert, Hook,
-    HookKind, MetaEvents, MetaKind, Project, ProjectKind, RetryStrategy, Source, Subscription,
-    Thresholds, TypePolicy,
+    AddressState, ApiKey, Deduplication, EgressPool, Endpoint, EndpointStatus, Enforcement,
+    EventType, FailureAlert, Hook, HookKind, MetaEvents, MetaKind, PoolAddress, PoolMode,
+    PoolSelection, Project, ProjectKind, RetryStrategy, Source, Subscription, Thresholds,
+    TypePolicy,
 };
+pub(crate) use egress_pools::EgressPools;
+pub use egress_pools::{NoPool, PoolChoice};
 pub use project_table::ProjectTable;
 pub use type_index::{FilterIndex, TypeIndex, Wanting};
 
@@ -47,6 +52,8 @@ pub struct Snapshot {
     masks: imbl::HashMap<Arc<str>, (ProjectId, SourceId)>,
     /// API keys by digest; digests are unique over all projects.
     keys: imbl::HashMap<ApiKeyDigest, Arc<ApiKey>>,
+    /// Pools of source addresses, of no project.
+    pools: EgressPools,
     /// Where every resource in force lives.
     homes: Homes,
     /// Resources that could not be put in force, to be tried again.
@@ -109,6 +116,8 @@ pub enum Standing {
 /// How many resources there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Egress pools in force.
+    pub egress_pools: usize,
     /// Projects in force.
     pub projects: usize,
     /// Event types in force.
@@ -135,6 +144,7 @@ impl Snapshot {
             own: imbl::OrdMap::new(),
             masks: imbl::HashMap::new(),
             keys: imbl::HashMap::new(),
+            pools: EgressPools::default(),
             homes: Homes::default(),
             held: imbl::OrdMap::new(),
             held_at: Homes::default(),
@@ -197,8 +207,13 @@ impl Snapshot {
     }
 
     fn revision_in_force(&self, document: &Document) -> Option<u64> {
-        let (table, uid) = (self.projects.get(&document.project)?, document.uid);
+        let uid = document.uid;
+        if document.kind == Kind::EgressPool {
+            return Some(self.pools.by_id(EgressPoolId::new(uid))?.revision());
+        }
+        let table = self.projects.get(&document.project)?;
         Some(match document.kind {
+            Kind::EgressPool => return None,
             Kind::Project => table.project().revision(),
             Kind::EventType => table.event_type_by_id(EventTypeId::new(uid))?.revision(),
             Kind::Source => table.source(SourceId::new(uid))?.revision(),
@@ -249,6 +264,7 @@ impl Snapshot {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
+            egress_pools: self.homes.len(Kind::EgressPool),
             projects: self.homes.len(Kind::Project),
             event_types: self.homes.len(Kind::EventType),
             sources: self.homes.len(Kind::Source),

@@ -366,6 +366,8 @@ resource_ids! {
     ApiKeyId,
     /// An event type in a project's catalogue.
     EventTypeId,
+    /// A pool of source addresses of the whole installation.
+    EgressPoolId,
 }
 
 #[cfg(test)]

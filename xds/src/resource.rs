@@ -13,6 +13,7 @@
 //!     Body subscription = 4;
 //!     Body api_key = 5;
 //!     Body event_type = 6;
+//!     Body egress_pool = 7;
 //!   }
 //! }
 //! message Body { string uid = 1; string project = 2; uint64 revision = 3; bytes spec_json = 4; }
@@ -34,7 +35,7 @@ pub const TYPE_URL: &str = "type.googleapis.com/outrider.config.v1.Resource";
 /// The payload of the `Any`.
 #[derive(Clone, PartialEq, Message)]
 struct Payload {
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7")]
     body: Option<Body>,
 }
 
@@ -52,6 +53,8 @@ enum Body {
     ApiKey(Fields),
     #[prost(message, tag = "6")]
     EventType(Fields),
+    #[prost(message, tag = "7")]
+    EgressPool(Fields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -134,6 +137,7 @@ pub(crate) fn encode(document: Document) -> discovery::Resource {
     let body = match document.kind {
         Kind::Project => Body::Project(fields),
         Kind::EventType => Body::EventType(fields),
+        Kind::EgressPool => Body::EgressPool(fields),
         Kind::Source => Body::Source(fields),
         Kind::Endpoint => Body::Endpoint(fields),
         Kind::Subscription => Body::Subscription(fields),
@@ -176,6 +180,7 @@ pub(crate) fn decode(resource: discovery::Resource) -> Result<Document, Resource
         Some(Body::Subscription(fields)) => (Kind::Subscription, fields),
         Some(Body::ApiKey(fields)) => (Kind::ApiKey, fields),
         Some(Body::EventType(fields)) => (Kind::EventType, fields),
+        Some(Body::EgressPool(fields)) => (Kind::EgressPool, fields),
         // Fields of a newer version are skipped by the decoder, so its kinds end here too.
         None => return Err(ResourceError::Kind(shorten(&name))),
     };

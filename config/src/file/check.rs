@@ -8,10 +8,13 @@ use outrider_webhook::id::{
 };
 
 use super::parse::{Place, Read, ReadProject};
+use super::pools;
 use crate::document::Kind;
 use crate::input::closest;
 use crate::problem::Problem;
-use crate::resource::{ApiKey, Endpoint, EventType, Project, ProjectSpec, Source, Subscription};
+use crate::resource::{
+    ApiKey, EgressPoolSpec, Endpoint, EventType, Project, ProjectSpec, Source, Subscription,
+};
 
 /// Stands for ids that the journal will give; checks do not look at it.
 const SOME_UID: Uid = Uid::from_bits(0);
@@ -21,9 +24,17 @@ const SOME_MASK: &str = "made-up";
 /// Says that the checks ran: their result is in the problems.
 pub(super) struct Checked;
 
-pub(super) fn check(projects: &[ReadProject], problems: &mut Vec<Problem>) -> Checked {
+pub(super) fn check(
+    pools: &[Read<EgressPoolSpec>],
+    projects: &[ReadProject],
+    problems: &mut Vec<Problem>,
+) -> Checked {
+    pools::check(pools, projects, problems);
     let (mut uids, mut names) = (Unique::new("the uid"), Unique::new("the name"));
     let (mut masks, mut keys) = (Unique::new("the mask"), Unique::new("the key"));
+    for pool in pools {
+        uids.claim("uid", pool.uid, &pool.place, problems);
+    }
     for read in projects {
         names.claim(
             "name",

@@ -7,7 +7,7 @@ use super::check::{Checked, check};
 use super::{File, Item, ProjectItem};
 use crate::input::{Node, Value, read};
 use crate::problem::Problem;
-use crate::resource::{ApiKeySpec, FieldError, SubscriptionSpec};
+use crate::resource::{ApiKeySpec, EgressPoolSpec, FieldError, SubscriptionSpec};
 
 /// Fields of a project in a file that are not in its specification.
 const PROJECT_FIELDS: &[&str] = &[
@@ -94,8 +94,9 @@ pub(super) fn parse(text: &str) -> Result<File, Vec<Problem>> {
     let mut root = Node::from_yaml(text).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
     let mut projects = Vec::new();
+    let pools = root.take("egress_pools");
     let list = root.take("projects");
-    if list.is_none() && matches!(root.value, Value::Map(_) | Value::Null) {
+    if list.is_none() && pools.is_none() && matches!(root.value, Value::Map(_) | Value::Null) {
         problems.push(Problem {
             path: "projects".into(),
             line: root.line,
@@ -103,12 +104,15 @@ pub(super) fn parse(text: &str) -> Result<File, Vec<Problem>> {
         });
     }
     unknown_top_level(&root, &mut problems);
+    let pools = items(pools, "egress_pools", &mut problems);
+    let pools: Vec<Read<EgressPoolSpec>> = resources(pools, &mut problems);
     for (path, node) in items(list, "projects", &mut problems) {
         projects.extend(project(path, node, &mut problems));
     }
-    let Checked = check(&projects, &mut problems);
+    let Checked = check(&pools, &projects, &mut problems);
     if problems.is_empty() {
         return Ok(File {
+            egress_pools: pools.into_iter().map(Read::item).collect(),
             projects: projects.into_iter().map(ReadProject::item).collect(),
         });
     }
@@ -135,13 +139,14 @@ fn unknown_top_level(root: &Node, problems: &mut Vec<Problem>) {
         Value::Map(entries) => problems.extend(entries.iter().map(|entry| Problem {
             path: entry.key.clone(),
             line: entry.node.line,
-            message: "unknown field; a resource file has `projects` only".into(),
+            message: "unknown field; a resource file has `egress_pools` and `projects` only".into(),
         })),
         Value::Null => {}
         _ => problems.push(Problem {
             path: String::new(),
             line: root.line,
-            message: "a resource file is a map with the field `projects`".into(),
+            message: "a resource file is a map with the fields `egress_pools` and `projects`"
+                .into(),
         }),
     }
 }

@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::{File, Item, ProjectItem};
 use crate::document::Kind;
-use crate::resource::to_document;
+use crate::resource::{EgressPoolSpec, to_document};
 
 /// Gives what a file leaves open. Implemented by the journal, so that a resource keeps its id
 /// and its mask from one version of the file to the next.
 pub trait Naming {
-    /// The uid of a resource by its name; of a project when `project` is `None`. A new one when
-    /// there is none.
+    /// The uid of a resource by its name; `project` is `None` for projects and egress pools. A
+    /// new one when there is none.
     fn uid(&mut self, kind: Kind, project: Option<ProjectId>, name: &str) -> Uid;
 
     /// The mask of a source; a new random one when it has none.
@@ -27,9 +27,9 @@ pub struct Planned {
     pub kind: Kind,
     /// Its id.
     pub uid: Uid,
-    /// The project that owns it; a project owns itself.
+    /// The project that owns it; a project owns itself, and so does an egress pool.
     pub project: ProjectId,
-    /// Its name, unique among those of its kind in the project.
+    /// Its name, unique among those of its kind in the project, or of all egress pools.
     pub name: String,
     /// Its owner, for endpoints that have one.
     pub owner: Option<String>,
@@ -54,32 +54,59 @@ impl File {
     /// # Errors
     /// [`PlanError`], which a file that was parsed never gives.
     pub fn plan(&self, naming: &mut dyn Naming) -> Result<Vec<Planned>, PlanError> {
-        let mut planned = Vec::new();
+        let (mut planned, mut projects) = (Vec::new(), References::default());
         for project in &self.projects {
-            plan_project(project, naming, &mut planned)?;
+            let one = plan_project(project, naming, &mut planned)?;
+            projects.add(&one);
+        }
+        for Item { uid, spec } in &self.egress_pools {
+            planned.push(plan_pool(*uid, spec, naming, &projects)?);
         }
         Ok(planned)
     }
+}
+
+/// A pool belongs to no project: its home is itself.
+fn plan_pool(
+    uid: Option<Uid>,
+    spec: &EgressPoolSpec,
+    naming: &mut dyn Naming,
+    projects: &References,
+) -> Result<Planned, PlanError> {
+    let name = spec.name.clone().unwrap_or_default();
+    let uid = uid.unwrap_or_else(|| naming.uid(Kind::EgressPool, None, &name));
+    let mut spec = spec.clone();
+    for project in spec.projects.iter_mut().flatten() {
+        if let Some(uid) = projects.by_name.get(project.as_str()) {
+            *project = uid.to_string();
+        }
+    }
+    let mut one = One {
+        kind: Kind::EgressPool,
+        uid,
+        project: ProjectId::new(uid),
+        name,
+    };
+    one.planned(None, &spec)
 }
 
 fn plan_project(
     item: &ProjectItem,
     naming: &mut dyn Naming,
     planned: &mut Vec<Planned>,
-) -> Result<(), PlanError> {
+) -> Result<One, PlanError> {
     let name = item.spec.name.clone().unwrap_or_default();
     let uid = item
         .uid
         .unwrap_or_else(|| naming.uid(Kind::Project, None, &name));
     let project = ProjectId::new(uid);
-    planned.push(Planned {
+    let own = One {
         kind: Kind::Project,
         uid,
         project,
         name,
-        owner: None,
-        spec: to_document(&item.spec)?,
-    });
+    };
+    planned.push(own.clone().planned(None, &item.spec)?);
 
     for Item { uid, spec } in &item.event_types {
         let mut one = One::of(Kind::EventType, project, *uid, spec.name.as_deref(), naming);
@@ -117,10 +144,11 @@ fn plan_project(
         let mut one = One::of(Kind::ApiKey, project, *uid, spec.name.as_deref(), naming);
         planned.push(one.planned(None, spec)?);
     }
-    Ok(())
+    Ok(own)
 }
 
 /// A resource that has its id.
+#[derive(Clone)]
 struct One {
     kind: Kind,
     uid: Uid,

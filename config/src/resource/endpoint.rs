@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::authentication;
 use super::check::{Checks, FieldError, Range, Reason};
+use super::egress_pool_spec::pool_name;
 use super::endpoint_spec::{EndpointSpec, FORM};
 use super::endpoint_tls;
 use super::failure_rate_alert::FailureRateAlert;
@@ -85,6 +86,7 @@ pub struct Endpoint {
     hooks: Box<[Hook]>,
     mailbox: Option<Box<str>>,
     rate_alert: Option<FailureRateAlert>,
+    egress_pool: Option<Arc<str>>,
     /// Few endpoints have their own.
     strategy: Option<Box<RetryStrategy>>,
 }
@@ -120,6 +122,7 @@ impl Endpoint {
         let concurrency = spec.concurrency.filter(|count| *count != 0);
         let concurrency =
             concurrency.map(|count| checks.number("concurrency", Some(count), count, CONCURRENCY));
+        let egress_pool = pool_name(&mut checks, "egress_pool", spec.egress_pool.as_deref());
         let hooks = spec.hooks(&mut checks, (id, revision), project);
         let mailbox = spec.mailbox(&mut checks);
         let rate_alert = spec.failure_rate_alert.as_ref();
@@ -173,6 +176,7 @@ impl Endpoint {
                 hooks,
                 mailbox,
                 rate_alert,
+                egress_pool,
                 strategy: strategy.map_or(Some(None), |own| own.map(Some))?,
             })
         })();
@@ -335,6 +339,13 @@ impl Endpoint {
         self.strategy.as_deref().unwrap_or(project.strategy())
     }
 
+    /// The pool that its deliveries come from, if it names one itself. Which pool that is,
+    /// [`crate::Snapshot::pool_of`] says.
+    #[must_use]
+    pub fn egress_pool(&self) -> Option<&Arc<str>> {
+        self.egress_pool.as_ref()
+    }
+
     /// How its receiver knows its caller, beside the signature.
     #[must_use]
     pub fn authentication(&self) -> Option<&Authentication> {
@@ -383,6 +394,7 @@ impl Endpoint {
             "concurrency": self.concurrency,
             "failure_rate_alert": self.rate_alert.as_ref().map(FailureRateAlert::dump),
             "strategy": self.strategy.as_deref().map(RetryStrategy::dump),
+            "egress_pool": self.egress_pool.as_deref(),
         })
     }
 }

@@ -96,6 +96,9 @@ pub struct EndpointSpec {
     pub concurrency: Option<u64>,
     /// Native: when so much of it fails that people hear of it, instead of its project's.
     pub failure_rate_alert: Option<FailureRateAlertSpec>,
+    /// Native: the pool of source addresses that its deliveries come from, instead of its
+    /// project's.
+    pub egress_pool: Option<String>,
 }
 
 /// One secret of several.

@@ -10,6 +10,7 @@ use outrider_webhook::secret::Secret;
 use outrider_webhook::url_template::is_template;
 
 use super::check::{Checks, Reason};
+use super::egress_pool_spec::pool_name;
 use super::endpoint::Endpoint;
 use super::endpoint_spec::EndpointSpec;
 use super::field::given;
@@ -89,7 +90,8 @@ impl EndpointSpec {
         let hooks = HookKind::ALL.into_iter().zip(urls);
         let hooks = hooks.filter_map(|(kind, url)| {
             let url = given(url.as_deref())?;
-            let endpoint = compile((kind, url), (id, revision), own, checks)?;
+            let pool = self.egress_pool.as_deref();
+            let endpoint = compile((kind, url, pool), (id, revision), own, checks)?;
             Some(Hook {
                 kind,
                 endpoint: Arc::new(endpoint),
@@ -119,7 +121,7 @@ impl EndpointSpec {
 }
 
 fn compile(
-    (kind, url): (HookKind, &str),
+    (kind, url, pool): (HookKind, &str, Option<&str>),
     (id, revision): (EndpointId, u64),
     own: &Project,
     checks: &mut Checks,
@@ -135,12 +137,15 @@ fn compile(
         max_age_s: Some(AGE_S),
         ..StrategySpec::default()
     };
+    // A name that is none is the endpoint's mistake, and reported there.
+    let pool = pool_name(&mut Checks::default(), "egress_pool", pool);
     let spec = EndpointSpec {
         name: Some("notifications".to_owned()),
         url: Some(url.to_owned()),
         secret: Some(Secret::new(NO_SECRET)),
         advanced_signatures: Some(false),
         strategy: Some(strategy),
+        egress_pool: pool.map(|name| name.to_string()),
         ..EndpointSpec::default()
     };
     match Endpoint::compile(kind.other_end(id), revision, own, &spec) {

@@ -268,6 +268,7 @@ pub(super) fn own_project((id, revision): (ProjectId, u64), of: &ProjectSpec) ->
     let spec = ProjectSpec {
         name: of.name.clone(),
         kind: Some("outgoing".to_owned()),
+        egress_pool: of.egress_pool.clone(),
         config: Some(own),
         ..ProjectSpec::default()
     };

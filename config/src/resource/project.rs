@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::breaker_spec::CircuitBreaker;
 use super::check::{Checks, FieldError, Reason};
 use super::deduplication::WINDOW_S;
+use super::egress_pool_spec::pool_name;
 use super::failure_rate_alert::FailureRateAlert;
 use super::field::{self, given};
 use super::filter_spec::filter_mode;
@@ -81,6 +82,7 @@ pub struct Project {
     verifies_dynamic_events: bool,
     allows_unmatched_dynamic_urls: bool,
     disables_endpoints: bool,
+    egress_pool: Option<Arc<str>>,
     meta: Option<Box<MetaEvents>>,
     /// What meta events and notifications belong to; it has none itself.
     own: Option<Arc<Project>>,
@@ -152,6 +154,7 @@ impl Project {
         );
         let meta = MetaEvents::compile(own.as_ref(), revision, spec, &mut checks);
         let protection = Protection::compile(&mut checks, &config.protection());
+        let egress_pool = pool_name(&mut checks, "egress_pool", spec.egress_pool.as_deref());
         let project = (|| {
             Some(Self {
                 id,
@@ -175,6 +178,7 @@ impl Project {
                 meta: meta.map(Box::new),
                 own,
                 disables_endpoints: config.disable_endpoint.unwrap_or(false),
+                egress_pool,
             })
         })();
         checks.finish(project)
@@ -313,6 +317,13 @@ impl Project {
         self.disables_endpoints
     }
 
+    /// The pool that its connections come from, if it names one. Which pool that is, and for its
+    /// endpoints, [`crate::Snapshot::pool_of`] says.
+    #[must_use]
+    pub fn egress_pool(&self) -> Option<&Arc<str>> {
+        self.egress_pool.as_ref()
+    }
+
     /// Whether an endpoint that is right for `old` may be wrong for this version.
     pub(crate) fn demands_more_than(&self, old: &Self) -> bool {
         let is_new = |is: bool, was: bool| is && !was;
@@ -355,6 +366,7 @@ impl Project {
             "allow_unmatched_dynamic_urls": self.allows_unmatched_dynamic_urls,
             "meta_event": self.meta.as_deref().map(MetaEvents::dump),
             "disable_endpoint": self.disables_endpoints,
+            "egress_pool": self.egress_pool.as_deref(),
             "retention_s": self.retention().as_secs(),
             "idempotency_window_s": self.idempotency_window_s,
         })

@@ -28,6 +28,8 @@ pub struct ProjectSpec {
     pub kind: Option<String>,
     /// Shown to people only: an http or https URL, at most 2048 bytes.
     pub logo_url: Option<String>,
+    /// Native: the pool of source addresses that its deliveries come from.
+    pub egress_pool: Option<String>,
     /// Settings; those not given have their defaults.
     pub config: Option<ConfigSpec>,
 }

@@ -4,6 +4,7 @@
 //! needs of its own transaction is there when it is looked at, however the transaction orders it.
 
 mod claimed;
+mod egress_pools;
 mod take_out;
 
 use std::collections::{BTreeMap, HashSet};
@@ -38,6 +39,7 @@ pub(super) fn apply(old: &Snapshot, transaction: &Transaction) -> Snapshot {
     }
     let mut candidates = work.candidates(transaction, is_comparable);
     let mut of = |kind| candidates.remove(&kind).unwrap_or_default();
+    work.put_egress_pools(of(Kind::EgressPool));
     work.put_projects(of(Kind::Project));
     work.put_event_types(of(Kind::EventType));
     work.put_sources(of(Kind::Source));
@@ -47,6 +49,8 @@ pub(super) fn apply(old: &Snapshot, transaction: &Transaction) -> Snapshot {
     work.put_api_keys(of(Kind::ApiKey));
     work.hold_orphans();
     work.put_own(transaction);
+    let is_held = work.next.holds_default_pool();
+    work.next.pools.hold_default(is_held);
     work.next.version = Some(transaction.version);
     work.next
 }

@@ -1,4 +1,5 @@
-//! Which project every resource belongs to: removals name only kind and uid.
+//! Which project every resource belongs to: removals name only kind and uid. A pool of source
+//! addresses belongs to none: its entry is its own uid, which is looked up among pools alone.
 
 use outrider_webhook::id::{ProjectId, Uid};
 
@@ -7,6 +8,7 @@ use super::Kind;
 /// Projects of resources, by kind. One map per kind keeps an entry at 32 bytes.
 #[derive(Clone, Default)]
 pub(super) struct Homes {
+    egress_pools: imbl::OrdMap<Uid, ProjectId>,
     projects: imbl::OrdMap<Uid, ProjectId>,
     event_types: imbl::OrdMap<Uid, ProjectId>,
     sources: imbl::OrdMap<Uid, ProjectId>,
@@ -33,6 +35,11 @@ impl Homes {
         self.of(kind).len()
     }
 
+    /// All of a kind, each with where it lives.
+    pub(super) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (Uid, ProjectId)> {
+        self.of(kind).iter().map(|(uid, project)| (*uid, *project))
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = (Kind, Uid)> {
         Kind::ALL
             .into_iter()
@@ -41,6 +48,7 @@ impl Homes {
 
     fn of(&self, kind: Kind) -> &imbl::OrdMap<Uid, ProjectId> {
         match kind {
+            Kind::EgressPool => &self.egress_pools,
             Kind::Project => &self.projects,
             Kind::EventType => &self.event_types,
             Kind::Source => &self.sources,
@@ -52,6 +60,7 @@ impl Homes {
 
     fn of_mut(&mut self, kind: Kind) -> &mut imbl::OrdMap<Uid, ProjectId> {
         match kind {
+            Kind::EgressPool => &mut self.egress_pools,
             Kind::Project => &mut self.projects,
             Kind::EventType => &mut self.event_types,
             Kind::Source => &mut self.sources,

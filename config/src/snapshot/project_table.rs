@@ -6,6 +6,7 @@ use outrider_webhook::address::TargetUrl;
 use outrider_webhook::dynamic::UrlKey;
 use outrider_webhook::id::{ApiKeyId, EndpointId, EventTypeId, SourceId, SubscriptionId};
 
+use super::pool_use::PoolUse;
 use super::small_map::SmallMap;
 use super::type_index::TypeIndex;
 use super::url_index::{TooManyTemplates, UrlIndex};
@@ -27,6 +28,7 @@ pub struct ProjectTable {
     endpoints: imbl::OrdMap<EndpointId, Arc<Endpoint>>,
     owners: imbl::OrdMap<Arc<str>, Owned>,
     urls: UrlIndex,
+    pools: PoolUse,
     subscriptions: imbl::OrdMap<SubscriptionId, Arc<Subscription>>,
     by_endpoint: imbl::OrdMap<EndpointId, TypeIndex>,
     by_source: imbl::OrdMap<SourceId, TypeIndex>,
@@ -52,6 +54,7 @@ impl ProjectTable {
             endpoints: imbl::OrdMap::new(),
             owners: imbl::OrdMap::new(),
             urls: UrlIndex::default(),
+            pools: PoolUse::default(),
             subscriptions: imbl::OrdMap::new(),
             by_endpoint: imbl::OrdMap::new(),
             by_source: imbl::OrdMap::new(),
@@ -148,6 +151,24 @@ impl ProjectTable {
         &self.all_subscriptions
     }
 
+    /// Who names the pool of this name: the project, and those of its endpoints.
+    pub(super) fn users_of_pool(&self, name: &str) -> impl Iterator<Item = String> {
+        let is_it = move |own: Option<&Arc<str>>| own.is_some_and(|own| **own == *name);
+        let project = &self.project;
+        let of_project =
+            is_it(project.egress_pool()).then(|| format!("project `{}`", project.name()));
+        let endpoints = self.pools.has(name).then(|| self.endpoints());
+        let endpoints = endpoints.into_iter().flatten();
+        let endpoints = endpoints.filter(move |endpoint| is_it(endpoint.egress_pool()));
+        of_project.into_iter().chain(endpoints.map(move |endpoint| {
+            format!(
+                "endpoint `{}` of project `{}`",
+                endpoint.name(),
+                project.name()
+            )
+        }))
+    }
+
     pub(super) fn shared_project(&self) -> &Arc<Project> {
         &self.project
     }
@@ -221,6 +242,7 @@ impl ProjectTable {
         let id = endpoint.id();
         let old = self.endpoints.insert(id, Arc::clone(&endpoint));
         self.urls.replace(old.as_deref(), Some(&endpoint));
+        self.pools.replace(old.as_deref(), Some(&endpoint));
         let was_of = old.as_deref().and_then(Endpoint::owner_id);
         if was_of == endpoint.owner_id() && old.is_some() {
             return;
@@ -245,6 +267,7 @@ impl ProjectTable {
     pub(super) fn remove_endpoint(&mut self, id: EndpointId) -> Option<Arc<Endpoint>> {
         let old = self.endpoints.remove(&id)?;
         self.urls.replace(Some(&old), None);
+        self.pools.replace(Some(&old), None);
         if let Some(owner) = old.owner_id() {
             self.disown(owner, id);
         }

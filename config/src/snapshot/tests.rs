@@ -1,6 +1,7 @@
 //! Applying transactions: what is in force, what is held and why, and that it does not depend on
 //! the way there.
 
+mod egress_pools;
 mod event_types;
 mod url_templates;
 
@@ -651,7 +652,7 @@ proptest! {
                 Kind::Source => table.source(SourceId::new(uid)).unwrap().revision(),
                 Kind::Endpoint => table.endpoint(EndpointId::new(uid)).unwrap().revision(),
                 Kind::Subscription => table.subscription(outrider_webhook::id::SubscriptionId::new(uid)).unwrap().revision(),
-                Kind::ApiKey | Kind::EventType => 0,
+                Kind::EgressPool | Kind::ApiKey | Kind::EventType => 0,
             };
             latest[&(kind, uid, revision)].clone()
         });

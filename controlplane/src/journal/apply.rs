@@ -134,7 +134,8 @@ fn plan(
         let Document {
             kind, uid, project, ..
         } = one.document;
-        let project = (kind != Kind::Project).then_some(project);
+        let is_own = matches!(kind, Kind::Project | Kind::EgressPool);
+        let project = (!is_own).then_some(project);
         ((kind, project, one.name.as_str()), uid)
     });
     file.plan(&mut Names {
@@ -204,8 +205,8 @@ fn taken(one: Planned) -> ApplyError {
     }
 }
 
-/// What did not come from a file is not taken over: neither by its uid nor, if it is a project, by
-/// its name, which only one may have.
+/// What did not come from a file is not taken over: neither by its uid nor, if it is a project or
+/// an egress pool, by its name, which only one may have.
 fn refuse_existing(view: &View<'_>, one: &Planned) -> Result<(), ApplyError> {
     let foreign = || ApplyError::Foreign {
         kind: one.kind,
@@ -224,7 +225,7 @@ fn refuse_existing(view: &View<'_>, one: &Planned) -> Result<(), ApplyError> {
             },
         );
     }
-    if one.kind != Kind::Project {
+    if !matches!(one.kind, Kind::Project | Kind::EgressPool) {
         return Ok(());
     }
     match view.named(one.kind, one.project, &one.name)? {

@@ -22,8 +22,8 @@ const CHUNK: usize = 2_000;
 const ALL_RESOURCES: &str = "
     SELECT kind, uid, project, revision, document FROM resources
     ORDER BY CASE kind
-        WHEN 'project' THEN 0 WHEN 'event_type' THEN 1 WHEN 'source' THEN 2 WHEN 'endpoint' THEN 3
-        WHEN 'subscription' THEN 4 ELSE 5
+        WHEN 'egress_pool' THEN 0 WHEN 'project' THEN 1 WHEN 'event_type' THEN 2
+        WHEN 'source' THEN 3 WHEN 'endpoint' THEN 4 WHEN 'subscription' THEN 5 ELSE 6
     END, uid";
 
 const CHANGES_SINCE: &str = "

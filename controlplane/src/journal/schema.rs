@@ -11,7 +11,7 @@ use super::{JournalError, number, uid};
 use crate::random;
 
 /// Number of the schema below, kept in `user_version`.
-pub(super) const SCHEMA: i64 = 4;
+pub(super) const SCHEMA: i64 = 5;
 
 /// How long a connection waits for another one's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,10 +43,11 @@ CREATE TABLE changes (
 CREATE INDEX changes_by_uid ON changes (uid, revision);
 ";
 
-/// The present state. All names are unique where people tell things apart by them: projects, what
-/// one resource file says, the event types of a project, and the endpoints that the API made of
-/// one. A file does not care for what the API made, lest who may call the API could stop a start
-/// with a file: such an endpoint stands beside the file's, such an event type makes way.
+/// The present state. All names are unique where people tell things apart by them: projects, pools
+/// of source addresses, what one resource file says, the event types of a project, and the endpoints
+/// that the API made of one. A file does not care for what the API made, lest who may call the API
+/// could stop a start with a file: such an endpoint stands beside the file's, such an event type
+/// makes way.
 const RESOURCES: &str = "
 CREATE TABLE resources (
     uid         TEXT PRIMARY KEY,
@@ -69,6 +70,7 @@ CREATE UNIQUE INDEX projects_by_name ON resources (name) WHERE kind = 'project';
 CREATE UNIQUE INDEX endpoints_by_name ON resources (project, name) WHERE kind = 'endpoint' AND origin = 'api';
 CREATE UNIQUE INDEX files_by_name ON resources (project, kind, name) WHERE origin = 'file';
 CREATE UNIQUE INDEX event_types_by_name ON resources (project, name) WHERE kind = 'event_type';
+CREATE UNIQUE INDEX egress_pools_by_name ON resources (name) WHERE kind = 'egress_pool';
 CREATE INDEX resources_by_page ON resources (project, kind, uid, folded);
 CREATE INDEX resources_by_owner ON resources (project, owner, uid) WHERE owner IS NOT NULL;
 CREATE INDEX resources_by_endpoint ON resources (endpoint, uid) WHERE endpoint IS NOT NULL;
@@ -84,6 +86,11 @@ CREATE UNIQUE INDEX endpoints_by_name ON resources (project, name) WHERE kind = 
 /// To schema 4: before it, there were no event types.
 const FROM_3: &str = "
 CREATE UNIQUE INDEX event_types_by_name ON resources (project, name) WHERE kind = 'event_type';
+";
+
+/// To schema 5: before it, there were no pools of source addresses.
+const FROM_4: &str = "
+CREATE UNIQUE INDEX egress_pools_by_name ON resources (name) WHERE kind = 'egress_pool';
 ";
 
 /// What is known of a journal beside its revisions.
@@ -119,11 +126,12 @@ pub(super) fn prepare(writer: &mut Connection, now_ms: i64) -> Result<Opened, Jo
             )?;
             from_1::migrate(&transaction)?;
         }
-        2 => {
-            transaction.execute_batch(FROM_2)?;
-            transaction.execute_batch(FROM_3)?;
+        2..SCHEMA => {
+            let steps = [(2, FROM_2), (3, FROM_3), (4, FROM_4)];
+            for (_, step) in steps.into_iter().filter(|(from, _)| *from >= found) {
+                transaction.execute_batch(step)?;
+            }
         }
-        3 => transaction.execute_batch(FROM_3)?,
         SCHEMA => {}
         found => {
             return Err(JournalError::TooNew {

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod change;
+mod egress_pools;
 mod migrate;
 mod pages;
 

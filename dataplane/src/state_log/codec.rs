@@ -106,6 +106,7 @@ const fn code(kind: Kind) -> u8 {
         Kind::Subscription => 4,
         Kind::ApiKey => 5,
         Kind::EventType => 6,
+        Kind::EgressPool => 7,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use outrider_webhook::id::{
-    ApiKeyId, EndpointId, EventTypeId, ProjectId, SourceId, SubscriptionId, Uid,
+    ApiKeyId, EgressPoolId, EndpointId, EventTypeId, ProjectId, SourceId, SubscriptionId, Uid,
 };
 
 use super::super::{Kind, Pending};
@@ -53,7 +53,11 @@ impl Work {
                 Kind::Source => self
                     .removed
                     .push((project, Target::Source(SourceId::new(uid)))),
-                Kind::Project | Kind::EventType | Kind::Subscription | Kind::ApiKey => {}
+                Kind::EgressPool
+                | Kind::Project
+                | Kind::EventType
+                | Kind::Subscription
+                | Kind::ApiKey => {}
             }
         }
     }
@@ -61,13 +65,21 @@ impl Work {
     /// Takes a resource out of force. Answers where it was.
     fn take_out(&mut self, kind: Kind, uid: Uid) -> Option<ProjectId> {
         let project = self.next.homes.remove(kind, uid)?;
-        if kind == Kind::Project {
-            self.take_out_project(project);
-            return Some(project);
-        }
-        let table = Arc::make_mut(self.next.projects.get_mut(&project)?);
         match kind {
-            Kind::Project => {}
+            Kind::EgressPool => self.next.pools.remove(EgressPoolId::new(uid)),
+            Kind::Project => self.take_out_project(project),
+            _ => self.take_out_of(project, kind, uid),
+        }
+        Some(project)
+    }
+
+    fn take_out_of(&mut self, project: ProjectId, kind: Kind, uid: Uid) {
+        let Some(table) = self.next.projects.get_mut(&project) else {
+            return;
+        };
+        let table = Arc::make_mut(table);
+        match kind {
+            Kind::EgressPool | Kind::Project => {}
             Kind::EventType => table.remove_event_type(EventTypeId::new(uid)),
             Kind::Source => {
                 if let Some(source) = table.remove_source(SourceId::new(uid)) {
@@ -86,7 +98,6 @@ impl Work {
                 }
             }
         }
-        Some(project)
     }
 
     /// A project goes with all in it.
