@@ -14,6 +14,7 @@ mod call;
 mod dataplanes;
 mod deliveries;
 mod disabling;
+mod egress_pools;
 mod endpoints;
 mod error;
 mod event_types;

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::body::JsonBody;
 use super::call::ProjectCall;
+use super::egress_pools;
 use super::error::{Answer, ApiError};
 use super::reply::Reply;
 use super::write::Writing;
@@ -90,6 +91,7 @@ async fn create(call: ProjectCall, body: JsonBody) -> Answer {
         let spec = change::created(given, project, is_advanced, writing.by);
         let endpoint = check(writing, uid, &spec)?;
         refuse_out_of_bounds(api.egress(), writing, &endpoint)?;
+        refuse_pool(writing, None, &endpoint)?;
         refuse_duplicate(writing, spec.name.as_deref())?;
         let created = writing.made(Kind::Endpoint, uid, &spec)?;
         Ok((vec![Edit::create(created.clone())], created))
@@ -183,6 +185,7 @@ async fn edited(
         let before = writing.editable(Kind::Endpoint, uid)?;
         let old: EndpointSpec = before.spec()?;
         let old_urls = (old.url.clone(), token_url(&old));
+        let old_pool = old.egress_pool.clone();
         let mut spec = change(
             secrets::without_expired(old.clone(), writing.now_ms()),
             writing,
@@ -193,6 +196,7 @@ async fn edited(
         if (spec.url.clone(), token_url(&spec)) != old_urls {
             refuse_out_of_bounds(api.egress(), writing, &endpoint)?;
         }
+        refuse_pool(writing, old_pool.as_deref(), &endpoint)?;
         if spec.name.as_deref() != Some(&before.name) {
             refuse_duplicate(writing, spec.name.as_deref())?;
         }
@@ -201,6 +205,15 @@ async fn edited(
     };
     let done = call.change(edit).await?;
     Ok((done.value, done.in_force))
+}
+
+fn refuse_pool(
+    writing: &Writing<'_>,
+    old: Option<&str>,
+    endpoint: &Endpoint,
+) -> Result<(), ApiError> {
+    let pool = (old, endpoint.egress_pool());
+    egress_pools::refuse_unusable(writing.view.snapshot(), writing.project, pool)
 }
 
 /// Where its tokens come from, as it is written.

@@ -14,6 +14,7 @@ use super::Api;
 use super::api_keys;
 use super::body::JsonBody;
 use super::call::{AdminCall, AdminProjectCall, Call, Caller, ProjectCall};
+use super::egress_pools;
 use super::error::{Answer, ApiError};
 use super::reply::Reply;
 use super::write::Writing;
@@ -58,7 +59,9 @@ async fn create(AdminCall(call): AdminCall, body: JsonBody) -> Answer {
     let (api, now_ms) = (call.api.clone(), call.api.now_ms());
     let project = ProjectId::new(random::uid(now_ms));
     let create = move |writing: &Writing<'_>| {
-        Project::compile(project, 0, &spec)?;
+        let compiled = Project::compile(project, 0, &spec)?;
+        let pool = (None, compiled.egress_pool());
+        egress_pools::refuse_unusable(writing.view.snapshot(), project, pool)?;
         refuse_duplicate(writing, spec.name.as_deref())?;
         let created = writing.made(Kind::Project, project.uid(), &spec)?;
         let (key, token) = api_keys::fresh(writing, api_keys::NewKey::named(FIRST_KEY))?;
@@ -93,8 +96,12 @@ async fn update(call: ProjectCall, body: JsonBody) -> Answer {
     let update = move |writing: &Writing<'_>| {
         let project = writing.project;
         let before = writing.editable(Kind::Project, project.uid())?;
-        let spec = change::merged(before.spec()?, given);
-        Project::compile(project, 0, &spec)?;
+        let old: ProjectSpec = before.spec()?;
+        let old_pool = old.egress_pool.clone();
+        let spec = change::merged(old, given);
+        let compiled = Project::compile(project, 0, &spec)?;
+        let pool = (old_pool.as_deref(), compiled.egress_pool());
+        egress_pools::refuse_unusable(writing.view.snapshot(), project, pool)?;
         if spec.name.as_deref() != Some(&before.name) {
             refuse_duplicate(writing, spec.name.as_deref())?;
         }

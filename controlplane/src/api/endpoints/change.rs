@@ -73,6 +73,7 @@ pub(super) fn merged(
     keep(&mut given.tls, old.tls);
     keep(&mut given.connect_timeout_s, old.connect_timeout_s);
     keep(&mut given.strategy, old.strategy);
+    keep(&mut given.egress_pool, old.egress_pool);
     keep(&mut given.failure_rate_alert, old.failure_rate_alert);
     keep(&mut given.advanced_signatures, old.advanced_signatures);
     if project.kind() == ProjectKind::Incoming {

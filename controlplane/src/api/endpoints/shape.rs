@@ -29,6 +29,7 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
     let connect_timeout_s = spec.connect_timeout_s.filter(|seconds| *seconds != 0);
     let (strategy, concurrency) = (spec.strategy.take(), spec.concurrency);
     let rate_alert = spec.failure_rate_alert.take();
+    let egress_pool = spec.egress_pool.take().filter(|name| !name.is_empty());
     let (epoch, reason) = (spec.activation_epoch.take(), spec.disabled_reason.take());
     let mut shown = json!({
         "uid": one.uid(),
@@ -83,6 +84,7 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
             concurrency.filter(|count| *count != 0).map(Value::from),
         ),
         ("disabled_reason", reason.map(Value::from)),
+        ("egress_pool", egress_pool.map(Value::from)),
     ];
     for (name, value) in natives {
         if let (Some(value), Value::Object(fields)) = (value, &mut shown) {

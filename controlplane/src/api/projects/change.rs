@@ -12,6 +12,7 @@ use super::super::endpoints::keep;
 pub(super) fn merged(old: ProjectSpec, mut given: ProjectSpec) -> ProjectSpec {
     keep(&mut given.kind, old.kind);
     keep(&mut given.logo_url, old.logo_url);
+    keep(&mut given.egress_pool, old.egress_pool);
     given.config = both(old.config, given.config, config);
     given
 }

@@ -17,7 +17,7 @@ pub(in crate::api) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<
     let spec: ProjectSpec = one.spec()?;
     let project = one.document.project;
     let has = |kind| view.has(kind, project);
-    Ok(json!({
+    let mut shown = json!({
         "uid": one.uid(),
         "name": spec.name,
         "logo_url": spec.logo_url.unwrap_or_default(),
@@ -33,7 +33,11 @@ pub(in crate::api) fn reply(api: &Api, view: &View<'_>, one: &Stored) -> Result<
         "created_at": at(one.created_ms),
         "updated_at": at(one.updated_ms),
         "deleted_at": null,
-    }))
+    });
+    if let (Some(pool), Value::Object(fields)) = (given(spec.egress_pool), &mut shown) {
+        fields.insert("egress_pool".to_owned(), pool.into()); // ours, and only where it is set
+    }
+    Ok(shown)
 }
 
 fn config(spec: ConfigSpec, one: &Stored) -> Value {
