@@ -73,6 +73,14 @@ impl<K: Hash + Eq + Copy> Buckets<K> {
             })
     }
 
+    /// Whether there is no token; none is taken.
+    pub(crate) fn is_exhausted(&self, key: K, rate: &Rate) -> bool {
+        let now_ns = self.now_ns();
+        let shard = self.shard(&key);
+        let full_at_ns = shard.full_at_ns.get(&key);
+        full_at_ns.is_some_and(|full_at_ns| rate.take(*full_at_ns, now_ns, 1).is_err())
+    }
+
     /// Takes as many of `tokens` as there are.
     pub(crate) fn take_up_to(&self, key: K, rate: &Rate, tokens: u32) -> u32 {
         let now_ns = self.now_ns();

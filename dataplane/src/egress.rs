@@ -22,6 +22,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upstream;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -51,9 +52,10 @@ use self::open::{Limits, Opener};
 use self::pool::{Bounds, Connection, Key, Pool};
 pub use self::post::Form;
 use self::resolve::Resolver;
-use self::route::Vetting;
+use self::route::{Destination, Refusal, Vetting};
 pub use self::settings::{EgressError, EgressStats, Settings};
 use self::tls::{Profile, Profiles};
+pub(crate) use self::upstream::{OpenTiming, Purpose, Unopened, Upstream, Wish};
 
 /// How long a connection may take to become free after its answer was read. A receiver that
 /// answers without reading the request keeps it busy: such a connection is closed.
@@ -96,6 +98,8 @@ struct Inner {
     overrides: HashMap<String, SocketAddr>,
     resolver: Resolver,
     pool: Pool<Connection>,
+    /// Of the clients of the forward proxy.
+    upstreams: Pool<Upstream>,
     gate: Arc<Gate>,
     dialler: Dialler,
     tasks: TaskTracker,
@@ -147,6 +151,7 @@ impl Egress {
             overrides: settings.resolve_overrides.into_iter().collect(),
             resolver: Resolver::new(&settings.name_servers, settings.dns_timeout)?,
             pool: Pool::new(bounds),
+            upstreams: Pool::new(bounds),
             dialler: Dialler::new(
                 Opener::new(limits, Arc::clone(&gate)),
                 Profiles::new(settings.extra_roots)?,
@@ -202,18 +207,24 @@ impl Egress {
         self.inner
             .vetting
             .store(Arc::new(Vetting { policy, version }));
-        self.inner.pool.clear();
+        self.close_idle();
+    }
+
+    /// The number of the policy in force, in the life of this process.
+    pub(crate) fn policy_version(&self) -> u64 {
+        self.inner.vetting.load().version
     }
 
     /// Closes the connections nobody uses at the moment.
     pub fn close_idle(&self) {
         self.inner.pool.clear();
+        self.inner.upstreams.clear();
     }
 
     /// Closes idle connections and waits for those in use to end.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
-        self.inner.pool.clear();
+        self.close_idle();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }
@@ -228,7 +239,7 @@ impl Egress {
             opened: read(&inner.counters.opened),
             reused: read(&inner.counters.taken).saturating_sub(stale),
             stale,
-            idle: u64::try_from(inner.pool.idle()).unwrap_or(u64::MAX),
+            idle: u64::try_from(inner.pool.idle() + inner.upstreams.idle()).unwrap_or(u64::MAX),
             open: u64::try_from(inner.gate.open()).unwrap_or(u64::MAX),
             dns_lookups: inner.resolver.lookups(),
             denied: inner.counters.denied(),
@@ -251,8 +262,14 @@ impl Egress {
             return;
         }
         inner.pool.put(key, connection, keep);
+        self.kept();
+    }
+
+    /// A connection became idle.
+    fn kept(&self) {
+        let inner = &self.inner;
         if inner.stop.is_cancelled() {
-            inner.pool.clear(); // after a shutdown nobody else would close it
+            self.close_idle(); // after a shutdown nobody else would close it
             return;
         }
         inner.gate.idle_changed();
@@ -275,9 +292,8 @@ impl Inner {
             excerpt_max: terms.excerpt_max,
             body_max: self.body_max,
         };
-        let keys = self
-            .route(project, ask.target(), terms.tls.as_ref())
-            .await?;
+        let keys = self.keys(project, ask.target(), terms.tls.as_ref());
+        let keys = keys.await.map_err(|refusal| refusal.fault)?;
         let mut request = ask.into_request()?;
         if let Some((key, mut connection)) = self.pooled(&keys) {
             draft.timing.is_reused = true;
@@ -315,26 +331,34 @@ impl Inner {
         }
     }
 
-    /// Judges the target and all its addresses, and counts a refusal.
-    async fn route(
+    /// Where a target may be reached, with the TLS settings of its endpoint.
+    async fn keys(
         &self,
         project: &ProjectRef<'_>,
         target: &TargetUrl,
         own: Option<&Arc<ClientTls>>,
-    ) -> Result<Vec<Key>, Fault> {
+    ) -> Result<Vec<Key>, Refusal> {
+        let mut destination = Destination::of(target);
+        if let (Some(profile), Some(own)) = (&mut destination.tls, own) {
+            *profile = Profile::Own(Arc::clone(own));
+        }
+        self.route(project, destination).await
+    }
+
+    /// Judges a destination and all its addresses, and counts a refusal.
+    async fn route(
+        &self,
+        project: &ProjectRef<'_>,
+        destination: Destination<'_>,
+    ) -> Result<Vec<Key>, Refusal> {
         let vetting = self.vetting.load_full();
-        let found = route::find(&vetting, &self.overrides, &self.resolver, project, target).await;
-        let mut keys = found.map_err(|refusal| {
+        let (overrides, resolver) = (&self.overrides, &self.resolver);
+        let found = route::find(&vetting, overrides, resolver, project, destination).await;
+        found.inspect_err(|refusal| {
             if let Some(code) = refusal.denied {
                 self.counters.deny(code);
             }
-            refusal.fault
-        })?;
-        if let Some(own) = own {
-            let encrypted = keys.iter_mut().filter_map(|key| key.tls.as_mut());
-            encrypted.for_each(|profile| *profile = Profile::Own(Arc::clone(own)));
-        }
-        Ok(keys)
+        })
     }
 
     fn pooled(&self, keys: &[Key]) -> Option<(Key, Connection)> {
@@ -420,5 +444,6 @@ async fn reap(inner: Weak<Inner>, stop: CancellationToken, every: Duration) {
         }
         let Some(inner) = inner.upgrade() else { return };
         inner.pool.reap();
+        inner.upstreams.reap();
     }
 }

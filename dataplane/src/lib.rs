@@ -12,6 +12,7 @@ mod command;
 pub mod deliver;
 pub mod disabled;
 pub mod egress;
+pub mod forward;
 pub mod ingest;
 mod instance;
 pub mod made;

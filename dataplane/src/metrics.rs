@@ -352,6 +352,14 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Metrics of the forward proxy.
+    ///
+    /// # Errors
+    /// When they were declared before: a programming error.
+    pub fn forward(&self) -> Result<crate::forward::ForwardMetrics, prometheus::Error> {
+        crate::forward::ForwardMetrics::new(&self.registry)
+    }
+
     /// One transaction of the control plane is in force.
     pub fn config_applied(&self, took: Duration, revision: u64, quarantined: &[Quarantined]) {
         let result = if quarantined.is_empty() {

@@ -70,6 +70,11 @@ impl Dialler {
         }
     }
 
+    /// What opens the connections.
+    pub(super) fn opener(&self) -> &Opener {
+        &self.opener
+    }
+
     /// The roots that TLS trusts.
     pub(super) fn roots(&self) -> Arc<RootCertStore> {
         Arc::clone(&self.profiles.roots)
@@ -129,7 +134,8 @@ impl Dialler {
         })
     }
 
-    async fn encrypt(
+    /// TLS on an open connection.
+    pub(super) async fn encrypt(
         &self,
         key: &Key,
         profile: &Profile,

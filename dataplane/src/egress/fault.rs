@@ -16,6 +16,8 @@ pub(super) struct Fault {
     pub(super) failure: Failure,
     /// What happened, for the operator.
     pub(super) detail: String,
+    /// Whether there are as many connections as there may be.
+    pub(super) is_limit: bool,
 }
 
 impl Fault {
@@ -23,6 +25,16 @@ impl Fault {
         Self {
             failure,
             detail: detail.into(),
+            is_limit: false,
+        }
+    }
+
+    /// There are as many connections as there may be, and none became free in time.
+    pub(super) fn limit(address: SocketAddr) -> Self {
+        let detail = format!("no connection to {address} may be opened: limit reached");
+        Self {
+            is_limit: true,
+            ..Self::new(Failure::Internal, detail)
         }
     }
 

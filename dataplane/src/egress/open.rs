@@ -14,6 +14,9 @@ use super::fault::Fault;
 use super::gate::{Entered, Gate, Permit};
 use super::pool::{Key, Pool, Pooled};
 
+/// How long a client of the forward proxy waits for a place in the count of connections.
+const CLIENT_ROOM_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// Time limits of opening a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -27,6 +30,8 @@ pub(super) struct Limits {
 pub(super) struct Until {
     /// For one address.
     each: Duration,
+    /// For a place in the count of connections.
+    room: Instant,
     /// For all of them.
     connected: Instant,
     /// With TLS, where that has no limit of its own.
@@ -37,10 +42,21 @@ impl Limits {
     /// From now on; `own` is the limit of an endpoint that has one, for all of it.
     pub(super) fn until(&self, own: Option<Duration>) -> Until {
         let now = Instant::now();
+        let connected = now + own.unwrap_or(self.connect_total);
         Until {
             each: own.unwrap_or(self.connect),
-            connected: now + own.unwrap_or(self.connect_total),
+            room: connected,
+            connected,
             encrypted: own.map(|own| now + own),
+        }
+    }
+
+    /// As [`Limits::until`], for who can come back: it waits for a place as long only as an idle
+    /// connection takes to make one.
+    pub(super) fn until_for_client(&self) -> Until {
+        Until {
+            room: Instant::now() + CLIENT_ROOM_TIMEOUT,
+            ..self.until(None)
         }
     }
 }
@@ -108,12 +124,9 @@ impl Opener {
         until: Until,
     ) -> Result<Way<C>, Fault> {
         let address = key.address;
-        let entered = timeout_at(until.connected, self.gate.enter(key, pool))
+        let entered = timeout_at(until.room, self.gate.enter(key, pool))
             .await
-            .map_err(|_| {
-                let detail = format!("no connection to {address} may be opened: limit reached");
-                Fault::new(Failure::Internal, detail)
-            })?;
+            .map_err(|_| Fault::limit(address))?;
         let permit = match entered {
             Entered::Room(permit) => permit,
             Entered::Idle(connection) => return Ok(Way::Idle(connection)),

@@ -46,17 +46,39 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// Judges a target for a project and finds where it may be sent: one key per checked address, in
+/// Where somebody wants to go, and on which terms connections there are shared.
+pub(super) struct Destination<'a> {
+    pub(super) host: &'a Host,
+    /// 1 to 65535.
+    pub(super) port: u16,
+    pub(super) tls: Option<Profile>,
+    /// Connections under different names are different ones.
+    pub(super) server_name: Box<str>,
+}
+
+impl<'a> Destination<'a> {
+    /// That of a URL, with TLS as this process does it.
+    pub(super) fn of(target: &'a TargetUrl) -> Self {
+        Self {
+            host: target.host(),
+            port: target.port(),
+            tls: tls_profile(target),
+            server_name: server_name(target.host()),
+        }
+    }
+}
+
+/// Judges a destination for a project and finds where it is: one key per checked address, in
 /// the order of trying.
 pub(super) async fn find(
     vetting: &Vetting,
     overrides: &HashMap<String, SocketAddr>,
     resolver: &Resolver,
     project: &ProjectRef<'_>,
-    target: &TargetUrl,
+    destination: Destination<'_>,
 ) -> Result<Vec<Key>, Refusal> {
     let policy = &vetting.policy;
-    let refused = policy.check_target(project, target);
+    let refused = policy.check_place(project, destination.host, destination.port);
     refused.map_err(|denied| Refusal::denied(&denied, true))?;
     // With the port that is connected to: it differs from the URL's for an override only.
     let check = |answers: &[IpAddr], port: u16, is_static: bool| match policy
@@ -65,8 +87,8 @@ pub(super) async fn find(
         Ok(addresses) => Ok((addresses, port)),
         Err(denied) => Err(Refusal::denied(&denied, is_static)),
     };
-    let (mut addresses, port) = match target.host() {
-        Host::Ip(ip) => check(&[*ip], target.port(), true)?,
+    let (mut addresses, port) = match destination.host {
+        Host::Ip(ip) => check(&[*ip], destination.port, true)?,
         Host::Name(name) => match overrides.get(&**name) {
             Some(instead) => check(&[instead.ip()], instead.port(), false)?,
             None => {
@@ -74,20 +96,19 @@ pub(super) async fn find(
                 let answers = answers.addresses.as_ref().map_err(|error| {
                     Fault::new(Failure::DnsFailure, format!("resolving `{name}`: {error}"))
                 })?;
-                check(answers, target.port(), false)?
+                check(answers, destination.port, false)?
             }
         },
     };
     // Customers mostly allow-list our IPv4 addresses. Stable, so the servers' order is kept.
     addresses.sort_by_key(IpAddr::is_ipv6);
     addresses.truncate(ADDRESSES_TRIED_MAX);
-    let (tls, server_name) = (tls_profile(target), server_name(target));
     let keys = addresses.into_iter().map(|ip| Key {
         project: project.id,
         source: None, // the host's route
         address: SocketAddr::new(ip, port),
-        tls: tls.clone(),
-        server_name: server_name.clone(),
+        tls: destination.tls.clone(),
+        server_name: destination.server_name.clone(),
         policy_version: vetting.version,
     });
     Ok(keys.collect())
@@ -100,8 +121,9 @@ fn tls_profile(target: &TargetUrl) -> Option<Profile> {
     }
 }
 
-fn server_name(target: &TargetUrl) -> Box<str> {
-    match target.host() {
+/// The name that a host has in certificates and in `Host`.
+pub(super) fn server_name(host: &Host) -> Box<str> {
+    match host {
         Host::Name(name) => name.clone(),
         Host::Ip(ip) => ip.to_string().into_boxed_str(),
     }

@@ -174,6 +174,19 @@ impl Policy {
         self.check_host(project, &authority.host, authority.port)
     }
 
+    /// As [`Policy::check_target`], by host and port.
+    ///
+    /// # Errors
+    /// The reason it is refused.
+    pub fn check_place(
+        &self,
+        project: &ProjectRef<'_>,
+        host: &Host,
+        port: u16,
+    ) -> Result<(), Denied> {
+        self.check_host(project, host, port)
+    }
+
     /// Judges every answer for the target's name; one bad answer refuses all. Gives the
     /// addresses that may be connected to, IPv4 in IPv6 clothes undressed.
     ///

@@ -1,0 +1,267 @@
+//! Connections for the clients of the forward proxy: judged, opened and counted as those of
+//! deliveries are, but what is spoken on them is the client's business.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::{io, mem};
+
+use outrider_webhook::address::{Host, ProjectRef};
+use outrider_webhook::retry::Failure;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+
+use super::Egress;
+use super::exchange::micros_since;
+use super::fault::Fault;
+use super::gate::Permit;
+use super::open::{Opened, Way};
+use super::pool::{Key, Pooled};
+use super::route::{self, Destination, Refusal};
+use super::tls::Profile;
+
+/// Where a client wants to go.
+pub(crate) struct Wish<'a> {
+    /// For whom.
+    pub(crate) project: ProjectRef<'a>,
+    /// The host.
+    pub(crate) host: &'a Host,
+    /// The port, 1 to 65535.
+    pub(crate) port: u16,
+    /// What the connection is for.
+    pub(crate) purpose: Purpose,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Bytes of the client, unseen; never used by another.
+    Tunnel,
+    /// Requests in clear, one after the other.
+    Requests,
+    /// The same, inside of TLS that is made here.
+    RequestsOverTls,
+}
+
+/// Why there is no connection.
+pub(crate) enum Unopened {
+    /// The address policy refuses: its code.
+    Denied(&'static str),
+    /// There are as many connections as there may be.
+    Limit,
+    /// It could not be had.
+    Failed(Failure),
+}
+
+/// An open connection to a checked address.
+pub(crate) struct Upstream {
+    io: Io,
+    key: Key,
+    opened: Instant,
+    _permit: Permit,
+    /// Our side of it.
+    pub(crate) local: SocketAddr,
+    /// The far side.
+    pub(crate) remote: SocketAddr,
+    /// How long it took.
+    pub(crate) timing: OpenTiming,
+    /// Whether it was open already.
+    pub(crate) is_reused: bool,
+}
+
+/// How long the parts of opening a connection took, microseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OpenTiming {
+    /// Name to addresses, and their check.
+    pub(crate) dns_us: u64,
+    /// TCP.
+    pub(crate) connect_us: u64,
+    /// TLS, where it is made here.
+    pub(crate) tls_us: u64,
+}
+
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Egress {
+    /// A connection to where a client wants to go, or why there is none, with the words for it:
+    /// they may name addresses, and nothing of what the client sent. `may_open` is asked before a
+    /// new one is opened.
+    pub(crate) async fn open(
+        &self,
+        wish: &Wish<'_>,
+        may_open: impl FnOnce() -> bool,
+    ) -> Result<Upstream, (Unopened, String)> {
+        let started = Instant::now();
+        let inner = &self.inner;
+        let keys = inner.route(&wish.project, wish.destination()).await;
+        let keys = keys.map_err(Unopened::of_refusal)?;
+        let mut timing = OpenTiming {
+            dns_us: micros_since(started),
+            ..OpenTiming::default()
+        };
+        let taken = keys.iter().find_map(|key| inner.upstreams.take(key));
+        if let Some(idle) = taken {
+            inner.counters.taken.fetch_add(1, Ordering::Relaxed);
+            return Ok(idle.again(timing));
+        }
+        if !may_open() {
+            let words = "too many new connections of this project in a short time";
+            return Err((Unopened::Limit, words.to_owned()));
+        }
+        let opener = inner.dialler.opener();
+        let until = opener.limits.until_for_client();
+        let connecting = Instant::now();
+        let opening = opener.first(keys, &inner.upstreams, until);
+        let (key, way) = Box::pin(opening).await.map_err(Unopened::of_fault)?;
+        timing.connect_us = micros_since(connecting);
+        let Opened {
+            stream,
+            permit,
+            local,
+            remote,
+        } = match way {
+            Way::New(opened) => opened,
+            Way::Idle(idle) => {
+                inner.counters.taken.fetch_add(1, Ordering::Relaxed);
+                return Ok(idle.again(timing));
+            }
+        };
+        let io = match &key.tls {
+            None => Io::Plain(stream),
+            Some(profile) => {
+                let shaking = Instant::now();
+                let shaken = inner.dialler.encrypt(&key, profile, stream, until);
+                let stream = Box::pin(shaken).await.map_err(Unopened::of_fault)?;
+                timing.tls_us = micros_since(shaking);
+                Io::Tls(Box::new(stream))
+            }
+        };
+        inner.counters.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(Upstream {
+            io,
+            key,
+            opened: Instant::now(),
+            _permit: permit,
+            local,
+            remote,
+            timing,
+            is_reused: false,
+        })
+    }
+
+    /// Gives back a connection whose last answer was read to its end.
+    pub(crate) fn give_back(&self, upstream: Upstream) {
+        let key = upstream.key.clone();
+        self.inner.upstreams.put(key, upstream, None);
+        self.kept();
+    }
+}
+
+impl Wish<'_> {
+    fn destination(&self) -> Destination<'_> {
+        let (tls, server_name) = match self.purpose {
+            // No connection for requests has this name, so none is ever taken for a tunnel.
+            Purpose::Tunnel => (None, Box::default()),
+            Purpose::Requests => (None, route::server_name(self.host)),
+            Purpose::RequestsOverTls => (Some(Profile::Default), route::server_name(self.host)),
+        };
+        Destination {
+            host: self.host,
+            port: self.port,
+            tls,
+            server_name,
+        }
+    }
+}
+
+impl Unopened {
+    fn of_refusal(refusal: Refusal) -> (Self, String) {
+        match refusal.denied {
+            Some(code) => (Self::Denied(code), refusal.fault.detail),
+            None => Self::of_fault(refusal.fault),
+        }
+    }
+
+    fn of_fault(fault: Fault) -> (Self, String) {
+        let why = match fault.is_limit {
+            true => Self::Limit,
+            false => Self::Failed(fault.failure),
+        };
+        (why, fault.detail)
+    }
+}
+
+impl Upstream {
+    fn again(mut self, timing: OpenTiming) -> Self {
+        self.timing = timing;
+        self.is_reused = true;
+        self
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.io {
+            Io::Plain(stream) => stream,
+            Io::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl Pooled for Upstream {
+    fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Whether there is nothing to read: neither the end nor what nobody asked for.
+    fn is_ready(&self) -> bool {
+        let mut byte = [mem::MaybeUninit::uninit()];
+        let looked = SockRef::from(self.socket()).peek(&mut byte);
+        looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl AsyncRead for Upstream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Upstream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

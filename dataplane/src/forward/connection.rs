@@ -1,0 +1,333 @@
+//! A client's connection from its acceptance to its end: request after request, or one tunnel.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use http::header::PROXY_AUTHORIZATION;
+use outrider_webhook::address::{Authority, Denied, Scheme, TargetUrl};
+use outrider_webhook::http1::HeadError;
+
+use super::client::{Client, Head, NoHead};
+use super::exchange::{Answered, Done, Outgoing, exchange};
+use super::head::Ask;
+use super::identity::{Caller, Shown, Tenant, Unknown};
+use super::record::Record;
+use super::refusal::Refusal;
+use super::tunnel::{self, Lasting};
+use super::{Forward, HEAD_TIMEOUT, KEEPALIVE};
+use crate::egress::{Purpose, Upstream, Wish};
+
+const TENANT: HeaderName = HeaderName::from_static("x-outrider-tenant");
+const TLS: HeaderName = HeaderName::from_static("x-outrider-tls");
+const TIMEOUT: HeaderName = HeaderName::from_static("x-outrider-timeout");
+
+/// To the head of an answer, and to its end, unless the client says otherwise (`egress`
+/// section 9).
+const ANSWER_LIMITS: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(30)];
+/// Most that a client may say (RULINGS section E).
+const TIMEOUT_MAX_S: u64 = 120;
+/// Connections that were found closed when they were to be used again, for one request.
+const STALE_MAX: usize = 3;
+
+/// A refusal with words for people.
+type Refused = (Refusal, String);
+
+/// What happens to a connection after a request.
+enum After {
+    Next,
+    Close,
+    /// Nobody is there any more.
+    Gone,
+}
+
+impl Forward {
+    /// Serves a client until its connection ends.
+    pub(super) async fn serve(self: &Arc<Self>, mut client: Client) {
+        let mut idle = HEAD_TIMEOUT;
+        loop {
+            let head = tokio::select! {
+                head = client.head(&self.limits.head, idle, HEAD_TIMEOUT) => head,
+                () = self.draining.cancelled(), if idle == KEEPALIVE => return,
+            };
+            idle = KEEPALIVE;
+            let after = match head {
+                Ok(head) => self.request(&mut client, &head).await,
+                Err(NoHead::Gone) => return,
+                Err(NoHead::Late) => {
+                    let words = format!("no whole request head within {HEAD_TIMEOUT:?}");
+                    self.refuse(&mut client, (Refusal::BadRequest, words)).await
+                }
+                Err(NoHead::Bad(error)) => {
+                    let refusal = match error {
+                        HeadError::TooLarge { .. } | HeadError::LineTooLong { .. } => {
+                            Refusal::HeadTooLarge
+                        }
+                        _ => Refusal::BadRequest,
+                    };
+                    self.refuse(&mut client, (refusal, error.to_string())).await
+                }
+            };
+            match after {
+                After::Next => {}
+                After::Close => return client.close().await,
+                After::Gone => return,
+            }
+        }
+    }
+
+    async fn request(self: &Arc<Self>, client: &mut Client, head: &Head) -> After {
+        let Some(ask) = Ask::read(&head.bytes) else {
+            let words = "the request line is not `METHOD target HTTP/1.1`".to_owned();
+            return self.refuse(client, (Refusal::BadRequest, words)).await;
+        };
+        let mut record = Record::begin(client.address);
+        let served = match ask.line.method {
+            b"CONNECT" => self.connect(client, &ask, &mut record).await,
+            _ => self.forward(client, head, &ask, &mut record).await,
+        };
+        let after = match served {
+            Ok(after) => after,
+            Err(refused) => {
+                record.refused(refused.0);
+                self.refuse(client, refused).await
+            }
+        };
+        self.note(&record);
+        after
+    }
+
+    /// Tells a client why not. What it sends after that is not looked at: what it wanted to send
+    /// with the request cannot be told from the next one.
+    async fn refuse(&self, client: &mut Client, (refusal, words): Refused) -> After {
+        self.metrics.refused(refusal.code());
+        match client.reply(&refusal.reply(&words, true)).await {
+            Ok(()) => After::Close,
+            Err(_) => After::Gone,
+        }
+    }
+
+    async fn connect(
+        &self,
+        client: &mut Client,
+        ask: &Ask<'_>,
+        record: &mut Record,
+    ) -> Result<After, Refused> {
+        let tenant = self.tenant(client, ask, record)?;
+        let target = text(ask.line.target)?;
+        let authority = Authority::parse(target).map_err(denied)?;
+        record.wants("connect", &authority.host, authority.port);
+        let wish = Wish {
+            project: tenant.project(),
+            host: &authority.host,
+            port: authority.port,
+            purpose: Purpose::Tunnel,
+        };
+        let limits = limits(ask)?;
+        let mut upstream = self.open(&wish, record).await?;
+        let reply = format!("HTTP/1.1 200 OK\r\n{}\r\n", own_lines(&upstream));
+        if client.reply(reply.as_bytes()).await.is_err() {
+            record.end = "client_gone";
+            return Ok(After::Gone);
+        }
+        let lasting = Lasting {
+            idle: limits.map_or(self.limits.tunnel_idle, |[_, whole]| {
+                whole.max(self.limits.tunnel_idle)
+            }),
+            life: self.limits.tunnel_life,
+        };
+        let open = self.metrics.tunnel_opened();
+        let carried = tokio::select! {
+            carried = tunnel::carry(client, &mut upstream, lasting) => carried,
+            () = self.cut.cancelled() => tunnel::Carried { up: 0, down: 0, end: "drain" },
+        };
+        drop(open);
+        self.metrics.carried(carried.up, carried.down);
+        record.carried(carried.up, carried.down, carried.end);
+        Ok(After::Gone)
+    }
+
+    async fn forward(
+        &self,
+        client: &mut Client,
+        head: &Head,
+        ask: &Ask<'_>,
+        record: &mut Record,
+    ) -> Result<After, Refused> {
+        let tenant = self.tenant(client, ask, record)?;
+        let target = text(ask.line.target)?;
+        if target.starts_with('/') || target == "*" {
+            let words = "this is a forward proxy: the target must be a whole URL, or a host and port with CONNECT";
+            return Err((Refusal::BadRequest, words.to_owned()));
+        }
+        let url = TargetUrl::parse(target).map_err(denied)?;
+        record.wants("forward", url.host(), url.port());
+        let purpose = purpose(ask, &url)?;
+        let limits = limits(ask)?.unwrap_or(ANSWER_LIMITS);
+        let wish = Wish {
+            project: tenant.project(),
+            host: url.host(),
+            port: url.port(),
+            purpose,
+        };
+        let is_chunked = head.framing == outrider_webhook::http1::Framing::Chunked;
+        let mut sent = ask.for_destination(&url, is_chunked);
+        for _ in 0..STALE_MAX {
+            let mut upstream = self.open(&wish, record).await?;
+            let own = own_lines(&upstream);
+            let outgoing = Outgoing {
+                head: sent,
+                framing: head.framing,
+                is_head: ask.line.method == b"HEAD",
+                is_old: ask.is_old,
+                closes: !ask.is_persistent || self.draining.is_cancelled(),
+                own: &own,
+                limits,
+            };
+            match exchange(client, &mut upstream, outgoing).await {
+                Done::Answered(answered) => return Ok(self.answered(upstream, &answered, record)),
+                Done::Failed(failure, words) => {
+                    return Err((Refusal::Failed(failure), words.to_owned()));
+                }
+                Done::Broken { end, status } => {
+                    record.answered(status);
+                    record.end = end;
+                    return Ok(After::Gone);
+                }
+                Done::Stale(unsent) => sent = unsent,
+            }
+        }
+        let words = "the destination closed its connections before a request was sent";
+        let failure = outrider_webhook::retry::Failure::ConnectReset;
+        Err((Refusal::Failed(failure), words.to_owned()))
+    }
+
+    fn answered(&self, upstream: Upstream, answered: &Answered, record: &mut Record) -> After {
+        if answered.is_upstream_reusable {
+            self.egress.give_back(upstream);
+        }
+        self.metrics.carried(answered.up, answered.down);
+        record.answered(answered.status);
+        record.carried(answered.up, answered.down, "closed");
+        match answered.is_client_reusable {
+            true => After::Next,
+            false => After::Close,
+        }
+    }
+
+    async fn open(&self, wish: &Wish<'_>, record: &mut Record) -> Result<Upstream, Refused> {
+        if self.draining.is_cancelled() {
+            return Err((Refusal::Draining, "this proxy is being stopped".to_owned()));
+        }
+        let project = wish.project.id;
+        let may_open = || self.opens.take(project, &self.limits.opens, 1).is_ok();
+        let opened = self.egress.open(wish, may_open).await;
+        let upstream = opened.map_err(|(why, words)| (Refusal::from(why), words))?;
+        record.opened(&upstream);
+        Ok(upstream)
+    }
+
+    /// Who asks, and for which project.
+    fn tenant(
+        &self,
+        client: &Client,
+        ask: &Ask<'_>,
+        record: &mut Record,
+    ) -> Result<Tenant, Refused> {
+        for name in [&PROXY_AUTHORIZATION, &TENANT] {
+            if ask.is_repeated(name) {
+                return Err((
+                    Refusal::BadRequest,
+                    format!("`{name}` is there more than once"),
+                ));
+            }
+        }
+        let shown = Shown::read(ask.value(&PROXY_AUTHORIZATION));
+        let caller = self.caller(client, &shown)?;
+        record.identity = caller.name().into();
+        let header = ask.value(&TENANT).map(text).transpose()?;
+        let snapshot = self.table.load();
+        let tenant = caller.tenant(header, shown.user(), &snapshot);
+        let tenant = tenant.map_err(|reason| {
+            let words = "the project is named by its uid, as the user or in `x-outrider-tenant`, and must be one that this identity may act for";
+            (Refusal::Denied(reason), words.to_owned())
+        })?;
+        record.tenant = Some(tenant.project);
+        Ok(tenant)
+    }
+
+    fn caller(&self, client: &Client, shown: &Shown) -> Result<Caller<'_>, Refused> {
+        let address = client.address.ip().to_canonical();
+        if !matches!(shown, Shown::Nothing)
+            && self.failures.is_exhausted(address, &self.limits.failures)
+        {
+            let words = "too many wrong passwords from this address: wait a minute";
+            return Err((Refusal::Limit, words.to_owned()));
+        }
+        self.identities
+            .find(shown, &client.names)
+            .map_err(|unknown| {
+                if unknown == Unknown::Wrong {
+                    self.metrics.auth_failed();
+                    let _ = self.failures.take(address, &self.limits.failures, 1); // none left is none left
+                }
+                let words = "a password is needed: `Proxy-Authorization: Basic`, or a certificate";
+                (Refusal::AuthRequired, words.to_owned())
+            })
+    }
+}
+
+fn denied(denied: Denied) -> Refused {
+    (Refusal::Denied(denied.code()), denied.to_string())
+}
+
+/// What is no UTF-8 is no URL and no name.
+fn text(bytes: &[u8]) -> Result<&str, Refused> {
+    std::str::from_utf8(bytes).map_err(|_| denied(Denied::InvalidUrl))
+}
+
+/// TLS is made here only when it is asked for: whoever sends `https` in clear text by mistake
+/// is told so.
+fn purpose(ask: &Ask<'_>, url: &TargetUrl) -> Result<Purpose, Refused> {
+    let refuse = |words: &str| Err((Refusal::BadRequest, words.to_owned()));
+    match (ask.value(&TLS), url.scheme()) {
+        (None, Scheme::Http) => Ok(Purpose::Requests),
+        (Some(b"1"), _) => Ok(Purpose::RequestsOverTls),
+        (None, Scheme::Https) => {
+            refuse("`https` goes through CONNECT, or with `x-outrider-tls: 1`")
+        }
+        (Some(_), _) => refuse("`x-outrider-tls` must be 1"),
+    }
+}
+
+/// The time that the client gives, to the head of the answer and to its end.
+fn limits(ask: &Ask<'_>) -> Result<Option<[Duration; 2]>, Refused> {
+    let Some(value) = ask.value(&TIMEOUT) else {
+        return Ok(None);
+    };
+    let seconds = std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    match seconds {
+        Some(seconds @ 1..=TIMEOUT_MAX_S) => Ok(Some([Duration::from_secs(seconds); 2])),
+        _ => {
+            let words = format!("`x-outrider-timeout` must be 1 to {TIMEOUT_MAX_S}, in seconds");
+            Err((Refusal::BadRequest, words))
+        }
+    }
+}
+
+/// What the client learns about the connection.
+fn own_lines(upstream: &Upstream) -> String {
+    let ip = |address: SocketAddr| address.ip().to_canonical();
+    let timing = upstream.timing;
+    format!(
+        "x-outrider-source-ip: {}\r\nx-outrider-dest-ip: {}\r\nx-outrider-timing: dns={},connect={},tls={}\r\n",
+        ip(upstream.local),
+        ip(upstream.remote),
+        timing.dns_us,
+        timing.connect_us,
+        timing.tls_us,
+    )
+}

@@ -1,0 +1,407 @@
+//! A request to its destination and the answer back, both passed on as they come.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use outrider_webhook::http1::{AnswerFraming, AnswerHead, AnswerLimits, Framing, answer_head};
+use outrider_webhook::retry::Failure;
+use tokio::io::AsyncWrite;
+use tokio::time::{Instant, timeout_at};
+
+use super::body::Left;
+use super::client::Client;
+use super::flow::Flow;
+use super::head;
+use super::scratch;
+use crate::egress::Upstream;
+
+/// What a destination's head may have (`egress` section 9).
+const LIMITS: AnswerLimits = AnswerLimits {
+    bytes_max: 64 * 1024,
+    headers_max: 100,
+};
+
+/// A request on its way.
+pub(super) struct Outgoing<'a> {
+    /// Its head, as the destination gets it.
+    pub(super) head: Vec<u8>,
+    pub(super) framing: Framing,
+    /// A HEAD: its answer has no body.
+    pub(super) is_head: bool,
+    /// The client speaks HTTP/1.0.
+    pub(super) is_old: bool,
+    /// The client's connection ends with this answer.
+    pub(super) closes: bool,
+    /// Lines of ours in the answer's head.
+    pub(super) own: &'a str,
+    /// From now to the head of the answer, and to its end.
+    pub(super) limits: [Duration; 2],
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// The client has the whole answer.
+    Answered(Answered),
+    /// The client has nothing yet: it is told so.
+    Failed(Failure, &'static str),
+    /// Nothing of the request was taken: the connection had ended before.
+    Stale(Vec<u8>),
+    /// The answer broke off: the client sees its connection end.
+    Broken {
+        /// For the log: a closed list.
+        end: &'static str,
+        status: u16,
+    },
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) up: u64,
+    pub(super) down: u64,
+    /// Both requests and answers were read to their ends.
+    pub(super) is_client_reusable: bool,
+    pub(super) is_upstream_reusable: bool,
+}
+
+/// The request, as far as it is not sent.
+struct Upload {
+    flow: Flow,
+    left: Left,
+    /// The destination takes nothing more: it may have answered already.
+    has_failed: bool,
+    is_done: bool,
+}
+
+/// The answer, as far as it is not passed on.
+struct Download {
+    flow: Flow,
+    /// Of the head, until it is whole.
+    head: Vec<u8>,
+    answer: Option<AnswerHead>,
+    left: Left,
+    closes: bool,
+    /// There was more than the answer.
+    has_more: bool,
+}
+
+/// How an exchange can go wrong.
+enum Trouble {
+    /// The client.
+    Client,
+    /// The destination.
+    Upstream(Failure, &'static str),
+}
+
+/// Sends the request and passes the answer on.
+pub(super) async fn exchange(
+    client: &mut Client,
+    upstream: &mut Upstream,
+    outgoing: Outgoing<'_>,
+) -> Done {
+    let begun = Instant::now();
+    let [to_head, to_end] = outgoing.limits.map(|limit| begun + limit);
+    let kept = upstream.is_reused.then(|| outgoing.head.clone());
+    let mut left = Left::from(outgoing.framing);
+    let mut first = outgoing.head;
+    // The part of the body that came with the head goes out with it.
+    match left.take(client.waiting()) {
+        Ok(taken) => first.extend(client.take_unread(taken)),
+        Err(_) => {
+            return Done::Failed(Failure::ProtocolError, "the request's chunks are malformed");
+        }
+    }
+    let with_head = first.len();
+    let mut run = Run {
+        up: Upload {
+            flow: Flow::of(first),
+            left,
+            has_failed: false,
+            is_done: false,
+        },
+        down: Download {
+            flow: Flow::default(),
+            head: Vec::new(),
+            answer: None,
+            left: Left::Nothing,
+            closes: outgoing.closes,
+            has_more: false,
+        },
+        is_head: outgoing.is_head,
+        is_old: outgoing.is_old,
+        own: outgoing.own,
+    };
+    let answered = timeout_at(
+        to_head.min(to_end),
+        poll_fn(|cx| run.poll(cx, client, upstream, true)),
+    )
+    .await;
+    let result = match answered {
+        Ok(Ok(())) => timeout_at(to_end, poll_fn(|cx| run.poll(cx, client, upstream, false)))
+            .await
+            .unwrap_or(Err(Trouble::Upstream(
+                Failure::ResponseTimeout,
+                "no whole answer in time",
+            ))),
+        Ok(Err(trouble)) => Err(trouble),
+        Err(_) => Err(Trouble::Upstream(
+            Failure::ResponseTimeout,
+            "no answer in time",
+        )),
+    };
+    let sent = run.up.flow.bytes;
+    match (result, kept) {
+        // Whole in memory, and nothing of it was taken: it is as it was.
+        (Err(Trouble::Upstream(Failure::ConnectReset, _)), Some(kept))
+            if sent == 0 && run.up.left.is_nothing() && with_head == kept.len() =>
+        {
+            Done::Stale(kept)
+        }
+        (result, _) => run.end(result),
+    }
+}
+
+struct Run<'a> {
+    up: Upload,
+    down: Download,
+    is_head: bool,
+    is_old: bool,
+    own: &'a str,
+}
+
+impl Run<'_> {
+    /// Moves both ways. Ready at the head of the answer, or at its end.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        upstream: &mut Upstream,
+        to_head: bool,
+    ) -> Poll<Result<(), Trouble>> {
+        if let Poll::Ready(Err(trouble)) = self.up.poll(cx, client, upstream) {
+            return Poll::Ready(Err(trouble));
+        }
+        if self.down.answer.is_none() {
+            ready!(self.poll_head(cx, client, upstream))?;
+        }
+        if to_head {
+            return Poll::Ready(Ok(()));
+        }
+        self.down.poll_body(cx, client, upstream)
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), Trouble>> {
+        loop {
+            while let Some(head) = self.whole_head()? {
+                let is_final = head.status >= 200;
+                self.take_head(head);
+                if is_final {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            // Interim answers do not wait for the final one.
+            if let Poll::Ready(Err(_)) = self.down.flow.poll_out(cx, client) {
+                return Poll::Ready(Err(Trouble::Client));
+            }
+            let head = &mut self.down.head;
+            let read = scratch::poll_with(upstream, cx, usize::MAX, |bytes, _| {
+                head.extend_from_slice(bytes);
+                bytes.is_empty()
+            });
+            match ready!(read) {
+                Ok(false) => {}
+                Ok(true) | Err(_) if self.down.head.is_empty() => {
+                    return Poll::Ready(Err(Trouble::Upstream(
+                        Failure::ConnectReset,
+                        "the connection ended without an answer",
+                    )));
+                }
+                Ok(true) | Err(_) => {
+                    let words = "the connection ended in the head of the answer";
+                    return Poll::Ready(Err(Trouble::Upstream(Failure::ProtocolError, words)));
+                }
+            }
+        }
+    }
+
+    fn whole_head(&self) -> Result<Option<AnswerHead>, Trouble> {
+        if self.down.head.is_empty() {
+            return Ok(None);
+        }
+        let refuse = |words| Trouble::Upstream(Failure::ProtocolError, words);
+        let read = answer_head(&self.down.head, &LIMITS, self.is_head);
+        match read.map_err(|_| refuse("the head of the answer is malformed or too large"))? {
+            Some(head) if head.status == 101 => Err(refuse("the destination changed the protocol")),
+            read => Ok(read),
+        }
+    }
+
+    /// A head that is whole, rewritten for the client. What came with it goes where it belongs.
+    fn take_head(&mut self, head: AnswerHead) {
+        let down = &mut self.down;
+        let bytes = head.bytes.min(down.head.len());
+        let rest = down.head.split_off(bytes);
+        let raw = std::mem::replace(&mut down.head, rest);
+        if head.status < 200 {
+            if !self.is_old {
+                down.flow.push(&head::for_client(&raw, false, false, ""));
+            }
+            return;
+        }
+        let is_chunked = head.framing == AnswerFraming::Chunked;
+        down.closes |= head.framing == AnswerFraming::UntilClose || !self.up.is_sent();
+        down.flow
+            .push(&head::for_client(&raw, is_chunked, down.closes, self.own));
+        down.left = Left::from(head.framing);
+        down.answer = Some(head);
+    }
+
+    fn end(self, result: Result<(), Trouble>) -> Done {
+        let status = self.down.answer.map_or(0, |answer| answer.status);
+        let has_begun = self.down.flow.bytes > 0;
+        match (result, self.down.answer) {
+            (Ok(()), Some(answer)) => {
+                let is_sent = self.up.is_sent();
+                Done::Answered(Answered {
+                    status,
+                    up: self.up.flow.bytes,
+                    down: self.down.flow.bytes,
+                    is_client_reusable: is_sent && !self.down.closes,
+                    is_upstream_reusable: is_sent && answer.is_persistent && !self.down.has_more,
+                })
+            }
+            (Err(Trouble::Client), _) | (Ok(()), None) => Done::Broken {
+                end: "client_gone",
+                status,
+            },
+            (Err(Trouble::Upstream(failure, words)), _) if !has_begun => {
+                Done::Failed(failure, words)
+            }
+            (Err(Trouble::Upstream(failure, _)), _) => Done::Broken {
+                end: failure.code(),
+                status,
+            },
+        }
+    }
+}
+
+impl Upload {
+    /// Whether the destination took all of it.
+    fn is_sent(&self) -> bool {
+        self.is_done && !self.has_failed
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), Trouble>> {
+        loop {
+            if self.is_done {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(self.flow.poll_out(cx, upstream)).is_err() {
+                // It may have answered, and closed, before it read all: the answer tells.
+                (self.has_failed, self.is_done) = (true, true);
+                continue;
+            }
+            if self.left.is_nothing() {
+                self.is_done = true;
+                return Pin::new(upstream).poll_flush(cx).map(|_| Ok(()));
+            }
+            let max = match &self.left {
+                Left::Bytes(left) => usize::try_from(*left).unwrap_or(usize::MAX),
+                _ => usize::MAX,
+            };
+            let (flow, left) = (&mut self.flow, &mut self.left);
+            let read = scratch::poll_with(client, cx, max, |bytes, cx| {
+                if bytes.is_empty() {
+                    return Err(Trouble::Client);
+                }
+                let taken = left.take(bytes).map_err(|_| Trouble::Client)?;
+                let body = bytes.get(..taken).unwrap_or_default();
+                let passed = flow.pass(cx, upstream, body);
+                let behind = bytes.get(taken..).unwrap_or_default();
+                Ok((passed.is_err(), behind.to_vec()))
+            });
+            match read {
+                Poll::Ready(Ok(Ok((has_failed, behind)))) => {
+                    if has_failed {
+                        (self.has_failed, self.is_done) = (true, true);
+                    }
+                    client.unread(&behind); // its next request
+                }
+                Poll::Ready(Ok(Err(trouble))) => return Poll::Ready(Err(trouble)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Trouble::Client)),
+                Poll::Pending => {
+                    let _ = Pin::new(upstream).poll_flush(cx); // an error shows at the next write
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+impl Download {
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), Trouble>> {
+        const BROKEN: Trouble = Trouble::Upstream(
+            Failure::ProtocolError,
+            "the chunks of the answer are malformed",
+        );
+        if !self.head.is_empty() {
+            // What came with the head.
+            let with_head = std::mem::take(&mut self.head);
+            let taken = self.left.take(&with_head).map_err(|_| BROKEN)?;
+            self.has_more |= taken < with_head.len();
+            self.flow.push(with_head.get(..taken).unwrap_or_default());
+        }
+        loop {
+            if ready!(self.flow.poll_out(cx, client)).is_err() {
+                return Poll::Ready(Err(Trouble::Client));
+            }
+            if self.left.is_nothing() {
+                return Pin::new(client).poll_flush(cx).map_err(|_| Trouble::Client);
+            }
+            let (flow, left, has_more) = (&mut self.flow, &mut self.left, &mut self.has_more);
+            let read = scratch::poll_with(upstream, cx, usize::MAX, |bytes, cx| {
+                let taken = left.take(bytes).map_err(|_| BROKEN)?;
+                *has_more |= taken < bytes.len();
+                let passed = flow.pass(cx, client, bytes.get(..taken).unwrap_or_default());
+                passed.map_err(|_| Trouble::Client)?;
+                Ok(bytes.is_empty())
+            });
+            match read {
+                Poll::Ready(Ok(Ok(false))) => {}
+                Poll::Ready(Ok(Ok(true))) if matches!(self.left, Left::UntilClose) => {
+                    self.left = Left::Nothing;
+                }
+                Poll::Ready(Ok(Err(trouble))) => return Poll::Ready(Err(trouble)),
+                Poll::Ready(Ok(Ok(true)) | Err(_)) => {
+                    return Poll::Ready(Err(Trouble::Upstream(
+                        Failure::ConnectReset,
+                        "the answer broke off",
+                    )));
+                }
+                Poll::Pending => {
+                    let _ = Pin::new(client).poll_flush(cx); // an error shows at the next write
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Who asks, and for which project: proven by a password or a certificate, never by an address.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use outrider_config::snapshot::Snapshot;
+use outrider_webhook::address::ProjectRef;
+use outrider_webhook::id::{ProjectId, Uid};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+/// SHA-256 of a password. The passwords are long and random, so one round is enough.
+pub type PasswordDigest = [u8; 32];
+
+/// Somebody who may use the proxy.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// For logs, and the user of those with one project.
+    pub name: Arc<str>,
+    /// At most two, so that one can be changed while the other is in use.
+    pub passwords: Vec<PasswordDigest>,
+    /// A DNS name or URI of its certificate.
+    pub certificate: Option<String>,
+    /// Whom it may act for.
+    pub projects: Reach,
+}
+
+/// For which projects an identity may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// For all that there are.
+    All,
+    /// For these.
+    Some(Vec<ProjectId>),
+}
+
+impl Reach {
+    fn covers(&self, project: ProjectId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(projects) => projects.contains(&project),
+        }
+    }
+
+    fn only(&self) -> Option<ProjectId> {
+        match self {
+            Self::Some(projects) => match projects.as_slice() {
+                [one] => Some(*one),
+                _ => None,
+            },
+            Self::All => None,
+        }
+    }
+}
+
+/// All who may use the proxy; nobody in particular when it listens on loopback without any.
+#[derive(Debug, Clone, Default)]
+pub struct Identities(pub Vec<Identity>);
+
+/// Whose connection it is, before a tenant is named.
+#[derive(Debug, Clone)]
+pub(super) enum Caller<'i> {
+    /// There are no identities: whoever reaches loopback.
+    Anybody,
+    Known(&'i Identity),
+}
+
+/// Why nobody is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// Nothing was shown.
+    Nothing,
+    /// What was shown is wrong.
+    Wrong,
+}
+
+/// What `Proxy-Authorization` says.
+pub(super) enum Shown {
+    /// It is not there.
+    Nothing,
+    /// It is not `Basic` with a user and a password.
+    Garbled,
+    Basic(Basic),
+}
+
+impl Shown {
+    pub(super) fn read(value: Option<&[u8]>) -> Self {
+        match value.map(Basic::parse) {
+            None => Self::Nothing,
+            Some(None) => Self::Garbled,
+            Some(Some(basic)) => Self::Basic(basic),
+        }
+    }
+
+    pub(super) fn user(&self) -> Option<&str> {
+        match self {
+            Self::Basic(basic) => Some(&basic.user),
+            Self::Nothing | Self::Garbled => None,
+        }
+    }
+}
+
+/// A user and a password.
+pub(super) struct Basic {
+    user: String,
+    digest: PasswordDigest,
+}
+
+impl Basic {
+    fn parse(value: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok()?;
+        let (scheme, encoded) = text.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let plain = BASE64_STANDARD.decode(encoded.trim()).ok()?;
+        let plain = String::from_utf8(plain).ok()?;
+        let (user, password) = plain.split_once(':')?;
+        Some(Self {
+            user: user.to_owned(),
+            digest: Sha256::digest(password.as_bytes()).into(),
+        })
+    }
+}
+
+impl Identities {
+    /// Who it is. All passwords are compared, in a time that tells nothing.
+    pub(super) fn find(&self, shown: &Shown, names: &[String]) -> Result<Caller<'_>, Unknown> {
+        if self.0.is_empty() {
+            return Ok(Caller::Anybody);
+        }
+        let of_certificate = self.0.iter().find(|identity| {
+            let name = identity.certificate.as_ref();
+            name.is_some_and(|name| names.contains(name))
+        });
+        if let Some(identity) = of_certificate {
+            return Ok(Caller::Known(identity));
+        }
+        match shown {
+            Shown::Nothing => Err(Unknown::Nothing),
+            Shown::Garbled => Err(Unknown::Wrong),
+            Shown::Basic(basic) => {
+                let mut found = None;
+                for identity in &self.0 {
+                    if bool::from(identity.has(&basic.digest)) {
+                        found = Some(identity);
+                    }
+                }
+                found.map(Caller::Known).ok_or(Unknown::Wrong)
+            }
+        }
+    }
+}
+
+impl Identity {
+    fn has(&self, digest: &PasswordDigest) -> Choice {
+        let passwords = self.passwords.iter();
+        passwords.fold(Choice::from(0), |found, own| found | own.ct_eq(digest))
+    }
+}
+
+/// For whom a connection is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tenant {
+    /// Nobody's is all zeros.
+    pub(super) project: ProjectId,
+    name: String,
+    /// A pool that was asked for by name.
+    pub(super) pool: Option<String>,
+}
+
+impl Tenant {
+    pub(super) fn project(&self) -> ProjectRef<'_> {
+        ProjectRef {
+            id: self.project,
+            name: &self.name,
+        }
+    }
+}
+
+impl Caller<'_> {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Anybody => "-",
+            Self::Known(identity) => &identity.name,
+        }
+    }
+
+    /// The project that is meant. `header` (`x-outrider-tenant`) comes before `user`; both are
+    /// `project` or `project.pool`, the project by its uid.
+    ///
+    /// # Errors
+    /// The reason of the denial.
+    pub(super) fn tenant(
+        &self,
+        header: Option<&str>,
+        user: Option<&str>,
+        snapshot: &Snapshot,
+    ) -> Result<Tenant, &'static str> {
+        let own_name = |user: &&str| user.is_empty() || *user == self.name();
+        let named = header.or_else(|| user.filter(|user| !own_name(user)));
+        let (project, pool) = match named {
+            Some(text) => {
+                let (project, pool) = match text.split_once('.') {
+                    Some((project, pool)) => (project, Some(pool.to_owned())),
+                    None => (text, None),
+                };
+                let uid: Uid = project.parse().map_err(|_| UNKNOWN)?;
+                (ProjectId::new(uid), pool)
+            }
+            None => match self {
+                Self::Anybody => return Ok(Tenant::nobody()),
+                Self::Known(identity) => {
+                    let only = identity.projects.only();
+                    (only.ok_or("tenant_required")?, None)
+                }
+            },
+        };
+        if matches!(self, Self::Known(identity) if !identity.projects.covers(project)) {
+            return Err("tenant_not_allowed");
+        }
+        let table = snapshot.project(project).ok_or(UNKNOWN)?;
+        Ok(Tenant {
+            project,
+            name: table.project().name().to_owned(),
+            pool,
+        })
+    }
+}
+
+const UNKNOWN: &str = "unknown_tenant";
+
+impl Tenant {
+    fn nobody() -> Self {
+        Self {
+            project: ProjectId::new(Uid::from_bits(0)),
+            name: String::new(),
+            pool: None,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The bytes of a tunnel, both ways, until both sides have ended or a limit is reached.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::flow::Flow;
+use super::scratch;
+
+/// How long a tunnel may last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lasting {
+    /// Without a byte in either direction.
+    pub(super) idle: Duration,
+    /// At all.
+    pub(super) life: Duration,
+}
+
+/// What became of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Carried {
+    /// From the client.
+    pub(super) up: u64,
+    /// To the client.
+    pub(super) down: u64,
+    /// Why it ended: a closed list, for logs and metrics.
+    pub(super) end: &'static str,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Pump {
+    flow: Flow,
+    is_ended: bool,
+    is_done: bool,
+}
+
+impl Pump {
+    /// Ready when the source has ended and the other side was told.
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        if self.is_done {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            ready!(self.flow.poll_out(cx, to))?;
+            if self.is_ended {
+                // Half-close: this direction has ended, the other one goes on.
+                let told = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                self.is_done = true;
+                return Poll::Ready(told);
+            }
+            let flow = &mut self.flow;
+            let read = scratch::poll_with(from, cx, usize::MAX, |bytes, cx| {
+                let is_end = bytes.is_empty();
+                flow.pass(cx, to, bytes).map(|()| is_end)
+            });
+            match read {
+                Poll::Ready(passed) => self.is_ended = passed??,
+                Poll::Pending => {
+                    // With TLS, what was written may wait for more.
+                    ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+/// Carries bytes between the two until the tunnel ends. Nothing is held while nothing moves.
+pub(super) async fn carry<A, B>(client: &mut A, upstream: &mut B, lasting: Lasting) -> Carried
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut up, mut down) = (Pump::default(), Pump::default());
+    let begun = Instant::now();
+    let mut watch = Watch {
+        moved: begun,
+        idle: lasting.idle,
+        ends: begun + lasting.life,
+    };
+    let mut timer = pin!(sleep_until(watch.deadline()));
+    let end = poll_fn(|cx| {
+        let before = up.flow.bytes + down.flow.bytes;
+        let ways = [
+            up.poll(cx, client, upstream),
+            down.poll(cx, upstream, client),
+        ];
+        if up.flow.bytes + down.flow.bytes > before {
+            watch.moved = Instant::now();
+        }
+        if ways.iter().any(|way| matches!(way, Poll::Ready(Err(_)))) {
+            return Poll::Ready("reset");
+        }
+        if up.is_done && down.is_done {
+            return Poll::Ready("closed");
+        }
+        watch.poll(cx, timer.as_mut())
+    })
+    .await;
+    Carried {
+        up: up.flow.bytes,
+        down: down.flow.bytes,
+        end,
+    }
+}
+
+struct Watch {
+    moved: Instant,
+    idle: Duration,
+    ends: Instant,
+}
+
+impl Watch {
+    fn deadline(&self) -> Instant {
+        self.ends.min(self.moved + self.idle)
+    }
+
+    /// The timer is not moved with every byte: when it fires it is asked how things are.
+    fn poll(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<&'static str> {
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let (now, deadline) = (Instant::now(), self.deadline());
+            if now >= self.ends {
+                return Poll::Ready("life");
+            }
+            if now >= deadline {
+                return Poll::Ready("idle");
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    const LASTING: Lasting = Lasting {
+        idle: Duration::from_secs(60),
+        life: Duration::from_secs(600),
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_that_moves_is_idle_and_everything_has_an_end() {
+        let (mut client, mut near) = duplex(64);
+        let (mut far, mut server) = duplex(64);
+        let tunnel = tokio::spawn(async move { carry(&mut near, &mut far, LASTING).await });
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(29)).await;
+            client.write_all(b"x").await.unwrap();
+            assert_eq!(server.read_u8().await.unwrap(), b'x');
+        }
+        let carried = tunnel.await.unwrap();
+        assert_eq!((carried.end, carried.up, carried.down), ("life", 20, 0));
+
+        let (_client, mut near) = duplex(64);
+        let (mut far, _server) = duplex(64);
+        let begun = Instant::now();
+        let carried = carry(&mut near, &mut far, LASTING).await;
+        assert_eq!((carried.end, begun.elapsed().as_secs()), ("idle", 60));
+    }
+
+    #[tokio::test]
+    async fn one_way_may_end_before_the_other() {
+        let (mut client, mut near) = duplex(1_000);
+        let (mut far, mut server) = duplex(7); // smaller than what is sent: the rest is held
+        let tunnel = tokio::spawn(async move { carry(&mut near, &mut far, LASTING).await });
+        client.write_all(&[1; 900]).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut asked = Vec::new();
+        server.read_to_end(&mut asked).await.unwrap();
+        assert_eq!(asked, [1; 900]);
+        server.write_all(b"answer").await.unwrap();
+        drop(server);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "answer");
+        let carried = tunnel.await.unwrap();
+        assert_eq!(
+            carried,
+            Carried {
+                up: 900,
+                down: 6,
+                end: "closed"
+            }
+        );
+    }
+}
