@@ -19,6 +19,7 @@ mod post;
 mod resolve;
 mod route;
 mod settings;
+mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -35,6 +36,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
+use outrider_config::snapshot::EgressPool;
 use outrider_webhook::address::{Policy, ProjectRef, TargetUrl};
 use outrider_webhook::client_tls::ClientTls;
 use outrider_webhook::retry::Failure;
@@ -42,6 +44,8 @@ use outrider_webhook::sign::SignedRequest;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+
+use crate::metrics::SourceMetrics;
 
 use self::connect::{Dialled, Dialler};
 use self::exchange::{Answer, Draft, ReadBounds, Reusable, Sent, exchange};
@@ -53,7 +57,9 @@ use self::pool::{Bounds, Connection, Key, Pool};
 pub use self::post::Form;
 use self::resolve::Resolver;
 use self::route::{Destination, Refusal, Vetting};
-pub use self::settings::{EgressError, EgressStats, Settings};
+pub use self::settings::{EgressError, EgressStats, Reflector, Settings};
+use self::source::Sources;
+pub use self::source::{Caller, Leave};
 use self::tls::{Profile, Profiles};
 pub(crate) use self::upstream::{OpenTiming, Purpose, Unopened, Upstream, Wish};
 
@@ -72,10 +78,12 @@ pub struct Terms {
     pub connect_timeout: Option<Duration>,
     /// TLS settings instead of those of the process.
     pub tls: Option<Arc<ClientTls>>,
+    /// Where it leaves from.
+    pub leave: Leave,
 }
 
 impl Terms {
-    /// With the settings of the process.
+    /// With the settings of the process, by the host's route.
     #[must_use]
     pub const fn new(timeout: Duration, excerpt_max: usize) -> Self {
         Self {
@@ -83,7 +91,14 @@ impl Terms {
             excerpt_max,
             connect_timeout: None,
             tls: None,
+            leave: Leave::HostRoute,
         }
+    }
+
+    /// The same from there.
+    #[must_use]
+    pub fn leaving(self, leave: Leave) -> Self {
+        Self { leave, ..self }
     }
 }
 
@@ -101,6 +116,8 @@ struct Inner {
     /// Of the clients of the forward proxy.
     upstreams: Pool<Upstream>,
     gate: Arc<Gate>,
+    sources: Arc<Sources>,
+    reflectors: Vec<Reflector>,
     dialler: Dialler,
     tasks: TaskTracker,
     body_max: u64,
@@ -141,6 +158,9 @@ impl Egress {
             per_key_max: settings.idle_per_key_max,
             total_max: settings.idle_max,
         };
+        let metrics = settings.source_metrics;
+        let metrics = metrics.map_or_else(SourceMetrics::new, Ok);
+        let sources = Arc::new(Sources::new(metrics.map_err(EgressError::Metrics)?));
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let inner = Inner {
@@ -153,12 +173,14 @@ impl Egress {
             pool: Pool::new(bounds),
             upstreams: Pool::new(bounds),
             dialler: Dialler::new(
-                Opener::new(limits, Arc::clone(&gate)),
+                Opener::new(limits, Arc::clone(&gate), Arc::clone(&sources)),
                 Profiles::new(settings.extra_roots)?,
                 tasks.clone(),
                 settings.response_head_bytes_max,
             ),
             gate,
+            sources,
+            reflectors: settings.reflectors,
             tasks,
             body_max: settings.response_bytes_max,
             reap_every: (settings.idle_timeout / 2).max(Duration::from_millis(10)),
@@ -213,6 +235,19 @@ impl Egress {
     /// The number of the policy in force, in the life of this process.
     pub(crate) fn policy_version(&self) -> u64 {
         self.inner.vetting.load().version
+    }
+
+    /// Looks after the addresses of `pools`, those in force at each moment, until `stop`.
+    pub async fn watch_sources(
+        &self,
+        pools: impl Fn() -> Vec<Arc<EgressPool>>,
+        stop: CancellationToken,
+    ) {
+        let inner = &self.inner;
+        let watching = inner
+            .sources
+            .watch(pools, &inner.reflectors, &inner.resolver, stop);
+        watching.await;
     }
 
     /// Closes the connections nobody uses at the moment.
@@ -292,7 +327,7 @@ impl Inner {
             excerpt_max: terms.excerpt_max,
             body_max: self.body_max,
         };
-        let keys = self.keys(project, ask.target(), terms.tls.as_ref());
+        let keys = self.keys(project, ask.target(), terms);
         let keys = keys.await.map_err(|refusal| refusal.fault)?;
         let mut request = ask.into_request()?;
         if let Some((key, mut connection)) = self.pooled(&keys) {
@@ -331,34 +366,37 @@ impl Inner {
         }
     }
 
-    /// Where a target may be reached, with the TLS settings of its endpoint.
+    /// Where a target may be reached, with the TLS settings of its endpoint, and from where.
     async fn keys(
         &self,
         project: &ProjectRef<'_>,
         target: &TargetUrl,
-        own: Option<&Arc<ClientTls>>,
+        terms: &Terms,
     ) -> Result<Vec<Key>, Refusal> {
         let mut destination = Destination::of(target);
-        if let (Some(profile), Some(own)) = (&mut destination.tls, own) {
+        if let (Some(profile), Some(own)) = (&mut destination.tls, &terms.tls) {
             *profile = Profile::Own(Arc::clone(own));
         }
-        self.route(project, destination).await
+        self.route(project, destination, &terms.leave).await
     }
 
-    /// Judges a destination and all its addresses, and counts a refusal.
+    /// Judges a destination and all its addresses, and counts a refusal; puts in where connections
+    /// to it come from.
     async fn route(
         &self,
         project: &ProjectRef<'_>,
         destination: Destination<'_>,
+        leave: &Leave,
     ) -> Result<Vec<Key>, Refusal> {
         let vetting = self.vetting.load_full();
         let (overrides, resolver) = (&self.overrides, &self.resolver);
         let found = route::find(&vetting, overrides, resolver, project, destination).await;
-        found.inspect_err(|refusal| {
+        let keys = found.inspect_err(|refusal| {
             if let Some(code) = refusal.denied {
                 self.counters.deny(code);
             }
-        })
+        })?;
+        Ok(self.sources.leave(leave, keys)?)
     }
 
     fn pooled(&self, keys: &[Key]) -> Option<(Key, Connection)> {

@@ -179,7 +179,7 @@ impl DataPlane {
     ///
     /// # Errors
     /// [`StartError`]: an address or the log cannot be had.
-    pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    pub async fn open(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let running = Running::of(&settings);
         let metrics = Arc::new(Metrics::new()?);
         for flag in &settings.unsafe_flags {
@@ -206,6 +206,7 @@ impl DataPlane {
         let stop_admin = CancellationToken::new();
         let admin = tokio::spawn(admin::serve(listener, view, stop_admin.clone()));
 
+        settings.egress.source_metrics = Some(metrics.sources.clone());
         let egress = Egress::new(settings.egress)?;
         let cache = PayloadCache::new(PAYLOAD_CACHE_BYTES);
         let queue = Queue::new(

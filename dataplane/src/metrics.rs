@@ -1,5 +1,7 @@
 //! All metrics of the data plane, declared once, with help text. Labels come from closed lists.
 
+mod sources;
+
 use std::time::Duration;
 
 use outrider_config::snapshot::Quarantined;
@@ -10,6 +12,9 @@ use prometheus::{
 };
 
 use crate::route::Routed;
+
+pub use sources::SourceMetrics;
+pub(crate) use sources::SourceNow;
 
 /// Latency buckets in seconds (field standard, `standards` section 4).
 const LATENCY_BUCKETS: &[f64] = &[
@@ -84,6 +89,8 @@ pub struct Metrics {
     pub egress: IntGaugeVec,
     /// Refused egress by rule; set when read.
     pub egress_denied: IntGaugeVec,
+    /// Our own source addresses.
+    pub sources: SourceMetrics,
     /// Connections of the public listener.
     pub connections_open: IntGauge,
     /// Connections refused before their first request, by reason.
@@ -123,7 +130,10 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let r = &registry;
+        let sources = SourceMetrics::new()?;
+        sources.register(r)?;
         let metrics = Self {
+            sources,
             ingest_requests: counters(
                 r,
                 "ingest_requests_total",

@@ -102,9 +102,19 @@ impl DataPlane {
             offers: self.offers.clone(),
         };
         let batches = Arc::clone(&self.executor).run_batches(stop.clone());
+        let (egress, table, stop_sources) = (
+            self.deliverer.egress.clone(),
+            self.table.clone(),
+            stop.clone(),
+        );
+        let sources = async move {
+            let pools = || table.load().egress_pools().cloned().collect();
+            egress.watch_sources(pools, stop_sources).await;
+        };
         let mut workers = vec![
             ("the task of batches", tokio::spawn(batches)),
             ("the retention task", tokio::spawn(retention)),
+            ("the task of source addresses", tokio::spawn(sources)),
             (
                 "the task that judges sources",
                 tokio::spawn(judge.run(stop.clone())),

@@ -20,7 +20,7 @@ use super::Executor;
 use super::question::{answered, refused};
 use crate::chance::Chance;
 use crate::deliver::{Asker, try_out};
-use crate::egress::Egress;
+use crate::egress::{Egress, Leave};
 use crate::ingest::slots::Slots;
 use crate::meta::rfc3339;
 
@@ -76,6 +76,7 @@ impl Executor {
             Err(error) => return refused("bad_client", &error.to_string()),
         };
         let now_ms = trials.clock.now_ms();
+        let leave = Leave::of(&snapshot, table, None);
         let asker = Asker {
             egress: &trials.egress,
             chance: &trials.chance,
@@ -83,6 +84,7 @@ impl Executor {
                 id: project.id(),
                 name: project.name(),
             },
+            leave: &leave,
             now_s: now_ms / 1_000,
             deadline: Instant::now() + LIMIT,
         };

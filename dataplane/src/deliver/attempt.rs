@@ -19,7 +19,7 @@ use outrider_webhook::undelivered::Reason;
 use super::send::{Going, Sent};
 use super::{Deliverer, Obstacle, order};
 use crate::disabled;
-use crate::egress::Exchange;
+use crate::egress::{Exchange, Leave};
 use crate::queue::{Entry, Lease};
 
 /// A delivery that so many workers panicked over, one after the other, is not tried again.
@@ -79,6 +79,7 @@ impl Deliverer {
         // What matched when it was accepted does not count (contract section 9): its host may be
         // somebody else's by now.
         let target = target.ok_or(Obstacle::Discard(Reason::UnresolvedUrlTemplate))?;
+        let leave = Leave::of(&snapshot, table, Some(endpoint));
         let going = Going {
             lease,
             event: &event,
@@ -88,6 +89,7 @@ impl Deliverer {
             timeout: self.spread(endpoint.timeout()),
             started_ms,
             revision,
+            leave: &leave,
             order: &order,
         };
         let Sent {

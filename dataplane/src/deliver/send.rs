@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::tokens::{Asker, Held, Unavailable};
 use super::{Deliverer, Obstacle};
-use crate::egress::{Exchange, Terms};
+use crate::egress::{Exchange, Leave, Terms};
 use crate::queue::Lease;
 
 /// So much later than asked an attempt may run out of time, as a share.
@@ -33,6 +33,8 @@ pub(super) struct Going<'a> {
     pub(super) timeout: Duration,
     pub(super) started_ms: i64,
     pub(super) revision: u64,
+    /// Where it leaves from.
+    pub(super) leave: &'a Leave,
     /// Headers on the order it goes in.
     pub(super) order: &'a [(HeaderName, HeaderValue)],
 }
@@ -109,6 +111,7 @@ impl Deliverer {
             excerpt_max: self.excerpt_bytes_max,
             connect_timeout: going.endpoint.connect_timeout(),
             tls: going.endpoint.tls().cloned(),
+            leave: going.leave.clone(),
         };
         self.hold_on(going.lease)?;
         let exchange = self.egress.send(&asker.project, request, terms).await;
@@ -138,6 +141,7 @@ impl Deliverer {
                 id: going.lease.entry.project,
                 name: going.table.project().name(),
             },
+            leave: going.leave,
             now_s: going.started_ms / 1000,
             deadline,
         }

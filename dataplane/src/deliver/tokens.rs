@@ -15,7 +15,7 @@ use outrider_webhook::retry::Outcome;
 use tokio::time::{Instant, timeout_at};
 
 use crate::chance::Chance;
-use crate::egress::{Egress, Form, Terms};
+use crate::egress::{Egress, Form, Leave, Terms};
 
 /// Clients whose tokens are kept; beyond, some fetch again.
 const CLIENTS_MAX: usize = 10_000;
@@ -48,6 +48,7 @@ pub(crate) struct Asker<'a> {
     pub(crate) egress: &'a Egress,
     pub(crate) chance: &'a Chance,
     pub(crate) project: ProjectRef<'a>,
+    pub(crate) leave: &'a Leave,
     pub(crate) now_s: i64,
     pub(crate) deadline: Instant,
 }
@@ -248,7 +249,7 @@ async fn ask(client: &Client, asker: Asker<'_>) -> Result<Token, Unavailable> {
         body: std::mem::take(&mut *request.body).into(),
     };
     let left = asker.deadline.saturating_duration_since(Instant::now());
-    let terms = Terms::new(left, ANSWER_BYTES_MAX);
+    let terms = Terms::new(left, ANSWER_BYTES_MAX).leaving(asker.leave.clone());
     let exchange = asker.egress.post(&asker.project, form, terms).await;
     match exchange.outcome {
         Outcome::Answered { status: 200..=299 } if !exchange.is_truncated => client

@@ -55,14 +55,18 @@ impl Fault {
             Kind::TimedOut => Failure::ConnectTimeout,
             _ if is_reset(error) => Failure::ConnectReset,
             // No local port is left. For IPv6 the same error says that the host has no IPv6.
-            Kind::AddrNotAvailable | Kind::AddrInUse if address.is_ipv4() => {
-                Failure::NoHealthySource
-            }
+            Kind::AddrNotAvailable | Kind::AddrInUse if address.is_ipv4() => Failure::PortExhausted,
             _ if is_exhaustion(error) => Failure::Internal,
             // No route, no such family here, or a firewall that says so.
             _ => Failure::ConnectUnreachable,
         };
         Self::new(failure, format!("connect to {address}: {error}"))
+    }
+
+    /// A TCP connection that nobody answered for.
+    pub(super) fn connect_timeout(address: SocketAddr) -> Self {
+        let detail = format!("connect to {address}: no answer in time");
+        Self::new(Failure::ConnectTimeout, detail)
     }
 
     /// A TLS handshake that did not succeed.
@@ -166,7 +170,7 @@ mod tests {
         let (v4, v6) = ("192.0.2.1:443", "[2001:db8::1]:443");
         for (address, errno, expected) in [
             (v4, libc::EMFILE, Failure::Internal),
-            (v4, libc::EADDRNOTAVAIL, Failure::NoHealthySource),
+            (v4, libc::EADDRNOTAVAIL, Failure::PortExhausted),
             (v6, libc::EADDRNOTAVAIL, Failure::ConnectUnreachable),
             (v6, libc::EAFNOSUPPORT, Failure::ConnectUnreachable),
             (v4, libc::EPERM, Failure::ConnectUnreachable),

@@ -1,4 +1,5 @@
-//! How many connections may be open: per project, per destination, in all.
+//! How many connections may be open: per project, per destination, per pool of source addresses
+//! that has a limit, in all.
 //!
 //! At a limit the newcomer waits, within its own connect time, until a connection ends or one of
 //! its own kind becomes idle; idle ones of others that stand in its way are given up, one at a
@@ -17,6 +18,7 @@ use outrider_webhook::id::ProjectId;
 use tokio::sync::Notify;
 
 use super::pool::{Give, Key, Pool, Pooled};
+use super::source::Counted;
 
 /// Limits on open connections.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,7 @@ struct Counts {
     projects: HashMap<ProjectId, usize>,
     destinations: HashMap<SocketAddr, usize>,
     pairs: HashMap<(ProjectId, SocketAddr), usize>,
+    pools: HashMap<Arc<str>, usize>,
     total: usize,
 }
 
@@ -49,6 +52,18 @@ pub(super) struct Permit {
     gate: Arc<Gate>,
     project: ProjectId,
     destination: SocketAddr,
+    /// The pool it is counted for.
+    pool: Option<Arc<str>>,
+    /// Its place in the count of the address of ours that it is opened from.
+    _counted: Option<Box<Counted>>, // most have none
+}
+
+impl Permit {
+    /// The connection is opened from an address of ours, and counted there.
+    pub(super) fn counted(mut self, counted: Counted) -> Self {
+        self._counted = Some(Box::new(counted));
+        self
+    }
 }
 
 /// How an attempt gets its connection.
@@ -82,13 +97,13 @@ impl Gate {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable(); // before the look, so that no end is missed between the two
-            match self.try_enter(key.project, key.address) {
+            match self.try_enter(key) {
                 Ok(permit) => return Entered::Room(permit),
                 Err(full) => {
                     if let Some(connection) = pool.take(key) {
                         return Entered::Idle(connection);
                     }
-                    self.make_room(full, pool);
+                    self.make_room(&full, pool);
                 }
             }
             freed.await;
@@ -96,7 +111,7 @@ impl Gate {
     }
 
     /// Gives up one idle connection, unless one is on its way out already.
-    fn make_room<C: Pooled>(&self, full: Give, pool: &Pool<C>) {
+    fn make_room<C: Pooled>(&self, full: &Give, pool: &Pool<C>) {
         if !self.is_giving_up.swap(true, Ordering::AcqRel) && !pool.give_up_one(full) {
             self.is_giving_up.store(false, Ordering::Release);
         }
@@ -114,11 +129,8 @@ impl Gate {
         self.lock().total
     }
 
-    fn try_enter(
-        self: &Arc<Self>,
-        project: ProjectId,
-        destination: SocketAddr,
-    ) -> Result<Permit, Give> {
+    fn try_enter(self: &Arc<Self>, key: &Key) -> Result<Permit, Give> {
+        let (project, destination) = (key.project, key.address);
         let mut counts = self.lock();
         let of = |count: Option<&usize>| count.copied().unwrap_or(0);
         if of(counts.projects.get(&project)) >= self.caps.per_project {
@@ -130,8 +142,18 @@ impl Gate {
         if of(counts.pairs.get(&(project, destination))) >= self.caps.per_destination.div_ceil(2) {
             return Err(Give::Pair(project, destination));
         }
+        let pool = key.source.pool();
+        if let Some((name, Some(max))) = pool
+            && of(counts.pools.get(name)) >= max
+        {
+            return Err(Give::Pool(Arc::clone(name)));
+        }
         if counts.total >= self.caps.total {
             return Err(Give::Any);
+        }
+        let pool = pool.map(|(name, _)| Arc::clone(name));
+        if let Some(name) = &pool {
+            *counts.pools.entry(Arc::clone(name)).or_default() += 1;
         }
         *counts.projects.entry(project).or_default() += 1;
         *counts.destinations.entry(destination).or_default() += 1;
@@ -141,6 +163,8 @@ impl Gate {
             gate: Arc::clone(self),
             project,
             destination,
+            pool,
+            _counted: None,
         })
     }
 
@@ -155,6 +179,9 @@ impl Drop for Permit {
         less(&mut counts.projects, self.project);
         less(&mut counts.destinations, self.destination);
         less(&mut counts.pairs, (self.project, self.destination));
+        if let Some(pool) = self.pool.take() {
+            less(&mut counts.pools, pool);
+        }
         counts.total = counts.total.saturating_sub(1);
         drop(counts);
         self.gate.is_giving_up.store(false, Ordering::Release);

@@ -2,7 +2,6 @@
 //! subscriptions. The same policy, names, limits and TLS as of a delivery.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
@@ -13,14 +12,7 @@ use super::{Ask, Egress, Exchange, Terms};
 
 impl Egress {
     /// Fetches a URL for a project; as [`Egress::send`]. Redirects are not followed.
-    pub async fn get(
-        &self,
-        project: &ProjectRef<'_>,
-        url: &TargetUrl,
-        timeout: Duration,
-        body_max: usize,
-    ) -> Exchange {
-        let terms = Terms::new(timeout, body_max);
+    pub async fn get(&self, project: &ProjectRef<'_>, url: &TargetUrl, terms: Terms) -> Exchange {
         self.run(project, Ask::Get(url), terms).await
     }
 

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use outrider_webhook::retry::Failure;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -13,6 +15,10 @@ use tokio::time::{Instant, timeout_at};
 use super::fault::Fault;
 use super::gate::{Entered, Gate, Permit};
 use super::pool::{Key, Pool, Pooled};
+use super::source::{Source, Sources};
+
+/// How long one family has for itself before the other is tried as well (RFC 8305, section 8).
+const STAGGER: Duration = Duration::from_millis(250);
 
 /// How long a client of the forward proxy waits for a place in the count of connections.
 const CLIENT_ROOM_TIMEOUT: Duration = Duration::from_millis(250);
@@ -81,40 +87,59 @@ pub(super) enum Way<C> {
 pub(super) struct Opener {
     pub(super) limits: Limits,
     gate: Arc<Gate>,
+    sources: Arc<Sources>,
 }
 
 impl Opener {
-    pub(super) fn new(limits: Limits, gate: Arc<Gate>) -> Self {
-        Self { limits, gate }
+    pub(super) fn new(limits: Limits, gate: Arc<Gate>, sources: Arc<Sources>) -> Self {
+        Self {
+            limits,
+            gate,
+            sources,
+        }
     }
 
     /// A connection to the first of the checked addresses that can be reached, and which one
-    /// that is.
+    /// that is. Where they are of both families, the next one is tried as well when there is no
+    /// connection after [`STAGGER`], and the first that comes up is taken.
     pub(super) async fn first<C: Pooled>(
         &self,
         keys: Vec<Key>,
         pool: &Pool<C>,
         until: Until,
     ) -> Result<(Key, Way<C>), Fault> {
-        let mut failed: Option<Fault> = None;
-        for key in keys {
-            match self.one(&key, pool, until).await {
-                Ok(way) => return Ok((key, way)),
-                // The first address is the preferred one: its class stands for all.
-                Err(fault) => match &mut failed {
-                    Some(first) => {
-                        first.detail.push_str("; ");
-                        first.detail.push_str(&fault.detail);
-                    }
-                    None => failed = Some(fault),
-                },
+        let is_ipv4 = |key: &Key| key.address.is_ipv4();
+        let is_mixed = keys.iter().any(is_ipv4) && !keys.iter().all(is_ipv4);
+        let mut waiting = keys.into_iter().enumerate();
+        let (mut running, mut failed) = (FuturesUnordered::new(), Vec::new());
+        loop {
+            let is_late = Instant::now() >= until.connected && !failed.is_empty();
+            let next = if is_late { None } else { waiting.next() };
+            let has_more = next.is_some();
+            if let Some((position, key)) = next {
+                running.push(async move {
+                    let way = self.one(&key, pool, until).await;
+                    (position, key, way)
+                });
             }
-            if Instant::now() >= until.connected {
-                break;
+            let stagger = async {
+                if is_mixed && has_more {
+                    tokio::time::sleep(STAGGER).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let ended = tokio::select! {
+                biased;
+                ended = running.next() => ended, // the others go on
+                () = stagger => continue,
+            };
+            match ended {
+                Some((_, key, Ok(way))) => return Ok((key, way)),
+                Some((position, _, Err(fault))) => failed.push((position, fault)),
+                None => return Err(together(failed)),
             }
         }
-        Err(failed
-            .unwrap_or_else(|| Fault::new(Failure::ConnectUnreachable, "no address to connect to")))
     }
 
     async fn one<C: Pooled>(
@@ -132,12 +157,11 @@ impl Opener {
             Entered::Idle(connection) => return Ok(Way::Idle(connection)),
         };
         let limit = until.connected.min(Instant::now() + until.each);
-        let stream = match timeout_at(limit, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(Fault::connect(address, &error)),
-            Err(_) => {
-                let detail = format!("connect to {address}: no answer in time");
-                return Err(Fault::new(Failure::ConnectTimeout, detail));
+        let (stream, permit) = match &key.source {
+            Source::HostRoute => (by_host_route(address, limit).await?, permit),
+            Source::Pool(leaving) => {
+                let (stream, counted) = self.sources.connect(leaving, address, limit).await?;
+                (stream, permit.counted(counted))
             }
         };
         let (local, remote) = ends(&stream, address)?;
@@ -148,6 +172,26 @@ impl Opener {
             remote,
         }))
     }
+}
+
+async fn by_host_route(address: SocketAddr, limit: Instant) -> Result<TcpStream, Fault> {
+    match timeout_at(limit, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(Fault::connect(address, &error)),
+        Err(_) => Err(Fault::connect_timeout(address)),
+    }
+}
+
+/// The first address is the preferred one: its class stands for all, whichever failed first.
+fn together(mut failed: Vec<(usize, Fault)>) -> Fault {
+    failed.sort_by_key(|(position, _)| *position);
+    let faults = failed.into_iter().map(|(_, fault)| fault);
+    let all = faults.reduce(|mut first, fault| {
+        first.detail.push_str("; ");
+        first.detail.push_str(&fault.detail);
+        first
+    });
+    all.unwrap_or_else(|| Fault::new(Failure::ConnectUnreachable, "no address to connect to"))
 }
 
 /// Both ends of a connection, the far one compared with the address that was checked.

@@ -8,8 +8,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use outrider_webhook::id::ProjectId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::source::Source;
 use super::tls::Profile;
 
 /// What must be equal for a connection to be used again.
@@ -26,8 +27,8 @@ use super::tls::Profile;
 pub(super) struct Key {
     /// Whose connection it is.
     pub(super) project: ProjectId,
-    /// Local address it is bound to; `None` is the host's route.
-    pub(super) source: Option<IpAddr>,
+    /// Where it comes from: a pool of ours, or the host's route.
+    pub(super) source: Source,
     /// The checked address it goes to.
     pub(super) address: SocketAddr,
     /// TLS settings; `None` is plain HTTP.
@@ -56,6 +57,8 @@ pub(super) trait Pooled {
     fn opened(&self) -> Instant;
     /// Whether it can be used at once, as far as is known here.
     fn is_ready(&self) -> bool;
+    /// Our side of it.
+    fn local(&self) -> SocketAddr;
 }
 
 impl Pooled for Connection {
@@ -65,6 +68,10 @@ impl Pooled for Connection {
 
     fn is_ready(&self) -> bool {
         self.sender.is_ready()
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.local
     }
 }
 
@@ -90,7 +97,7 @@ pub(super) struct Bounds {
 }
 
 /// Which idle connections may be given up to make room for a new one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Give {
     /// Any of this project.
     Project(ProjectId),
@@ -98,16 +105,19 @@ pub(super) enum Give {
     Destination(SocketAddr),
     /// Any of this project to this address.
     Pair(ProjectId, SocketAddr),
+    /// Any from this pool of ours.
+    Pool(Arc<str>),
     /// Any.
     Any,
 }
 
 impl Give {
-    fn covers(self, key: &Key) -> bool {
+    fn covers(&self, key: &Key) -> bool {
         match self {
-            Self::Project(project) => key.project == project,
-            Self::Destination(address) => key.address == address,
-            Self::Pair(project, address) => key.project == project && key.address == address,
+            Self::Project(project) => key.project == *project,
+            Self::Destination(address) => key.address == *address,
+            Self::Pair(project, address) => key.project == *project && key.address == *address,
+            Self::Pool(name) => key.source.pool().is_some_and(|(pool, _)| pool == name),
             Self::Any => true,
         }
     }
@@ -142,18 +152,24 @@ impl<C: Pooled> Pool<C> {
     }
 
     /// Takes the connection that was used last, which is the one least likely to be closed by the
-    /// other side; drops those found unusable on the way.
+    /// other side; drops those found unusable on the way. One from an address of ours
+    /// that the asker does not leave from is passed over.
     pub(super) fn take(&self, key: &Key) -> Option<C> {
         let now = Instant::now();
         let mut state = self.lock();
         let State { queues, total } = &mut *state;
         let queue = queues.get_mut(key)?;
-        let mut found = None;
-        while found.is_none()
-            && let Some(idle) = queue.pop_back()
-        {
+        let (mut found, mut at) = (None, queue.len());
+        while found.is_none() && at > 0 {
+            at -= 1;
+            let Some(idle) = queue.get(at) else { break };
+            let is_usable = idle.is_usable(now);
+            if is_usable && !key.source.accepts(idle.connection.local(), key.address) {
+                continue;
+            }
+            let removed = queue.remove(at);
             *total -= 1;
-            found = idle.is_usable(now).then_some(idle.connection);
+            found = removed.filter(|_| is_usable).map(|idle| idle.connection);
         }
         if queue.is_empty() {
             queues.remove(key);
@@ -206,7 +222,7 @@ impl<C: Pooled> Pool<C> {
 
     /// Closes the connection that was idle longest among those that may be given up. A scan: only
     /// called when a limit on open connections is reached.
-    pub(super) fn give_up_one(&self, which: Give) -> bool {
+    pub(super) fn give_up_one(&self, which: &Give) -> bool {
         let mut state = self.lock();
         let oldest = state
             .queues

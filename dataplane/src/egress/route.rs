@@ -10,6 +10,7 @@ use outrider_webhook::retry::Failure;
 use super::fault::Fault;
 use super::pool::Key;
 use super::resolve::Resolver;
+use super::source::Source;
 use super::tls::Profile;
 
 /// Checked addresses tried in one attempt. All answers are checked, whatever their number.
@@ -105,7 +106,7 @@ pub(super) async fn find(
     addresses.truncate(ADDRESSES_TRIED_MAX);
     let keys = addresses.into_iter().map(|ip| Key {
         project: project.id,
-        source: None, // the host's route
+        source: Source::HostRoute, // until the pool is known
         address: SocketAddr::new(ip, port),
         tls: destination.tls.clone(),
         server_name: destination.server_name.clone(),

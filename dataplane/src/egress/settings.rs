@@ -6,6 +6,8 @@ use std::time::Duration;
 use outrider_webhook::address::Policy;
 use rustls::pki_types::CertificateDer;
 
+use crate::metrics::SourceMetrics;
+
 /// How egress behaves. Made with [`Settings::new`]; the defaults are those of `egress` section 9.
 pub struct Settings {
     /// Which addresses may be called.
@@ -44,6 +46,19 @@ pub struct Settings {
     /// Bytes of a response body that are read; then the connection is closed. Of one that does not
     /// say how long it is, 64 KiB, and of a longer one its beginning alone.
     pub response_bytes_max: u64,
+    /// Where our addresses are tried from, to see that they reach anything; at least two, or none.
+    pub reflectors: Vec<Reflector>,
+    /// Figures of our addresses; `None` for some of its own.
+    pub source_metrics: Option<SourceMetrics>,
+}
+
+/// A place of the operator's that takes connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reflector {
+    /// At an address.
+    At(SocketAddr),
+    /// At a name and a port.
+    Named(Box<str>, u16),
 }
 
 impl Settings {
@@ -68,6 +83,8 @@ impl Settings {
             connections_max: 100_000,
             response_head_bytes_max: 64 * 1024,
             response_bytes_max: 1024 * 1024,
+            reflectors: Vec::new(),
+            source_metrics: None,
         }
     }
 }
@@ -89,6 +106,9 @@ pub enum EgressError {
     /// The resolver refused the settings.
     #[error("name resolution cannot be set up: {0}")]
     Resolver(#[source] hickory_resolver::net::NetError),
+    /// A metric cannot be declared: a programming error.
+    #[error("metrics of source addresses: {0}")]
+    Metrics(#[source] prometheus::Error),
 }
 
 /// Figures since the start, and of now.

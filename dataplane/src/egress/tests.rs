@@ -4,5 +4,6 @@ mod answers;
 mod connections;
 mod names;
 mod policy;
+mod sources;
 mod support;
 mod tls;

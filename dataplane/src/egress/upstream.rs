@@ -15,7 +15,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
-use super::Egress;
 use super::exchange::micros_since;
 use super::fault::Fault;
 use super::gate::Permit;
@@ -23,6 +22,7 @@ use super::open::{Opened, Way};
 use super::pool::{Key, Pooled};
 use super::route::{self, Destination, Refusal};
 use super::tls::Profile;
+use super::{Egress, Leave};
 
 /// Where a client wants to go.
 pub(crate) struct Wish<'a> {
@@ -34,6 +34,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) port: u16,
     /// What the connection is for.
     pub(crate) purpose: Purpose,
+    /// Where it comes from.
+    pub(crate) leave: Leave,
 }
 
 /// What a connection is for.
@@ -100,7 +102,9 @@ impl Egress {
     ) -> Result<Upstream, (Unopened, String)> {
         let started = Instant::now();
         let inner = &self.inner;
-        let keys = inner.route(&wish.project, wish.destination()).await;
+        let keys = inner
+            .route(&wish.project, wish.destination(), &wish.leave)
+            .await;
         let keys = keys.map_err(Unopened::of_refusal)?;
         let mut timing = OpenTiming {
             dns_us: micros_since(started),
@@ -223,6 +227,10 @@ impl Pooled for Upstream {
         let mut byte = [mem::MaybeUninit::uninit()];
         let looked = SockRef::from(self.socket()).peek(&mut byte);
         looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.local
     }
 }
 

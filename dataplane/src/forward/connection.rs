@@ -17,7 +17,7 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::tunnel::{self, Lasting};
 use super::{Forward, HEAD_TIMEOUT, KEEPALIVE};
-use crate::egress::{Purpose, Upstream, Wish};
+use crate::egress::{Leave, Purpose, Upstream, Wish};
 
 const TENANT: HeaderName = HeaderName::from_static("x-outrider-tenant");
 const TLS: HeaderName = HeaderName::from_static("x-outrider-tls");
@@ -123,6 +123,7 @@ impl Forward {
             host: &authority.host,
             port: authority.port,
             purpose: Purpose::Tunnel,
+            leave: Leave::HostRoute,
         };
         let limits = limits(ask)?;
         let mut upstream = self.open(&wish, record).await?;
@@ -170,6 +171,7 @@ impl Forward {
             host: url.host(),
             port: url.port(),
             purpose,
+            leave: Leave::HostRoute,
         };
         let is_chunked = head.framing == outrider_webhook::http1::Framing::Chunked;
         let mut sent = ask.for_destination(&url, is_chunked);

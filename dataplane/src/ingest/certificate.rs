@@ -22,7 +22,7 @@ use rustls::server::ParsedCertificate;
 use tokio::sync::OnceCell;
 
 use super::slots::Slots;
-use crate::egress::Egress;
+use crate::egress::{Egress, Leave, Terms};
 
 /// Certificates kept, failures included.
 const KEPT_MAX: usize = 256;
@@ -201,11 +201,12 @@ fn make_room(all: &mut HashMap<Key, Kept>, now_ms: i64) {
 /// Fetches a certificate and checks it as far as the preset asks.
 pub(super) async fn fetch(
     egress: &Egress,
-    project: &ProjectRef<'_>,
+    (project, leave): (&ProjectRef<'_>, Leave),
     need: &CertificateNeed<'_>,
     now_ms: i64,
 ) -> Result<Certificate, Unavailable> {
-    let document = document(egress, project, &need.url).await?;
+    let terms = Terms::new(FETCH_TIMEOUT, DOCUMENT_BYTES_MAX).leaving(leave);
+    let document = document(egress, project, &need.url, terms).await?;
     check(&document, need, &egress.roots(), now_ms)
 }
 
@@ -213,9 +214,9 @@ async fn document(
     egress: &Egress,
     project: &ProjectRef<'_>,
     url: &TargetUrl,
+    terms: Terms,
 ) -> Result<Bytes, Unavailable> {
-    let got = egress.get(project, url, FETCH_TIMEOUT, DOCUMENT_BYTES_MAX);
-    let exchange = got.await;
+    let exchange = egress.get(project, url, terms).await;
     match exchange.outcome {
         Outcome::Answered { status: 200 } if !exchange.is_truncated => Ok(exchange.excerpt),
         Outcome::Answered { status: 200 } => Err(Unavailable::Document),

@@ -17,6 +17,7 @@ use outrider_webhook::verify::HandshakeAnswer;
 
 use super::Intake;
 use super::reply::Reply;
+use crate::egress::{Leave, Terms};
 
 /// Sources whose last handshake is remembered.
 const SOURCES_MAX: usize = 10_000;
@@ -62,11 +63,11 @@ impl Handshakes {
 pub(super) async fn reply(
     intake: &Intake,
     source: &Source,
-    project: &ProjectRef<'_>,
+    (project, leave): (&ProjectRef<'_>, Leave),
     answer: HandshakeAnswer,
 ) -> Result<Reply, Reply> {
     if let Some(url) = &answer.call {
-        call(intake, project, url).await?;
+        call(intake, project, leave, url).await?;
     }
     intake
         .alerts
@@ -89,16 +90,19 @@ pub(super) async fn reply(
     Ok(reply)
 }
 
-async fn call(intake: &Intake, project: &ProjectRef<'_>, url: &TargetUrl) -> Result<(), Reply> {
+async fn call(
+    intake: &Intake,
+    project: &ProjectRef<'_>,
+    leave: Leave,
+    url: &TargetUrl,
+) -> Result<(), Reply> {
     let Ok(_slot) = intake.handshake_calls.take(project.id) else {
         let message = "too many handshakes are being confirmed, try again";
         let reply = Reply::refuse(StatusCode::SERVICE_UNAVAILABLE, "handshakes_busy", message);
         return Err(reply.retry_after(BUSY_RETRY_S));
     };
-    let got = intake
-        .egress
-        .get(project, url, CALL_TIMEOUT, CALL_BYTES_MAX);
-    let exchange = got.await;
+    let terms = Terms::new(CALL_TIMEOUT, CALL_BYTES_MAX).leaving(leave);
+    let exchange = intake.egress.get(project, url, terms).await;
     match exchange.outcome {
         Outcome::Answered {
             status: 200..=299, ..

@@ -23,6 +23,7 @@ use super::guard::Visit;
 use super::handshake;
 use super::rejected::{Masks, Refused, Sample};
 use super::reply::Reply;
+use crate::egress::Leave;
 use crate::table::Missing;
 
 /// A source, and the one snapshot that decides about its request.
@@ -122,7 +123,8 @@ async fn take(
         Verified::Handshake(answer) => {
             let project = project_ref(called);
             // Boxed: rare, and large.
-            let reply = Box::pin(handshake::reply(intake, source, &project, answer)).await;
+            let leave = Leave::of(called.snapshot, called.table, None);
+            let reply = Box::pin(handshake::reply(intake, source, (&project, leave), answer)).await;
             let result = reply.as_ref().map_or("call_failed", |_| "answered");
             count(intake, called, result);
             return Ok(("handshake", reply?));

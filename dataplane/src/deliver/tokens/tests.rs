@@ -117,6 +117,7 @@ impl Side {
                 id: ProjectId::new(Uid::from_bits(1)),
                 name: "test",
             },
+            leave: &Leave::HostRoute,
             now_s: 1_700_000_000,
             deadline: Instant::now() + within,
         }

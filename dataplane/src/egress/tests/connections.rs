@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::support::*;
 use crate::egress::Egress;
 use crate::egress::pool::{Connection, Key};
+use crate::egress::source::Source;
 
 const ANSWERED: Outcome = Outcome::Answered { status: 200 };
 
@@ -86,7 +87,7 @@ async fn a_pooled_connection_that_closes_before_a_byte_is_written_is_replaced() 
     }
     let key = Key {
         project: project(1).id,
-        source: None,
+        source: Source::HostRoute,
         address: receiver.address,
         tls: None,
         server_name: receiver.address.ip().to_string().into(),

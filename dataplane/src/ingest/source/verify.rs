@@ -8,6 +8,7 @@ use outrider_webhook::idempotency;
 use outrider_webhook::verify::{Certificate, HandshakeAnswer, Reading, VerifyError};
 
 use super::{Called, Refusal, can_be_event, wrong_method};
+use crate::egress::Leave;
 use crate::ingest::reply::Reply;
 use crate::ingest::{Intake, certificate};
 
@@ -56,7 +57,10 @@ pub(super) async fn verify(
             None => None,
             Some(need) => {
                 let (project, egress) = (project_ref(called), &intake.egress);
-                let fetch = || certificate::fetch(egress, &project, &need, now_ms);
+                let fetch = || {
+                    let leave = Leave::of(called.snapshot, called.table, None);
+                    certificate::fetch(egress, (&project, leave), &need, now_ms)
+                };
                 // Boxed: rare, and large.
                 let got = Box::pin(intake.certificates.get(&need, project.id, now_ms, fetch));
                 got.await

@@ -1,0 +1,374 @@
+//! Source addresses: from which of our addresses a connection is opened.
+//!
+//! A delivery leaves from an address of its pool, or from where the host's route puts it when it
+//! has none; never from the latter because of trouble with the former. The choice is made for each
+//! new connection and is kept with it.
+//!
+//! - `leave`: what the configuration says of a delivery
+//! - `choice`: which addresses may be used, and in which order they are tried
+//! - `bind`: a connection from one of them
+//! - `health`, `window`, `reflector`, `watch`: which of them are up
+//! - `usage`: how many connections they have
+
+pub(super) mod bind;
+mod choice;
+mod health;
+mod leave;
+mod reflector;
+mod usage;
+mod watch;
+mod window;
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use outrider_config::snapshot::{AddressState, EgressPool, PoolSelection};
+use outrider_webhook::retry::Failure;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use self::bind::BindError;
+pub use self::choice::Caller;
+use self::choice::{Candidate, Nowhere, Selection, Standing, by_turns, pick, rank};
+use self::health::{Change, Health};
+pub use self::leave::Leave;
+pub(super) use self::usage::Counted;
+use self::usage::Usage;
+use self::window::Window;
+use super::fault::Fault;
+use super::pool::Key;
+use crate::metrics::SourceMetrics;
+
+/// A connect that is given up before its time, but not before this, counts as one without an
+/// answer: the first packet was sent twice by then.
+const SILENT_MIN: Duration = Duration::from_secs(1);
+
+/// Where a connection comes from. Two are equal when a connection of the one may be used for the
+/// other, as far as [`Source::accepts`] does.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    /// Whatever the host's route gives it.
+    HostRoute,
+    /// An address of a pool.
+    Pool(Arc<Leaving>),
+}
+
+/// What a pool had to offer to one caller when it asked.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pool: Arc<str>,
+    connections_max: Option<usize>,
+    selection: Selection,
+    caller: Caller,
+    candidates: Box<[Candidate]>,
+}
+
+impl Source {
+    /// The pool, and how many connections it may have open.
+    pub(super) fn pool(&self) -> Option<(&Arc<str>, Option<usize>)> {
+        match self {
+            Self::HostRoute => None,
+            Self::Pool(leaving) => Some((&leaving.pool, leaving.connections_max)),
+        }
+    }
+
+    /// Whether an open connection from this address will do. Not if the address is not used any
+    /// more, or is not that of a caller who always has the same one.
+    pub(super) fn accepts(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        let Self::Pool(leaving) = self else {
+            return true;
+        };
+        let local = local.ip().to_canonical();
+        match leaving.selection {
+            Selection::LeastConnections => {
+                let mut up = leaving.candidates.iter().filter(|one| one.standing.is_up());
+                up.any(|one| one.address == local)
+            }
+            Selection::Sticky => leaving.rank(remote, |_| 0).first() == Some(&local),
+        }
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::HostRoute, Self::HostRoute) => true,
+            (Self::Pool(one), Self::Pool(other)) => one.pool == other.pool,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Source {}
+
+impl Hash for Source {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.pool().map(|(name, _)| name).hash(state);
+    }
+}
+
+impl Leaving {
+    fn rank(&self, destination: SocketAddr, open: impl Fn(IpAddr) -> usize) -> Vec<IpAddr> {
+        let candidates = &self.candidates;
+        rank(candidates, self.selection, destination, self.caller, open)
+    }
+}
+
+/// What is known of an address of ours.
+#[derive(Debug, Default)]
+struct Known {
+    health: Health,
+    window: Window,
+    /// What a reflector saw in its place.
+    mistaken_for: Option<IpAddr>,
+}
+
+/// Our addresses: which are up, and how much they are used.
+pub(super) struct Sources {
+    known: Mutex<HashMap<IpAddr, Known>>,
+    /// When a pool was last asked for an address, by name.
+    asked: Mutex<HashMap<Arc<str>, Instant>>,
+    usage: Arc<Usage>,
+    metrics: SourceMetrics,
+}
+
+impl Sources {
+    pub(super) fn new(metrics: SourceMetrics) -> Self {
+        Self {
+            known: Mutex::default(),
+            asked: Mutex::default(),
+            usage: Arc::default(),
+            metrics,
+        }
+    }
+
+    /// Puts the source into the keys of checked addresses, and takes out those that cannot be
+    /// called from it; what is left is in the order of trying.
+    ///
+    /// # Errors
+    /// A [`Fault`] when nothing is left.
+    pub(super) fn leave(&self, leave: &Leave, mut keys: Vec<Key>) -> Result<Vec<Key>, Fault> {
+        let (pool, fallback, caller) = match leave {
+            Leave::HostRoute => return Ok(in_turns(keys)),
+            Leave::Missing(name) => {
+                let detail = format!("there is no egress pool `{name}` for this project");
+                return Err(Fault::new(Failure::NoHealthySource, detail));
+            }
+            Leave::Pool {
+                pool,
+                fallback,
+                caller,
+            } => (pool, fallback, caller),
+        };
+        let destinations: Vec<_> = keys.iter().map(|key| key.address).collect();
+        let offer = |pool: &Arc<EgressPool>| self.offer(pool, *caller);
+        let mut offers: Vec<Leaving> = vec![offer(pool)];
+        offers.extend(fallback.iter().map(offer));
+        let picked = pick(&offers, &destinations, |leaving| &leaving.candidates);
+        let picked = picked.map(|picked| Arc::clone(&picked.pool));
+        let name = picked.map_err(|nowhere| nowhere.fault(pool.name()))?;
+        offers.retain(|offer| offer.pool == name);
+        let Some(leaving) = offers.pop() else {
+            return Err(Nowhere::NoneUp.fault(pool.name())); // it was in there
+        };
+        self.lock_asked().insert(name, Instant::now());
+        let families = |is_ipv4| {
+            let mut up = leaving.candidates.iter().filter(|one| one.standing.is_up());
+            up.any(|one| one.address.is_ipv4() == is_ipv4)
+        };
+        let (v4, v6) = (families(true), families(false));
+        keys.retain(|key| if key.address.is_ipv4() { v4 } else { v6 });
+        let leaving = Arc::new(leaving);
+        for key in &mut keys {
+            key.source = Source::Pool(Arc::clone(&leaving));
+        }
+        Ok(in_turns(keys))
+    }
+
+    /// A pool as it is now.
+    fn offer(&self, pool: &EgressPool, caller: Caller) -> Leaving {
+        let now = Instant::now();
+        let known = self.lock();
+        let candidates = pool.addresses().iter().map(|one| Candidate {
+            address: one.address,
+            standing: match one.state {
+                AddressState::Active => known
+                    .get(&one.address)
+                    .map_or(Standing::Good, |known| known.health.standing(now)),
+                AddressState::Down => Standing::Down,
+                AddressState::Warming | AddressState::Draining | AddressState::Retired => {
+                    Standing::Idle
+                }
+            },
+        });
+        Leaving {
+            pool: Arc::clone(pool.name()),
+            connections_max: pool
+                .max_connections()
+                .map(|max| usize::try_from(max).unwrap_or(usize::MAX)),
+            selection: match pool.selection() {
+                PoolSelection::LeastConnections => Selection::LeastConnections,
+                PoolSelection::Sticky => Selection::Sticky,
+            },
+            caller,
+            candidates: candidates.collect(),
+        }
+    }
+
+    /// A connection to a destination from the first of the pool's addresses that has a port left
+    /// for it. A destination that does not take it is not tried from another one.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the destination, or of ours when no address could be used.
+    pub(super) async fn connect(
+        &self,
+        leaving: &Leaving,
+        destination: SocketAddr,
+        limit: Instant,
+    ) -> Result<(TcpStream, Counted), Fault> {
+        let ranked = self
+            .usage
+            .to(destination, |open| leaving.rank(destination, open));
+        let mut is_exhausted = false;
+        for source in ranked {
+            let active = self.metrics.active(&leaving.pool, source);
+            let counted = self.usage.count(source, destination, active);
+            let trying = Trying::new(self, &leaving.pool, source, destination);
+            match timeout_at(limit, bind::connect(source, destination)).await {
+                Ok(Ok(stream)) => {
+                    trying.ended("connected", Some(true));
+                    return Ok((stream, counted));
+                }
+                Ok(Err(BindError::Absent(error))) => {
+                    trying.ended("source_absent", None);
+                    self.looked(source, false, &error.to_string());
+                }
+                Ok(Err(BindError::Exhausted)) => {
+                    trying.ended("port_exhausted", None);
+                    self.metrics.exhausted(source);
+                    is_exhausted = true;
+                }
+                Ok(Err(BindError::Failed(error))) => {
+                    let fault = Fault::connect(destination, &error);
+                    let answers = [Failure::ConnectRefused, Failure::ConnectReset];
+                    let has_answered = answers.contains(&fault.failure).then_some(true);
+                    trying.ended(fault.failure.code(), has_answered);
+                    return Err(fault);
+                }
+                Err(_) => {
+                    trying.ended(Failure::ConnectTimeout.code(), Some(false));
+                    return Err(Fault::connect_timeout(destination));
+                }
+            }
+        }
+        Err(if is_exhausted {
+            let detail = format!(
+                "no local port is left to {destination} from the egress pool `{}`",
+                leaving.pool
+            );
+            Fault::new(Failure::PortExhausted, detail)
+        } else {
+            Nowhere::NoneUp.fault(&leaving.pool)
+        })
+    }
+
+    /// Somebody looked whether an address is on this host.
+    fn looked(&self, source: IpAddr, is_here: bool, why: &str) {
+        let change = self
+            .lock()
+            .entry(source)
+            .or_default()
+            .health
+            .looked(is_here);
+        tell(source, change, why);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_asked(&self) -> MutexGuard<'_, HashMap<Arc<str>, Instant>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One line for each change of an address.
+fn tell(source: IpAddr, change: Option<Change>, why: &str) {
+    match change {
+        Some(Change::Down) => tracing::warn!(source_ip = %source, why, "egress source down"),
+        Some(Change::Up) => tracing::info!(source_ip = %source, why, "egress source up"),
+        None => {}
+    }
+}
+
+/// Both families in turn, IPv4 first as it came; one family alone as it is.
+fn in_turns(keys: Vec<Key>) -> Vec<Key> {
+    by_turns(keys, |key| key.address.is_ipv4())
+}
+
+impl Nowhere {
+    fn fault(self, pool: &str) -> Fault {
+        match self {
+            Self::OtherFamily => Fault::new(
+                Failure::ConnectUnreachable,
+                format!("the egress pool `{pool}` has no address of the destination's family"),
+            ),
+            Self::NoneUp => Fault::new(
+                Failure::NoHealthySource,
+                format!("no address of the egress pool `{pool}` can be used now"),
+            ),
+        }
+    }
+}
+
+/// A connect under way: what came of it is noted also when it is given up.
+struct Trying<'a> {
+    sources: &'a Sources,
+    pool: &'a str,
+    source: IpAddr,
+    destination: SocketAddr,
+    started: Instant,
+    has_ended: bool,
+}
+
+impl<'a> Trying<'a> {
+    fn new(sources: &'a Sources, pool: &'a str, source: IpAddr, destination: SocketAddr) -> Self {
+        Self {
+            sources,
+            pool,
+            source,
+            destination,
+            started: Instant::now(),
+            has_ended: false,
+        }
+    }
+
+    /// `has_answered`: what it says about the way there, if anything.
+    fn ended(mut self, result: &'static str, has_answered: Option<bool>) {
+        self.note(result, has_answered);
+    }
+
+    fn note(&mut self, result: &'static str, has_answered: Option<bool>) {
+        self.has_ended = true;
+        let (source, took) = (self.source, self.started.elapsed());
+        let metrics = &self.sources.metrics;
+        metrics.connected(self.pool, source, result, took);
+        if let Some(has_answered) = has_answered {
+            let mut known = self.sources.lock();
+            let window = &mut known.entry(source).or_default().window;
+            window.note(self.destination.ip(), has_answered, Instant::now());
+        }
+    }
+}
+
+impl Drop for Trying<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let is_silent = self.started.elapsed() >= SILENT_MIN;
+            self.note("given_up", is_silent.then_some(false));
+        }
+    }
+}
