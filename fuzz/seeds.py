@@ -10,7 +10,8 @@ import zlib
 top = pathlib.Path(__file__).parent.parent
 out = pathlib.Path(sys.argv[1])
 shared = top.parent / "shared" / "vectors"
-vectors = json.loads(((shared if shared.exists() else top / "tests" / "vectors") / "verification.json").read_text())
+shared = shared if shared.exists() else top / "tests" / "vectors"
+vectors = json.loads((shared / "verification.json").read_text())
 
 
 def seed(target, name, data):
@@ -27,6 +28,21 @@ for vector in vectors["vectors"] + vectors["challenges"]:
     line = vector["method"] + "?" + vector["query"]
     head = "\n".join([line, *(f"{name}: {value}" for name, value in vector["headers"])])
     seed("headers", vector["id"], head.encode() + b"\n\n" + base64.b64decode(vector["body"]))
+
+for case in json.loads((shared / "ssrf.json").read_text())["cases"]:
+    seed("authority", case["id"], case["input"].encode())
+
+V2 = b"\r\n\r\n\0\r\nQUIT\n"
+for name, header in {
+    "v1-tcp4": b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\nGET / HTTP/1.1\r\n",
+    "v1-tcp6": b"PROXY TCP6 2001:db8::1 ::ffff:192.0.2.1 1 65535\r\n",
+    "v1-unknown": b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n",
+    "v2-local": V2 + b"\x20\0\0\0",
+    "v2-tcp4": V2 + b"\x21\x11\0\x0c" + bytes([192, 168, 0, 1, 192, 168, 0, 11, 0xDC, 4, 1, 0xBB]),
+    "v2-tcp6-vectors": V2 + b"\x21\x21\0\x2c" + bytes(36) + b"\x04\0\x01\0\x03\0\x01\0",
+    "v2-unix": V2 + b"\x21\x31\0\xd8" + bytes(216),
+}.items():
+    seed("proxy_protocol", name, header)
 
 for name, request in {
     "length": b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",

@@ -6,11 +6,12 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use outrider_webhook::address::TargetUrl;
+use outrider_webhook::address::{Authority, Denied, Host, Policy, ProjectRef, TargetUrl};
 use outrider_webhook::event::RawEvent;
 use outrider_webhook::filter::{Budget, Demand, Filter, Mode, Scope, Sighting, Verdict, Views};
 use outrider_webhook::http1::{ChunkGuard, HeadLimits, HeadScanner};
-use outrider_webhook::id::Uid;
+use outrider_webhook::id::{ProjectId, Uid};
+use outrider_webhook::proxy_protocol::{self, Parsed};
 use outrider_webhook::schema::Schema;
 use outrider_webhook::secret::Secret;
 use outrider_webhook::sign::{
@@ -21,11 +22,16 @@ use outrider_webhook::verify::{ParamSpec, PresetSpec, Verifier, builtin, builtin
 use outrider_webhook::{cloudevents, decode, view};
 use serde_json::Value;
 
+#[path = "../webhook/src/proxy_protocol/writer.rs"]
+mod writer;
+
 /// Takes any bytes, and returns.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 11] = [
+    ("authority", authority),
+    ("proxy_protocol", proxy_protocol),
     ("http1", http1),
     ("preset", preset),
     ("headers", headers),
@@ -39,6 +45,119 @@ pub const TARGETS: [(&str, Target); 9] = [
 
 const NOW_S: i64 = 1_760_000_000;
 const PUBLIC_URL: &str = "https://hooks.example.com/in/fuzz?a=1";
+
+/// A destination, as the authority of a CONNECT and as a URL. What is taken prints in a form that
+/// means the same again, and both forms of the forward proxy get one verdict.
+pub fn authority(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(target) = TargetUrl::parse(&text) {
+        assert_eq!(TargetUrl::parse(&target.to_string()).as_ref(), Ok(&target));
+        assert_same(&target, &connect_to(target.host(), target.port()));
+    }
+    let authority = Authority::parse(&text);
+    let url = TargetUrl::parse(&format!("http://{text}/"));
+    match (&authority, &url) {
+        (Ok(authority), Ok(url)) => {
+            assert_eq!(
+                Authority::parse(&authority.to_string()).as_ref(),
+                Ok(authority)
+            );
+            assert_same(url, authority);
+        }
+        (Ok(_), Err(denied)) => panic!("a CONNECT may go where a URL may not: {denied}"),
+        // Only what is more than an authority: a path, or no port.
+        (Err(denied), Ok(url)) => {
+            let is_bare = !text.contains(['/', '?', '#']) && !text.ends_with(':');
+            let has_port = text.ends_with(&format!(":{}", url.port()));
+            assert!(
+                !(is_bare && has_port),
+                "a URL may go where no CONNECT may: {denied}"
+            );
+        }
+        (Err(_), Err(_)) => {}
+    }
+}
+
+fn connect_to(host: &Host, port: u16) -> Authority {
+    Authority::parse(&format!("{host}:{port}")).expect("what a URL names can be connected to")
+}
+
+/// Host, port and verdict, by a policy that refuses all it can and by one that opens some of it.
+fn assert_same(url: &TargetUrl, authority: &Authority) {
+    static POLICIES: LazyLock<[Policy; 2]> = LazyLock::new(|| {
+        let mut open = Policy::default();
+        for range in ["10.0.0.0/8", "64:ff9b::/96", "2002::/16"] {
+            open.allow(range.parse().expect("a range"));
+        }
+        open.allow_name("hooks.internal");
+        open.ports(vec![80, 443, 25]);
+        [Policy::default(), open]
+    });
+    assert_eq!((url.host(), url.port()), (&authority.host, authority.port));
+    let project = ProjectRef {
+        id: ProjectId::new(Uid::from_bits(7)),
+        name: "fuzz",
+    };
+    for policy in POLICIES.iter() {
+        let forward = policy.check_target(&project, url);
+        let connect = policy.check_authority(&project, authority);
+        assert_eq!(connect, forward);
+        // An address as a literal gets the verdict that it gets as the answer for a name.
+        if let Host::Ip(ip) = authority.host {
+            let answers = policy.check_answers(&project, authority.port, &[ip]);
+            let answers = answers.map(|_| ());
+            let is_port = matches!(connect, Err(Denied::PortNotAllowed(_)));
+            assert!(is_port || connect == answers, "{connect:?}, {answers:?}");
+        }
+    }
+}
+
+/// The start of a connection behind a balancer: however the bytes are cut, the verdict is the
+/// same, and a header that is taken stands alone.
+pub fn proxy_protocol(data: &[u8]) {
+    let whole = proxy_protocol::parse(data);
+    for length in 0..data.len().min(proxy_protocol::BYTES_MAX + 1) {
+        let part = proxy_protocol::parse(&data[..length]);
+        assert!(
+            part == Parsed::NeedMore || part == whole,
+            "{part:?}, {whole:?}"
+        );
+    }
+    match whole {
+        Parsed::NeedMore => assert!(data.len() < proxy_protocol::BYTES_MAX),
+        Parsed::Done {
+            consumed,
+            source,
+            destination,
+        } => {
+            assert!(consumed <= data.len().min(proxy_protocol::BYTES_MAX));
+            assert_eq!(proxy_protocol::parse(&data[..consumed]), whole);
+            assert_eq!(
+                proxy_protocol::parse(&data[..consumed - 1]),
+                Parsed::NeedMore
+            );
+            if let (Some(source), Some(destination)) = (source, destination) {
+                for written in [
+                    writer::v1(source, destination),
+                    writer::v2(
+                        source,
+                        destination,
+                        &[(4, data.get(..32).unwrap_or_default())],
+                    ),
+                ] {
+                    let consumed = written.len();
+                    let again = Parsed::Done {
+                        consumed,
+                        source: Some(source),
+                        destination: Some(destination),
+                    };
+                    assert_eq!(proxy_protocol::parse(&written), again);
+                }
+            }
+        }
+        Parsed::Invalid(invalid) => assert!(!invalid.to_string().is_empty(), "says nothing"),
+    }
+}
 
 /// A head, and the chunks behind it: the verdict is the same wherever the bytes are cut, which the
 /// first one says.

@@ -168,6 +168,12 @@ pub struct Authority {
     pub port: u16,
 }
 
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
 impl Authority {
     /// Parses `host:port`; the port is mandatory.
     ///
