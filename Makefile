@@ -1,7 +1,7 @@
 # Every command does its own set-up: on a machine with rustup's toolchain, gcc, make and python3
 # nothing needs to be installed before it.
 .DEFAULT_GOAL := help
-.PHONY: help setup payloads clients sdks run test crash check advisories fmt bench bench-reads bench-deliver bench-rules fuzz properties
+.PHONY: help setup payloads clients sdks run test crash check advisories fmt bench bench-reads bench-deliver bench-forward bench-rules fuzz properties
 
 # What the set-up fetches for this checkout alone lies under target/tools.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -64,6 +64,11 @@ bench-reads: setup ## a million events, and how every list and look-up of the AP
 bench-deliver: setup ## what dead, slow and hostile receivers and backlogs do to the others; ONLY names some
 	cargo build --release -p outrider -p outrider-bench
 	target/release/outrider-bench deliver --outrider target/release/outrider --out target/bench-deliver.json $(if $(ONLY),--only $(ONLY))
+
+bench-forward: setup ## the forward proxy of webhooks beside squid and tinyproxy; ONLY names some
+	@scripts/forward-proxies.sh
+	cargo build --release -p outrider -p outrider-bench
+	target/release/outrider-bench forward --outrider target/release/outrider --out target/bench-forward.json $(if $(ONLY),--only $(ONLY))
 
 bench-rules: setup ## verify and route a webhook beside up to 10,000 subscriptions; check a JSON Schema
 	cargo bench -p outrider-bench --bench route --bench schema

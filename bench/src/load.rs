@@ -1,31 +1,24 @@
 //! The generator: sends events over keep-alive connections and measures their acknowledgement.
 //!
-//! With a rate it is an open loop: event `n` is due at `n / rate`, whether or not the ones before
-//! it are answered, and its latency counts from that time, so a slow gateway cannot slow down
-//! its own measurement. Without one it is a closed loop: every client sends its next event when
-//! the one before is answered.
+//! When an event is due says `feed`: at a rate, or when a client is free.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::clock::now_us;
+pub(crate) use crate::feed::End;
+use crate::feed::{Due, Feed, Feeding};
 use crate::http1::Connection;
 use crate::latency::Latency;
 use crate::payload::{Mode, Payloads, Requests, Target};
 
-/// Events that may be due and not yet taken by a client. When it is full the pacer waits; the
-/// events keep the time they were due.
-const DUE_MAX: usize = 65_536;
 /// Messages of errors kept, of different texts.
 const ERRORS_KEPT: usize = 8;
 
@@ -121,27 +114,6 @@ pub(crate) struct Plan {
     pub(crate) first: u64,
 }
 
-/// When enough was sent.
-#[derive(Debug, Clone)]
-pub(crate) enum End {
-    /// When so much time has passed.
-    After(Duration),
-    /// When so many events were sent.
-    Events(u64),
-    /// When somebody says so.
-    Told(Arc<AtomicBool>),
-}
-
-impl End {
-    fn is_reached(&self, sent: u64, after: Duration) -> bool {
-        match self {
-            Self::After(duration) => after >= *duration,
-            Self::Events(count) => sent >= *count,
-            Self::Told(told) => told.load(Ordering::Relaxed),
-        }
-    }
-}
-
 /// What came of it.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -212,41 +184,6 @@ impl Outcome {
     }
 }
 
-/// An event to send.
-#[derive(Debug, Clone, Copy)]
-struct Due {
-    number: u64,
-    at: Instant,
-}
-
-/// Where a client gets its next event from.
-#[derive(Clone)]
-enum Feed {
-    Open(Arc<Mutex<mpsc::Receiver<Due>>>),
-    Closed {
-        next: Arc<AtomicU64>,
-        plan: Arc<Plan>,
-        begin: Instant,
-    },
-}
-
-impl Feed {
-    async fn next(&self) -> Option<Due> {
-        match self {
-            Self::Open(due) => due.lock().await.recv().await,
-            Self::Closed { next, plan, begin } => {
-                let at = Instant::now();
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let sent = number.saturating_sub(plan.first);
-                let is_over = plan
-                    .end
-                    .is_reached(sent, at.saturating_duration_since(*begin));
-                (!is_over).then_some(Due { number, at })
-            }
-        }
-    }
-}
-
 /// Runs a plan to its end.
 pub(crate) async fn run(plan: &Plan, requests: Arc<dyn Requests>) -> anyhow::Result<Outcome> {
     if plan.clients == 0 || plan.rate == Some(0) {
@@ -256,23 +193,9 @@ pub(crate) async fn run(plan: &Plan, requests: Arc<dyn Requests>) -> anyhow::Res
     for _ in 0..plan.clients {
         connections.push(Connection::open(plan.address).await?);
     }
-    let begin = Instant::now();
     let begin_us = now_us();
-    let (feed, pacer) = match plan.rate {
-        None => {
-            let next = Arc::new(AtomicU64::new(plan.first));
-            let plan = Arc::new(plan.clone());
-            (Feed::Closed { next, plan, begin }, None)
-        }
-        Some(rate) => {
-            let (sender, due) = mpsc::channel(DUE_MAX);
-            let plan = plan.clone();
-            let pacer = thread::Builder::new()
-                .name("pacer".to_owned())
-                .spawn(move || pace(&plan, rate, begin, &sender))?;
-            (Feed::Open(Arc::new(Mutex::new(due))), Some(pacer))
-        }
-    };
+    let feeding = Feeding::start(plan.rate, plan.end.clone(), plan.first)?;
+    let begin = feeding.begin();
     let mut clients = JoinSet::new();
     for connection in connections {
         let client = Client {
@@ -283,43 +206,15 @@ pub(crate) async fn run(plan: &Plan, requests: Arc<dyn Requests>) -> anyhow::Res
             begin_us,
             outcome: Outcome::new()?,
         };
-        clients.spawn(client.run(feed.clone()));
+        clients.spawn(client.run(feeding.feed()));
     }
     let mut outcome = Outcome::new()?;
     while let Some(client) = clients.join_next().await {
         outcome.join(client??)?;
     }
     outcome.elapsed = begin.elapsed();
-    if let Some(pacer) = pacer
-        && pacer.join().is_err()
-    {
-        bail!("the pacer failed");
-    }
+    feeding.finish()?;
     Ok(outcome)
-}
-
-/// Gives out events when they are due. An own thread: the runtime's timer counts in milliseconds.
-fn pace(plan: &Plan, rate: u32, begin: Instant, sender: &mpsc::Sender<Due>) {
-    let mut count = 0_u64;
-    loop {
-        let after = Duration::from_nanos(count.saturating_mul(1_000_000_000) / u64::from(rate));
-        if plan.end.is_reached(count, after) {
-            return;
-        }
-        let at = begin + after;
-        loop {
-            let wait = at.saturating_duration_since(Instant::now());
-            if wait.is_zero() {
-                break;
-            }
-            thread::park_timeout(wait); // may wake early: the loop looks again
-        }
-        let number = plan.first + count;
-        if sender.blocking_send(Due { number, at }).is_err() {
-            return;
-        }
-        count += 1;
-    }
 }
 
 /// One connection and what it has measured.
@@ -359,7 +254,7 @@ impl Client {
         };
         let answer = connection.send(request).await?;
         let status = answer.status();
-        self.connection = Some(connection);
+        self.connection = self.requests.keeps_connections().then_some(connection);
         if status.is_success() {
             let us = u64::try_from(due.at.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.outcome.ack.record_us(us);

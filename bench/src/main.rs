@@ -4,10 +4,12 @@
 //! its process and prints the figures next to the limits of the machine in the same run. `load`
 //! and `sink` are its halves, for use against something that is already running. `reads` fills a
 //! gateway with events and measures the lists and look-ups of its API. `deliver` measures what bad
-//! receivers and backlogs do to good ones.
+//! receivers and backlogs do to good ones. `forward` measures forward proxies beside each other.
 
 mod clock;
 mod deliver;
+mod feed;
+mod forward;
 mod http1;
 mod latency;
 mod limits;
@@ -48,6 +50,8 @@ enum Command {
     Reads(reads::Args),
     /// Starts gateways and measures what bad receivers and backlogs do to good ones
     Deliver(deliver::Args),
+    /// Measures forward proxies, tunnels and forwarded requests, beside direct connections
+    Forward(forward::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -60,6 +64,7 @@ fn main() -> anyhow::Result<()> {
             Command::Run(args) => Box::pin(run::command(args)).await,
             Command::Reads(args) => Box::pin(reads::command(args)).await,
             Command::Deliver(args) => Box::pin(deliver::command(args)).await,
+            Command::Forward(args) => Box::pin(forward::command(args)).await,
         }
     })
 }

@@ -74,6 +74,11 @@ pub(crate) trait Requests: Send + Sync {
     /// The request of event `number`, meant to be sent at `sent_us`.
     fn request(&self, number: u64, sent_us: u64) -> anyhow::Result<Request<Full<Bytes>>>;
 
+    /// Whether a connection takes more than one of them.
+    fn keeps_connections(&self) -> bool {
+        true
+    }
+
     /// Event `number` was answered with 2xx and this body.
     fn accepted(&self, _number: u64, _answer: &Bytes) {}
 }

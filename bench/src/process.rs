@@ -117,6 +117,17 @@ pub(crate) fn children(parent: u32) -> anyhow::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// A process with all that descend from it.
+pub(crate) fn family(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let mut family = vec![pid];
+    let mut asked = 0;
+    while let Some(parent) = family.get(asked) {
+        family.extend(children(*parent)?);
+        asked += 1;
+    }
+    Ok(family)
+}
+
 /// CPU time used so far by the whole machine, all cores, since it started.
 pub(crate) fn machine_time() -> anyhow::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat").context("the machine's CPU time cannot be read")?;
@@ -271,6 +282,28 @@ mod tests {
         child.wait().unwrap();
         assert!(found.contains(&child.id()), "{found:?}");
         assert!(!children(std::process::id()).unwrap().contains(&child.id()));
+    }
+
+    #[test]
+    fn children_of_children_are_of_the_family() {
+        // A shell that has more to do than to become the other program.
+        let mut shell = Command::new("sh");
+        let mut shell = shell.args(["-c", "sleep 600; true"]).spawn().unwrap();
+        let due = Instant::now() + Duration::from_secs(10);
+        let of = |pid| family(pid).unwrap();
+        while of(shell.id()).len() < 2 && Instant::now() < due {
+            std::thread::yield_now();
+        }
+        let (own, its) = (of(std::process::id()), of(shell.id()));
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        let sleep = *its.get(1).unwrap();
+        let _ = kill_process(
+            Pid::from_raw(i32::try_from(sleep).unwrap()).unwrap(),
+            Signal::KILL,
+        );
+        assert_eq!(its.len(), 2);
+        assert!(its.iter().all(|pid| own.contains(pid)), "{its:?} {own:?}");
     }
 
     #[test]

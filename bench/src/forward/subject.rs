@@ -1,0 +1,191 @@
+//! A proxy that is measured, or the direct way beside it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use super::ends::Ends;
+use super::figures::{Figures, Stretch};
+use super::idle;
+use super::server::Server;
+use super::tunnel::{self, Way};
+use crate::http1::Connection;
+use crate::run::whole_rate;
+
+/// How long a proxy may take until it forwards.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Share of the capacity at which latencies are measured.
+const PACED: f64 = 0.5;
+
+/// One column of the table.
+pub(super) struct Subject {
+    pub(super) name: String,
+    /// `None` is the direct way.
+    server: Option<Server>,
+    /// Whether a client's connection takes more than one request.
+    keeps_connections: bool,
+    pub(super) figures: Figures,
+}
+
+impl Subject {
+    pub(super) fn direct() -> Self {
+        Self {
+            name: "direct".to_owned(),
+            server: None,
+            keeps_connections: true,
+            figures: Figures::default(),
+        }
+    }
+
+    /// A proxy, as soon as it forwards.
+    pub(super) async fn ready(name: String, server: anyhow::Result<Server>, ends: &Ends) -> Self {
+        let mut subject = Self {
+            name,
+            ..Self::direct()
+        };
+        let begun = async {
+            let mut server = server?;
+            let keeps_connections = until_ready(&mut server, ends).await?;
+            subject.figures.processes = Some(server.processes()?);
+            subject.figures.keeps_connections = Some(keeps_connections);
+            subject.keeps_connections = keeps_connections;
+            subject.server = Some(server);
+            Ok(())
+        };
+        let begun = begun.await;
+        subject.keep(begun);
+        subject
+    }
+
+    /// Keeps the reason when something could not be measured, and ends the proxy.
+    pub(super) fn keep(&mut self, measured: anyhow::Result<()>) {
+        if let Err(error) = measured {
+            self.server = None;
+            self.figures.not_measured = Some(format!("{error:#}"));
+        }
+    }
+
+    pub(super) const fn is_measured(&self) -> bool {
+        self.figures.not_measured.is_none()
+    }
+
+    /// Memory of open tunnels; of one that has not been loaded yet.
+    pub(super) async fn idle(&mut self, ends: &Ends, tunnels: u64) -> anyhow::Result<()> {
+        if let Some(server) = &self.server {
+            self.figures.idle = Some(idle::measure(server, &ends.echo, tunnels).await?);
+        }
+        Ok(())
+    }
+
+    /// One stretch of everything, as fast as it goes.
+    pub(super) async fn at_capacity(&mut self, ends: &Ends) -> anyhow::Result<()> {
+        let way = self.way();
+        let (tunnels, cpu) = self.with_cpu(ends.tunnels(way, None)).await?;
+        let stretch = Stretch::new(tunnels.done, tunnels.elapsed, cpu);
+        self.figures.tunnels.push(stretch);
+        self.failed(tunnels.failed, &tunnels.errors);
+
+        let sending = ends.requests(way, None, self.keeps_connections);
+        let ((outcome, missing), cpu) = self.with_cpu(Box::pin(sending)).await?;
+        let stretch = Stretch::new(outcome.count(), outcome.elapsed, cpu);
+        self.figures.requests.push(stretch);
+        self.unanswered(&outcome, missing);
+
+        let (streamed, cpu) = self.with_cpu(ends.streamed(way)).await?;
+        self.figures.streams.push((streamed, cpu));
+        Ok(())
+    }
+
+    /// One stretch of tunnels and one of requests at half of what it can do, each behind one of the
+    /// direct way at the same rate.
+    pub(super) async fn at_half(&mut self, ends: &Ends) -> anyhow::Result<()> {
+        let way = self.way();
+        let half = |per_s: f64| whole_rate(per_s * PACED);
+        let rate = half(self.figures.tunnels_per_s());
+        let direct = ends.tunnels(Way::Direct, Some(rate)).await?;
+        let through = ends.tunnels(way, Some(rate)).await?;
+        self.failed(through.failed, &through.errors);
+        let figures = &mut self.figures;
+        figures.set_up.push(rate, direct.set_up, through.set_up);
+        figures.echoed.push(rate, direct.echoed, through.echoed);
+
+        let rate = half(self.figures.requests_per_s());
+        let (direct, _) = ends.requests(Way::Direct, Some(rate), true).await?;
+        let sending = ends.requests(way, Some(rate), self.keeps_connections);
+        let (through, missing) = sending.await?;
+        self.unanswered(&through, missing);
+        self.figures.answered.push(rate, direct.ack, through.ack);
+        Ok(())
+    }
+
+    fn way(&self) -> Way {
+        match &self.server {
+            Some(server) => Way::Through(server.address),
+            None => Way::Direct,
+        }
+    }
+
+    /// Does something, and tells the CPU time that the proxy used for it until it was at rest.
+    async fn with_cpu<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<(T, Option<Duration>)> {
+        let Some(server) = &self.server else {
+            return Ok((work.await?, None));
+        };
+        let before = server.cpu_time()?;
+        let done = work.await?;
+        server.until_at_rest().await?;
+        let used = server.cpu_time()?.saturating_sub(before);
+        Ok((done, Some(used)))
+    }
+
+    fn failed(&mut self, failed: u64, errors: &BTreeMap<String, u64>) {
+        self.figures.failed += failed;
+        for (error, count) in errors {
+            *self.figures.errors.entry(error.clone()).or_default() += count;
+        }
+    }
+
+    fn unanswered(&mut self, outcome: &crate::load::Outcome, missing: u64) {
+        self.figures.failed += outcome.refused_count() + outcome.failed + missing;
+        for error in &outcome.errors {
+            *self.figures.errors.entry(error.clone()).or_default() += 1;
+        }
+        if missing > 0 {
+            let error = "answered, and never at the destination".to_owned();
+            *self.figures.errors.entry(error).or_default() += missing;
+        }
+    }
+}
+
+/// Waits until it forwards; whether it keeps connections.
+async fn until_ready(server: &mut Server, ends: &Ends) -> anyhow::Result<bool> {
+    let due = Instant::now() + READY_TIMEOUT;
+    loop {
+        server.check_alive()?;
+        match keeps_connections(server, ends).await {
+            Ok(keeps) => return Ok(keeps),
+            Err(error) if Instant::now() >= due => {
+                return Err(error.context(format!("not ready in {} s", READY_TIMEOUT.as_secs())));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Whether it takes a second request on the connection of the first one. An error while it does
+/// not forward at all.
+async fn keeps_connections(server: &Server, ends: &Ends) -> anyhow::Result<bool> {
+    let way = Way::Through(server.address);
+    tunnel::echo(&mut tunnel::open(way, ends.echo.address(0)).await?).await?;
+    let mut connection = Connection::open(server.address).await?;
+    let status = ends.probe(&mut connection).await?;
+    if !status.is_success() {
+        bail!("it answers a request with {status}");
+    }
+    // What closes does so at once, but not at the same moment.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    Ok(ends.probe(&mut connection).await.is_ok())
+}
