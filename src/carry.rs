@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use outrider_dataplane::metrics::Metrics;
 use outrider_dataplane::state_log::StateLogError;
 use outrider_dataplane::{DataPlane, Serving, StartError};
 use outrider_store::OpenError;
@@ -38,7 +39,7 @@ pub(crate) fn connect(plane: &mut DataPlane, channel: Channel, number: NodeId, t
     }
     plane.set_offers(commands.offers());
     let client = Client::new(channel, node, Arc::new(plane.table()));
-    let connected = watch_connection(&client, plane);
+    let connected = watch_connection(&client, plane.metrics());
     let stop = tasks.stop_token();
     tasks.add([
         tokio::spawn(client.run(stop.clone())),
@@ -48,8 +49,8 @@ pub(crate) fn connect(plane: &mut DataPlane, channel: Channel, number: NodeId, t
 }
 
 /// Keeps the metric of the configuration stream. Ends with the client.
-fn watch_connection(client: &Client, plane: &DataPlane) -> JoinHandle<()> {
-    let (mut status, metrics) = (client.status(), plane.metrics());
+pub(crate) fn watch_connection(client: &Client, metrics: Arc<Metrics>) -> JoinHandle<()> {
+    let mut status = client.status();
     tokio::spawn(async move {
         while status.changed().await.is_ok() {
             let is_connected = i64::from(status.borrow().connected);
@@ -92,7 +93,9 @@ pub(crate) async fn finish(serving: Serving, tasks: Tasks, end: End) -> Result<(
 /// The exit code of a data plane that could not start.
 pub(crate) fn start_failure(error: StartError) -> Failure {
     match &error {
-        StartError::Admin { .. } | StartError::Public(_) => Failure::unavailable(error),
+        StartError::Admin { .. } | StartError::Public(_) | StartError::Forward { .. } => {
+            Failure::unavailable(error)
+        }
         StartError::Log {
             source: OpenError::Locked { .. },
             ..

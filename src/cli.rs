@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Controlplane(Box<ControlPlaneArgs>),
     /// Run a data plane, which connects to a control plane
     Dataplane(Box<DataPlaneArgs>),
+    /// Run the forward proxy alone, on the machines that own the source addresses
+    Egress(Box<EgressArgs>),
     /// Check a bootstrap or resource file and report all problems at once
     Check(CheckArgs),
     /// Tell what became of an event and why, from what was recorded
@@ -149,6 +151,23 @@ pub(crate) struct DataPlaneArgs {
     /// Where the control plane's API is [default: http://127.0.0.1:5010]
     #[arg(long, value_name = "URL")]
     pub(crate) control_plane_api: Option<String>,
+    #[command(flatten)]
+    pub(crate) testing: UnsafeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EgressArgs {
+    #[command(flatten)]
+    pub(crate) bootstrap: BootstrapArgs,
+    /// Address for clients [default: 127.0.0.1:3128]; beyond loopback it needs `egress.identities`
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Address for administration [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// Where the control plane pushes from [default: http://127.0.0.1:18000]
+    #[arg(long, value_name = "URL")]
+    pub(crate) control_plane: Option<String>,
     #[command(flatten)]
     pub(crate) testing: UnsafeArgs,
 }

@@ -66,7 +66,7 @@ async fn serve(args: DataPlaneArgs, bootstrap: Bootstrap, key: StateKey) -> Resu
 }
 
 /// The way to the control plane. It is not used before the runtime is, and whenever it broke.
-fn control_plane(bootstrap: &Bootstrap) -> Result<Channel, Failure> {
+pub(crate) fn control_plane(bootstrap: &Bootstrap) -> Result<Channel, Failure> {
     let target = &bootstrap.control_plane;
     let tls = target.tls.as_ref().map(start::tls).transpose()?;
     channel(&target.xds, tls.as_ref())
@@ -89,8 +89,12 @@ fn bootstrap(args: &DataPlaneArgs) -> Result<Bootstrap, Failure> {
         moved.map_err(|say| Failure::usage(anyhow!("--control-plane-api: {say}")))?;
     }
     start::guard_testing(&args.testing, bootstrap.public_listen)?;
-    if let Some(plain) = bootstrap.plain_listen() {
-        start::guard_testing(&args.testing, plain)?;
+    for beside in bootstrap
+        .plain_listen()
+        .into_iter()
+        .chain(bootstrap.egress.forward.listen)
+    {
+        start::guard_testing(&args.testing, beside)?;
     }
     Ok(bootstrap)
 }

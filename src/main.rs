@@ -7,6 +7,7 @@ mod cli;
 mod control;
 mod controlplane;
 mod dataplane;
+mod egress;
 mod ending;
 mod exit;
 mod explain;
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Controlplane(args) => controlplane::run(*args),
         Command::Dataplane(args) => dataplane::run(*args),
+        Command::Egress(args) => egress::run(*args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => return explain::run(&args).unwrap_or_else(Failure::report),
         Command::Audit(args) => return audit::run(&args).unwrap_or_else(Failure::report),

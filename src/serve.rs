@@ -97,8 +97,12 @@ fn bootstrap(args: &ServeArgs) -> Result<Bootstrap, Failure> {
     bootstrap.api_listen = args.api_listen.unwrap_or(bootstrap.api_listen);
     bootstrap.admin_listen = args.admin_listen.unwrap_or(bootstrap.admin_listen);
     start::guard_testing(&args.testing, bootstrap.public_listen)?;
-    if let Some(plain) = bootstrap.plain_listen() {
-        start::guard_testing(&args.testing, plain)?;
+    for beside in bootstrap
+        .plain_listen()
+        .into_iter()
+        .chain(bootstrap.egress.forward.listen)
+    {
+        start::guard_testing(&args.testing, beside)?;
     }
     if args.quickstart && bootstrap.public_tls.is_some() {
         let say = "--quickstart speaks to its own listener without TLS: leave `public.tls` out";

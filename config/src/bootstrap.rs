@@ -4,6 +4,7 @@
 //! end in one tree, which is read and checked once, with all problems reported together.
 
 mod egress_spec;
+mod forward_spec;
 mod intake;
 mod planes;
 mod public;
@@ -21,6 +22,7 @@ use outrider_webhook::id::NodeId;
 use crate::input::{Node, Value, read};
 use crate::problem::Problem;
 
+pub use forward_spec::{ForwardIdentity, ForwardSettings, ForwardTls};
 pub use intake::IntakeSettings;
 pub use planes::{ControlPlaneSettings, StateKey, TlsFiles, XdsSettings};
 pub use public::{CertificateFiles, PublicTls, TlsVersion};
@@ -112,6 +114,8 @@ pub enum SyncMode {
 /// The way out (RULINGS 31).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressSettings {
+    /// The forward proxy.
+    pub forward: ForwardSettings,
     /// Parts of the inside, opened to named projects.
     pub internal: Vec<InternalRule>,
     /// Private ranges, opened to every project.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ingest::PublicCertificates;
-use crate::stats::Stats;
+use crate::stats::Figures;
 
 /// Connections served at once; operators and probes need few.
 const CONNECTIONS_MAX: usize = 64;
@@ -55,13 +55,13 @@ impl State {
     }
 }
 
-/// What the listener shows. [`Stats`] come once recovery is through.
+/// What the listener shows. [`Figures`] come once recovery is through.
 #[derive(Clone)]
 pub struct View {
     /// State of the process.
     pub state: watch::Receiver<State>,
     /// Everything with figures; `None` until the data plane is assembled.
-    pub stats: watch::Receiver<Option<Arc<Stats>>>,
+    pub stats: watch::Receiver<Option<Arc<dyn Figures>>>,
     /// When the process started.
     pub started: Instant,
     /// The certificates of the public listener, where it speaks TLS.
@@ -169,15 +169,15 @@ fn source_asked(query: &str) -> Option<SourceId> {
 
 fn with_stats(
     view: &View,
-    show: impl Fn(&Stats) -> Response<Full<Bytes>>,
+    show: impl Fn(&dyn Figures) -> Response<Full<Bytes>>,
 ) -> Response<Full<Bytes>> {
     match view.stats.borrow().as_ref() {
-        Some(stats) => show(stats),
+        Some(stats) => show(&**stats),
         None => text(StatusCode::SERVICE_UNAVAILABLE, "not initialised yet\n"),
     }
 }
 
-fn prometheus_text(stats: &Stats) -> Response<Full<Bytes>> {
+fn prometheus_text(stats: &dyn Figures) -> Response<Full<Bytes>> {
     match stats.prometheus() {
         Ok(body) => reply(
             StatusCode::OK,

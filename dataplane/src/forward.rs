@@ -1,11 +1,12 @@
 //! The forward proxy: lets others reach destinations from our addresses, under the same policy as
 //! deliveries and through the same connector. CONNECT and whole URLs over HTTP/1.1.
 //!
-//! The path of a request: [`listener`] -> identity and tenant -> policy, names, connection (all
+//! The path of a request: listener -> identity and tenant -> policy, names, connection (all
 //! three in [`crate::egress`]) -> a tunnel, or an exchange whose heads are rewritten. Bytes are
 //! passed on as they come, heads keep their order and spelling, and nothing the destination sends
 //! can look like an error of ours (`egress` section 3).
 
+mod balancer;
 mod body;
 mod client;
 mod connection;
@@ -15,6 +16,7 @@ mod head;
 mod identity;
 mod listener;
 mod metrics;
+mod plane;
 mod record;
 mod refusal;
 mod scratch;
@@ -34,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::identity::{Identities, Identity, PasswordDigest, Reach};
 pub use self::listener::ForwardListener;
 pub use self::metrics::ForwardMetrics;
+pub use self::plane::{EgressPlane, EgressServing, PlaneSettings};
 use crate::buckets::Buckets;
 use crate::egress::Egress;
 use crate::table::RoutingTable;

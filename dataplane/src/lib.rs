@@ -61,7 +61,7 @@ pub use self::open::StartError;
 use self::queue::{PayloadCache, Queue};
 pub use self::serving::Serving;
 use self::state_log::StateKey;
-use self::stats::Stats;
+use self::stats::{Figures, Stats};
 use self::table::RoutingTable;
 
 /// Payloads kept in memory for delivery, bytes (RULINGS 6).
@@ -91,6 +91,8 @@ pub struct Settings {
     pub log: outrider_store::Options,
     /// The way out.
     pub egress: egress::Settings,
+    /// The forward proxy, where this process has one beside its deliveries.
+    pub forward: Option<forward::Settings>,
     /// Where mails are handed over, if any are sent.
     pub smtp: Option<SmtpSettings>,
     /// Attempts under way at once, over all endpoints.
@@ -128,6 +130,7 @@ pub struct DataPlane {
     disabled: Vec<EndpointStateRecord>,
     bell: Option<Bell>,
     mailer: Option<Mailer>,
+    forward: Option<forward::Settings>,
     offers: Option<Offers>,
     instance: Uid,
     certificates: Option<Arc<PublicCertificates>>,
@@ -187,7 +190,7 @@ impl DataPlane {
         }
         let (state, stats) = (
             watch::Sender::new(State::PreInitializing),
-            watch::Sender::new(None),
+            watch::Sender::new(None::<Arc<dyn Figures>>),
         );
         let certificates = settings.public_tls.clone();
         let certificates = certificates
@@ -326,6 +329,7 @@ impl DataPlane {
             disabled,
             bell: Some(bell),
             mailer,
+            forward: settings.forward,
             offers: None,
             instance,
             certificates,

@@ -35,6 +35,14 @@ pub enum StartError {
     /// The public address cannot be had.
     #[error(transparent)]
     Public(#[from] ListenError),
+    /// The address of the forward proxy cannot be had.
+    #[error("cannot listen on {address} for the forward proxy: {source}")]
+    Forward {
+        /// The configured address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The certificates of the public listener cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),

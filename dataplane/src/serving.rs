@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::State;
 use crate::alerts::Judge;
+use crate::forward::ForwardListener;
 use crate::ingest::{Intake, PublicListener, Ways};
 use crate::table::RoutingTable;
 use crate::{DataPlane, StartError, disabled, made, queue, retention};
@@ -15,6 +16,7 @@ use crate::{DataPlane, StartError, disabled, made, queue, retention};
 pub struct Serving {
     plane: DataPlane,
     listener: PublicListener,
+    forward: Option<ForwardListener>,
     stop_delivery: CancellationToken,
     delivery: JoinHandle<()>,
     /// What ends when delivery is told to, by name.
@@ -37,6 +39,7 @@ impl DataPlane {
         made::restore(made, &self.log, &self.unsettled, &self.table.load()).await;
         let disabled = std::mem::take(&mut self.disabled);
         self.deliverer.disabling.restore(disabled).await;
+        let forward = self.forward()?;
         let listener = self.listen().await?;
         let stop_delivery = CancellationToken::new();
         let run = Arc::clone(&self.deliverer).run(
@@ -53,6 +56,7 @@ impl DataPlane {
         Ok(Serving {
             plane: self,
             listener,
+            forward,
             stop_delivery,
             delivery,
             workers,
@@ -79,6 +83,19 @@ impl DataPlane {
             self.certificates.clone(),
         );
         Ok(started.await?)
+    }
+
+    /// The forward proxy, where there is one.
+    fn forward(&mut self) -> Result<Option<ForwardListener>, StartError> {
+        let Some(settings) = self.forward.take() else {
+            return Ok(None);
+        };
+        let (address, metrics) = (settings.listen, self.metrics.forward()?);
+        let egress = self.deliverer.egress.clone();
+        let started = ForwardListener::start(settings, self.table.clone(), egress, metrics);
+        started
+            .map(Some)
+            .map_err(|source| StartError::Forward { address, source })
     }
 
     /// What runs beside delivery.
@@ -173,6 +190,12 @@ impl Serving {
         ended("the dispatcher", self.delivery).await;
         for (name, worker) in self.workers {
             ended(name, worker).await;
+        }
+        if let Some(forward) = self.forward {
+            // Its tunnels have had the time of the deliveries.
+            let cut = CancellationToken::new();
+            cut.cancel();
+            forward.drain(cut).await;
         }
         self.stop_ending.cancel();
         ended("the task of cancelled deliveries", self.ending).await;

@@ -14,7 +14,24 @@ use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::table::RoutingTable;
 
-/// Everything the admin listener can show.
+/// What the admin listener shows.
+pub trait Figures: Send + Sync {
+    /// The configuration in force, without secrets.
+    fn config_dump(&self) -> Value;
+    /// The newest requests a source refused.
+    fn rejected(&self, source: SourceId) -> Value;
+    /// The alerts of sources that are raised.
+    fn alerts(&self) -> Value;
+    /// The revision in force.
+    fn revision(&self) -> Option<u64>;
+    /// Prometheus text, with the gauges brought up to date.
+    ///
+    /// # Errors
+    /// When a metric cannot be written as text, which is a programming error.
+    fn prometheus(&self) -> Result<Vec<u8>, prometheus::Error>;
+}
+
+/// Those of a data plane.
 pub struct Stats {
     pub(crate) table: RoutingTable,
     pub(crate) queue: Queue,
@@ -28,44 +45,34 @@ pub struct Stats {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl Stats {
-    /// The configuration in force, without secrets.
-    #[must_use]
-    pub fn config_dump(&self) -> Value {
+impl Figures for Stats {
+    fn config_dump(&self) -> Value {
         self.table.load().dump()
     }
 
-    /// The newest requests a source refused.
-    #[must_use]
-    pub fn rejected(&self, source: SourceId) -> Value {
+    fn rejected(&self, source: SourceId) -> Value {
         self.rejected.shown(source, usize::MAX)
     }
 
-    /// The alerts of sources that are raised.
-    #[must_use]
-    pub fn alerts(&self) -> Value {
+    fn alerts(&self) -> Value {
         self.alerts.shown(None)
     }
 
-    /// The revision in force.
-    #[must_use]
-    pub fn revision(&self) -> Option<u64> {
+    fn revision(&self) -> Option<u64> {
         self.table.load().version().map(|version| version.revision)
     }
 
-    /// Prometheus text, with the gauges brought up to date.
-    ///
-    /// # Errors
-    /// When a metric cannot be written as text, which is a programming error.
-    pub fn prometheus(&self) -> Result<Vec<u8>, prometheus::Error> {
+    fn prometheus(&self) -> Result<Vec<u8>, prometheus::Error> {
         self.refresh_queue();
         self.refresh_log();
-        self.refresh_egress();
+        refresh_egress(&self.egress, &self.metrics);
         let made = gauge(self.made.waiting());
         self.metrics.made_endpoints.set(made);
         self.metrics.encode()
     }
+}
 
+impl Stats {
     fn refresh_queue(&self) {
         let depth = self.queue.depth();
         let figures = [
@@ -115,21 +122,22 @@ impl Stats {
                 .set(i64::try_from(value).unwrap_or(i64::MAX));
         }
     }
+}
 
-    fn refresh_egress(&self) {
-        let stats = self.egress.stats();
-        for (figure, value) in stats.figures() {
-            self.metrics
-                .egress
-                .with_label_values(&[figure])
-                .set(i64::try_from(value).unwrap_or(i64::MAX));
-        }
-        for (rule, value) in &stats.denied {
-            self.metrics
-                .egress_denied
-                .with_label_values(&[rule])
-                .set(i64::try_from(*value).unwrap_or(i64::MAX));
-        }
+/// Brings the gauges of the way out up to date.
+pub(crate) fn refresh_egress(egress: &Egress, metrics: &Metrics) {
+    let stats = egress.stats();
+    for (figure, value) in stats.figures() {
+        metrics
+            .egress
+            .with_label_values(&[figure])
+            .set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+    for (rule, value) in &stats.denied {
+        metrics
+            .egress_denied
+            .with_label_values(&[rule])
+            .set(i64::try_from(*value).unwrap_or(i64::MAX));
     }
 }
 

@@ -33,7 +33,7 @@ pub struct RoutingTable {
     catch_up: Arc<CatchUp>,
     mark: Arc<Mutex<MarkFile>>,
     kept: Arc<Kept>,
-    queue: Queue,
+    queue: Option<Queue>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -41,14 +41,15 @@ pub struct RoutingTable {
 impl RoutingTable {
     /// A table of what was kept, or an empty one; the data plane is not ready before its first
     /// version. Lanes that were parked for want of configuration go on after each change. `mark`
-    /// is the file that remembers which journal was followed.
+    /// is the file that remembers which journal was followed. `queue` is none where nothing is
+    /// delivered.
     ///
     /// # Errors
     /// [`StartError::Note`]: that file is there and cannot be read.
     pub fn new(
         mark: PathBuf,
         mut kept: Kept,
-        queue: Queue,
+        queue: impl Into<Option<Queue>>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
@@ -79,7 +80,7 @@ impl RoutingTable {
             catch_up: Arc::new(CatchUp::new(version.subscribe())),
             version,
             mark: Arc::new(Mutex::new(mark)),
-            queue,
+            queue: queue.into(),
             clock,
             metrics,
         })
@@ -142,7 +143,9 @@ impl Table for RoutingTable {
         let snapshot = Arc::new(snapshot);
         self.current.store(Arc::clone(&snapshot));
         self.version.send_replace(Some(transaction.version));
-        self.queue.unpark();
+        if let Some(queue) = &self.queue {
+            queue.unpark();
+        }
         self.metrics.config_applied(
             started.elapsed(),
             transaction.version.revision,

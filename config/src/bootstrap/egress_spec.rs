@@ -7,11 +7,19 @@ use outrider_webhook::address::{InternalRule, InternalTarget, SelfAddress};
 use serde::Deserialize;
 
 use super::EgressSettings;
+use super::forward_spec::{ForwardSpec, ForwardTlsSpec, IdentitySpec};
 use super::spec::Checks;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct EgressSpec {
+    listen: Option<String>,
+    tls: Option<ForwardTlsSpec>,
+    proxy_protocol: Option<Vec<String>>,
+    identities: Option<Vec<IdentitySpec>>,
+    tunnel_idle_ms: Option<u64>,
+    tunnel_life_ms: Option<u64>,
+    connections_max: Option<u64>,
     internal: Option<Vec<InternalSpec>>,
     allow_cidrs: Option<Vec<String>>,
     deny_cidrs: Option<Vec<String>>,
@@ -58,7 +66,17 @@ impl EgressSpec {
                 ),
             }
         }
+        let forward = ForwardSpec {
+            listen: self.listen,
+            tls: self.tls,
+            proxy_protocol: self.proxy_protocol,
+            identities: self.identities,
+            tunnel_idle_ms: self.tunnel_idle_ms,
+            tunnel_life_ms: self.tunnel_life_ms,
+            connections_max: self.connections_max,
+        };
         EgressSettings {
+            forward: forward.check(checks),
             internal,
             allow_cidrs: checks.ranges("egress.allow_cidrs", self.allow_cidrs),
             deny_cidrs: checks.ranges("egress.deny_cidrs", self.deny_cidrs),

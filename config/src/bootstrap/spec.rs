@@ -218,6 +218,8 @@ impl BootstrapSpec {
         ];
         let plain = bootstrap.plain_listen();
         listeners.extend(plain.map(|address| ("public.plain_listen", address)));
+        let forward = bootstrap.egress.forward.listen;
+        listeners.extend(forward.map(|address| ("egress.listen", address)));
         checks.distinct(&listeners);
         if checks.errors.is_empty() {
             Ok(bootstrap)

@@ -156,12 +156,12 @@ impl Forward {
         ask: &Ask<'_>,
         record: &mut Record,
     ) -> Result<After, Refused> {
-        let tenant = self.tenant(client, ask, record)?;
-        let target = text(ask.line.target)?;
-        if target.starts_with('/') || target == "*" {
+        if ask.line.target.starts_with(b"/") || ask.line.target == b"*" {
             let words = "this is a forward proxy: the target must be a whole URL, or a host and port with CONNECT";
             return Err((Refusal::BadRequest, words.to_owned()));
         }
+        let tenant = self.tenant(client, ask, record)?;
+        let target = text(ask.line.target)?;
         let url = TargetUrl::parse(target).map_err(denied)?;
         record.wants("forward", url.host(), url.port());
         let purpose = purpose(ask, &url)?;

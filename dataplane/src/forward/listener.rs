@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrider_webhook::address::AddressSet;
 use outrider_webhook::rate::Rate;
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::balancer;
 use super::client::{Client, Io};
 use super::{Forward, HEAD_BYTES_MAX, HEADERS_MAX, Limits, Settings};
 use crate::buckets::Buckets;
@@ -85,7 +87,10 @@ impl ForwardListener {
         let acceptor = Acceptor {
             listener,
             forward: Arc::clone(&forward),
-            tls: settings.tls.map(TlsAcceptor::from),
+            way: Way {
+                tls: settings.tls.map(TlsAcceptor::from),
+                balancers: settings.proxy_protocol.map(Arc::new),
+            },
             places: Arc::new(Semaphore::new(settings.connections_max)),
             clients: clients.clone(),
         };
@@ -140,9 +145,16 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 struct Acceptor {
     listener: TcpListener,
     forward: Arc<Forward>,
-    tls: Option<TlsAcceptor>,
+    way: Way,
     places: Arc<Semaphore>,
     clients: TaskTracker,
+}
+
+/// What is spoken before the first request.
+#[derive(Clone)]
+struct Way {
+    tls: Option<TlsAcceptor>,
+    balancers: Option<Arc<AddressSet>>,
 }
 
 impl Acceptor {
@@ -163,9 +175,9 @@ impl Acceptor {
                     continue;
                 }
             };
-            let (forward, tls) = (Arc::clone(&self.forward), self.tls.clone());
+            let (forward, way) = (Arc::clone(&self.forward), self.way.clone());
             self.clients.spawn(async move {
-                if let Some(client) = secured(stream, address, tls).await {
+                if let Some(client) = secured(stream, address, way).await {
                     // Boxed: what a request needs is not to be in each task from its begin.
                     Box::pin(forward.serve(client)).await;
                 }
@@ -176,13 +188,18 @@ impl Acceptor {
 }
 
 /// The client behind a connection, with TLS where that is spoken. `None` when it is gone.
-async fn secured(
-    stream: TcpStream,
-    address: SocketAddr,
-    tls: Option<TlsAcceptor>,
-) -> Option<Client> {
+async fn secured(mut stream: TcpStream, mut address: SocketAddr, way: Way) -> Option<Client> {
     stream.set_nodelay(true).ok()?; // what is passed on does not wait for more
-    let (io, names) = match tls {
+    if let Some(trusted) = &way.balancers {
+        match balancer::client(&mut stream, address, trusted).await {
+            Ok(client) => address = client,
+            Err(error) => {
+                tracing::warn!(peer = %address, %error, "a connection of the forward proxy is not taken");
+                return None;
+            }
+        }
+    }
+    let (io, names) = match way.tls {
         None => (Io::Plain(stream), Vec::new()),
         Some(acceptor) => {
             let shaken = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
