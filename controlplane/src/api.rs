@@ -172,6 +172,7 @@ pub fn router(api: Api) -> Router {
         .route("/healthz", get(healthz))
         .merge(projects::routes_of_all())
         .merge(dataplanes::routes())
+        .merge(egress_pools::routes())
         .nest(PROJECT_PATH, in_project)
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

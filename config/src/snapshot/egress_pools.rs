@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Kind, Pending, ProjectTable, Snapshot};
 use crate::resource::{
-    DEFAULT_POOL, EgressPool, Endpoint, FieldError, MetaEvents, Project, Reason,
+    DEFAULT_POOL, EgressPool, Endpoint, FieldError, MetaEvents, PoolMode, Project, Reason,
 };
 
 /// Where the connections of a delivery come from.
@@ -111,11 +111,7 @@ impl EgressPools {
                 format!("there is no egress pool `{name}`"),
             ));
         };
-        let is_for_all = match pool.projects() {
-            [] => fallback.projects().is_empty(),
-            projects => projects.iter().all(|project| fallback.serves(*project)),
-        };
-        (!is_for_all).then(|| {
+        (!is_for_all_of(fallback, pool)).then(|| {
             let says = format!(
                 "the egress pool `{name}` is dedicated and not for everybody who uses this one"
             );
@@ -192,25 +188,26 @@ impl Snapshot {
             .collect()
     }
 
-    /// Who names the pool of this name, as people call them: those projects and their endpoints
-    /// that `counts` picks.
-    pub fn users_of_pool<'s>(
+    /// Who names a pool and could not go on doing so if it became this, or nothing: projects,
+    /// endpoints and other pools, as people call them.
+    pub fn who_misses<'s>(
         &'s self,
-        name: &'s str,
-        counts: impl Fn(ProjectId) -> bool + 's,
+        (id, name): (EgressPoolId, &'s str),
+        next: Option<&'s EgressPool>,
     ) -> impl Iterator<Item = String> + 's {
-        let tables = self.projects.values();
-        let tables = tables.filter(move |table| counts(table.project().id()));
-        tables.flat_map(move |table| table.users_of_pool(name))
-    }
-
-    /// The pools whose fallback is the one of this name.
-    pub fn pools_falling_back_to<'s>(
-        &'s self,
-        name: &'s str,
-    ) -> impl Iterator<Item = &'s Arc<EgressPool>> {
-        let pools = self.egress_pools();
-        pools.filter(move |pool| pool.fallback().is_some_and(|fallback| **fallback == *name))
+        // One that is held for the sake of another one's name is named by nobody.
+        let is_named = self.pools.get(name).is_none_or(|pool| pool.id() == id);
+        let next = next.filter(|next| **next.name() == *name);
+        let misses = move |project| next.is_none_or(|next| !next.serves(project));
+        let tables = self.projects.values().filter(move |_| is_named);
+        let tables = tables.filter(move |table| misses(table.project().id()));
+        let users = tables.flat_map(move |table| table.users_of_pool(name));
+        let pools = self.egress_pools().filter(move |_| is_named);
+        let pools = pools.filter(move |pool| {
+            let is_fallback = pool.fallback().is_some_and(|fallback| **fallback == *name);
+            is_fallback && pool.id() != id && next.is_none_or(|next| !is_for_all_of(next, pool))
+        });
+        users.chain(pools.map(|pool| format!("egress pool `{}`", pool.name())))
     }
 
     /// Whether the pool `default` is known and not in force.
@@ -228,6 +225,14 @@ impl Snapshot {
             let named: Result<Named, _> = serde_json::from_slice(&document.spec);
             named.is_ok_and(|named| named.name == DEFAULT_POOL)
         })
+    }
+}
+
+/// Whether everybody who may use `pool` may use `fallback` as well.
+fn is_for_all_of(fallback: &EgressPool, pool: &EgressPool) -> bool {
+    match pool.mode() {
+        PoolMode::Shared => fallback.mode() == PoolMode::Shared,
+        PoolMode::Dedicated => pool.projects().iter().all(|one| fallback.serves(*one)),
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) enum ApiError {
     #[error("{0}")]
     Exists(String),
     #[error("{0}")]
+    InUse(String),
+    #[error("{0}")]
     State(&'static str),
     #[error("the project is not in force: this version refuses its settings")]
     ProjectHeld,
@@ -116,6 +118,7 @@ impl ApiError {
             Self::Fields(_) => "invalid_fields",
             Self::Parameter(_) => "invalid_parameter",
             Self::Exists(_) => "already_exists",
+            Self::InUse(_) => "in_use",
             Self::State(_) => "wrong_state",
             Self::ProjectHeld => "project_held",
             Self::Change(error) => error.code(),
@@ -155,7 +158,9 @@ impl ApiError {
             | Self::State(_)
             | Self::Filter(_)
             | Self::Change(ChangeError::Refused(_)) => StatusCode::BAD_REQUEST,
-            Self::ProjectHeld | Self::Change(ChangeError::FromFile { .. }) => StatusCode::CONFLICT,
+            Self::ProjectHeld | Self::InUse(_) | Self::Change(ChangeError::FromFile { .. }) => {
+                StatusCode::CONFLICT
+            }
             Self::Command { code, .. } => command_status(code),
             Self::Stopping(_)
             | Self::Busy

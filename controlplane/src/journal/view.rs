@@ -119,12 +119,12 @@ impl<'v> View<'v> {
         self.all("kind = 'project' ORDER BY uid", ())
     }
 
-    /// All egress pools, in the order of their ids.
+    /// All egress pools, in the order of their names.
     ///
     /// # Errors
     /// [`JournalError`].
     pub fn egress_pools(&self) -> Result<Vec<Stored>, JournalError> {
-        self.all("kind = 'egress_pool' ORDER BY uid", ())
+        self.all("kind = 'egress_pool' ORDER BY name", ())
     }
 
     /// The subscriptions of an endpoint, in the order of their ids.

@@ -157,11 +157,22 @@ fn a_fallback_is_another_pool_that_is_for_the_project() {
             .contains("not for everybody who uses this one"),
         "{errors:?}"
     );
-    let names: Vec<_> = snapshot
-        .pools_falling_back_to("acme")
-        .map(|pool| pool.name())
-        .collect();
-    assert_eq!(names.len(), 1);
+    let next = snapshot.egress_pool("acme");
+    let missed: Vec<_> = misses(&snapshot, 51, "acme", next).collect();
+    assert_eq!(missed, ["egress pool `eu`"], "as it was not for all before");
+    let wider = dedicated(51, "acme", "192.0.2.2", &[1, 2]);
+    let (wider, _) = snapshot.apply(&transaction(2, vec![wider], &[]));
+    assert_eq!(
+        misses(&snapshot, 51, "acme", wider.egress_pool("acme")).count(),
+        1
+    );
+    let shared = pool(51, "acme", &["192.0.2.2"]);
+    let (shared, _) = snapshot.apply(&transaction(2, vec![shared], &[]));
+    assert_eq!(
+        misses(&snapshot, 51, "acme", shared.egress_pool("acme")).count(),
+        0
+    );
+    assert_eq!(shared.check_pool(eu).len(), 0);
 }
 
 #[test]
@@ -254,16 +265,29 @@ fn the_users_of_a_pool_are_named() {
         endpoint_with(22, 2, ""),
     ]);
     let users = |snapshot: &Snapshot, name: &str| -> Vec<String> {
-        snapshot.users_of_pool(name, |_| true).collect()
+        let id = snapshot.egress_pool(name).unwrap().id().uid().bits();
+        misses(snapshot, id, name, None).collect()
     };
     assert_eq!(
         users(&snapshot, "eu"),
         ["project `p1`", "endpoint `e21` of project `p2`"]
     );
-    let of_first: Vec<_> = snapshot
-        .users_of_pool("us", |id| id.uid() == uid(1))
-        .collect();
-    assert_eq!(of_first, ["endpoint `e20` of project `p1`"]);
+    // As a dedicated pool of the second project, the first one's endpoint misses it.
+    let narrow = dedicated(51, "us", "192.0.2.2", &[2]);
+    let (narrow, _) = snapshot.apply(&transaction(2, vec![narrow], &[]));
+    let missed: Vec<_> = misses(&snapshot, 51, "us", narrow.egress_pool("us")).collect();
+    assert_eq!(missed, ["endpoint `e20` of project `p1`"]);
+    // Under another name, everybody does; with other addresses, nobody.
+    assert_eq!(
+        misses(&snapshot, 51, "us", snapshot.egress_pool("eu")).count(),
+        2
+    );
+    assert_eq!(
+        misses(&snapshot, 51, "us", snapshot.egress_pool("us")).count(),
+        0
+    );
+    // One that is held, because of its name, is not the one that is named.
+    assert_eq!(misses(&snapshot, 59, "us", None).count(), 0);
     let change = vec![endpoint_with(21, 2, "us"), project_with(1, "")];
     let (snapshot, _) = snapshot.apply(&transaction(2, change, &[(Kind::Endpoint, 20)]));
     assert_eq!(users(&snapshot, "eu"), Vec::<String>::new());
@@ -271,6 +295,16 @@ fn the_users_of_a_pool_are_named() {
         users(&snapshot, "us"),
         ["project `p2`", "endpoint `e21` of project `p2`"]
     );
+}
+
+fn misses<'s>(
+    snapshot: &'s Snapshot,
+    id: u128,
+    name: &'s str,
+    next: Option<&'s Arc<EgressPool>>,
+) -> impl Iterator<Item = String> + 's {
+    let id = EgressPoolId::new(uid(id));
+    snapshot.who_misses((id, name), next.map(|next| &**next))
 }
 
 /// Something that happens to pools and to who names them.
@@ -353,7 +387,9 @@ proptest! {
                 }
             }
             for name in NAMES {
-                let found = snapshot.users_of_pool(name, |_| true).count();
+                let id = snapshot.egress_pool(name).map_or(0, |pool| pool.id().uid().bits());
+                let found = misses(&snapshot, id, name, None).count();
+                if id == 0 { continue }
                 let by_hand: usize = snapshot.projects.values().map(|table| {
                     let is_it = |own: Option<&Arc<str>>| own.is_some_and(|own| **own == *name);
                     let own = usize::from(is_it(table.project().egress_pool()));
