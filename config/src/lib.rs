@@ -10,6 +10,7 @@ pub mod file;
 mod input;
 pub mod openapi;
 mod problem;
+pub mod published;
 pub mod resource;
 pub mod snapshot;
 

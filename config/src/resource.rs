@@ -51,7 +51,7 @@ pub use check::{FieldError, Reason};
 pub use client_certificate::ClientCertificateSpec;
 pub use deduplication::Deduplication;
 pub use egress_pool::{AddressState, EgressPool, PoolAddress, PoolMode, PoolSelection};
-pub(crate) use egress_pool_spec::{DEFAULT_POOL, is_pool_name};
+pub(crate) use egress_pool_spec::{DEFAULT_POOL, HOST_ROUTE, is_pool_name, rfc3339};
 pub use egress_pool_spec::{EgressPoolSpec, PoolAddressSpec};
 pub use endpoint::{Endpoint, EndpointStatus};
 pub use endpoint_spec::{EndpointSecretSpec, EndpointSpec};

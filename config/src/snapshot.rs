@@ -14,6 +14,7 @@ mod egress_pools;
 mod homes;
 mod pool_use;
 mod project_table;
+mod published;
 mod small_map;
 mod type_index;
 mod url_index;

@@ -32,6 +32,10 @@ pub(super) fn check(
     };
     let mut compiled = Vec::with_capacity(read.len());
     for (one, number) in read.iter().zip(1_u128..) {
+        if one.spec.updated_at.is_some() {
+            let message = "is noted by itself: leave it out";
+            problems.push(one.place.problem("updated_at", message));
+        }
         let spec = homes.with_uids(&one.spec, &one.place, problems);
         let id = EgressPoolId::new(Uid::from_bits(number));
         match EgressPool::compile(id, 0, &spec) {

@@ -126,6 +126,7 @@ pub struct PoolAddress {
 pub struct EgressPool {
     id: EgressPoolId,
     revision: u64,
+    updated_at_ms: Option<i64>,
     name: Arc<str>,
     mode: PoolMode,
     selection: PoolSelection,
@@ -166,10 +167,12 @@ impl EgressPool {
         let max_connections = spec.max_connections(&mut checks);
         let region = spec.region(&mut checks);
         let projects = spec.projects(mode, &mut checks);
+        let updated_at_ms = spec.updated_at_ms(&mut checks);
         let pool = (|| {
             Some(Self {
                 id,
                 revision,
+                updated_at_ms,
                 name: name?,
                 mode: mode?,
                 selection: selection?,
@@ -193,6 +196,12 @@ impl EgressPool {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// When that was, Unix milliseconds, if it is known.
+    #[must_use]
+    pub fn updated_at_ms(&self) -> Option<i64> {
+        self.updated_at_ms
     }
 
     /// Its name, 1 to 63 bytes, unique.

@@ -13,7 +13,7 @@ use super::egress_pool::{AddressState, PoolAddress, PoolMode, PoolSelection};
 use super::field::{NOTE_BYTES_MAX, given};
 
 /// What the route of the host is published as (RULINGS 31), so no pool has the name.
-const HOST_ROUTE: &str = "dynamic";
+pub(crate) const HOST_ROUTE: &str = "dynamic";
 /// The pool of whoever names none.
 pub(crate) const DEFAULT_POOL: &str = "default";
 /// Longest name, bytes: that of a label in the names of hosts.
@@ -50,6 +50,8 @@ pub struct EgressPoolSpec {
     /// Uids of the projects that may use a dedicated pool; required there, absent elsewhere. In
     /// a file, their names too.
     pub projects: Option<Vec<String>>,
+    /// When it was last changed, RFC 3339. Noted by the journal, for those who read the list.
+    pub updated_at: Option<String>,
 }
 
 /// One address of a pool.
@@ -68,6 +70,19 @@ pub struct PoolAddressSpec {
 }
 
 impl EgressPoolSpec {
+    /// Notes when it was changed: now, unless it is the same as before.
+    pub fn follow(&mut self, before: Option<&Self>, now_ms: i64) {
+        self.updated_at = before.and_then(|before| before.updated_at.clone());
+        if before.is_none_or(|before| self != before) {
+            self.updated_at = rfc3339(now_ms);
+        }
+    }
+
+    pub(super) fn updated_at_ms(&self, checks: &mut Checks) -> Option<i64> {
+        let text = given(self.updated_at.as_deref())?;
+        checks.take("updated_at", unix_ms(text))
+    }
+
     pub(super) fn mode(&self, checks: &mut Checks) -> Option<PoolMode> {
         match given(self.mode.as_deref()) {
             None => Some(PoolMode::Shared),

@@ -160,6 +160,11 @@ impl Snapshot {
         self.pools.choice(home_of(project), name)
     }
 
+    /// The pool of this name, if it is there for a project.
+    pub(super) fn pool_called(&self, table: &ProjectTable, name: &Arc<str>) -> PoolChoice {
+        self.pools.choice(home_of(table.project()), Some(name))
+    }
+
     /// The pool that a pool falls back to for a project; `None` also when that one is not in
     /// force, or not for the project. One step: the fallback of a fallback is not asked.
     #[must_use]

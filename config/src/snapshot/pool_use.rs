@@ -8,6 +8,8 @@ use crate::resource::Endpoint;
 #[derive(Clone, Default)]
 pub(super) struct PoolUse {
     by_name: imbl::OrdMap<Arc<str>, usize>,
+    /// Endpoints that name any.
+    total: usize,
 }
 
 impl PoolUse {
@@ -24,14 +26,26 @@ impl PoolUse {
             if is_last {
                 self.by_name.remove(name);
             }
+            self.total = self.total.saturating_sub(1);
         }
         if let Some(name) = new {
             *self.by_name.entry(Arc::clone(name)).or_default() += 1;
+            self.total += 1;
         }
     }
 
     /// Whether any endpoint names this pool.
     pub(super) fn has(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
+    }
+
+    /// The pools that endpoints name, in the order of their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_name.keys()
+    }
+
+    /// Endpoints that name a pool.
+    pub(super) fn total(&self) -> usize {
+        self.total
     }
 }

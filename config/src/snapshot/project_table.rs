@@ -169,6 +169,19 @@ impl ProjectTable {
         }))
     }
 
+    /// The pools that its endpoints name.
+    pub(super) fn pools_of_endpoints(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pools.names()
+    }
+
+    /// Whether something of it comes from where the project itself says: an endpoint that names
+    /// no pool, meta events, or the endpoints that it will have.
+    pub(super) fn uses_own_pool(&self) -> bool {
+        self.endpoints.len() > self.pools.total()
+            || self.endpoints.is_empty()
+            || self.project.meta().is_some()
+    }
+
     pub(super) fn shared_project(&self) -> &Arc<Project> {
         &self.project
     }

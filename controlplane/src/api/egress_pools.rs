@@ -56,7 +56,8 @@ async fn show(AdminCall(call): AdminCall, PoolUid(uid): PoolUid) -> Answer {
 }
 
 async fn create(AdminCall(call): AdminCall, body: JsonBody) -> Answer {
-    let (spec, ignored) = body.read::<EgressPoolSpec>()?;
+    let (mut spec, ignored) = body.ignore("updated_at").read::<EgressPoolSpec>()?;
+    spec.follow(None, call.api.now_ms());
     let uid = random::uid(call.api.now_ms());
     let create = move |writing: &Writing<'_>| {
         checked(writing, uid, (None, &spec))?;
@@ -78,11 +79,12 @@ async fn create(AdminCall(call): AdminCall, body: JsonBody) -> Answer {
 }
 
 async fn update(AdminCall(call): AdminCall, PoolUid(uid): PoolUid, body: JsonBody) -> Answer {
-    let (given, ignored) = body.read::<EgressPoolSpec>()?;
+    let (given, ignored) = body.ignore("updated_at").read::<EgressPoolSpec>()?;
     let update = move |writing: &Writing<'_>| {
         let before = writing.editable(Kind::EgressPool, uid)?;
         let old: EgressPoolSpec = before.spec()?;
-        let spec = change::merged(old.clone(), given);
+        let mut spec = change::merged(old.clone(), given);
+        spec.follow(Some(&old), writing.now_ms());
         let pool = checked(writing, uid, (Some(&old), &spec))?;
         refuse_missed(writing, (uid, &before.name), Some(&pool))?;
         let after = writing.changed(&before, &spec)?;

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use outrider_config::file::{File, Naming, PlanError, Planned};
-use outrider_config::resource::{EndpointSpec, from_document, mask_of, to_document};
+use outrider_config::resource::{
+    EgressPoolSpec, EndpointSpec, from_document, mask_of, to_document,
+};
 use outrider_config::{Document, Kind, Quarantined};
 use outrider_webhook::id::{ProjectId, Uid};
 
@@ -158,7 +160,7 @@ fn edits(
             Some(before)
                 if (before.document.kind, before.document.project) == (one.kind, one.project) =>
             {
-                let spec = carried_on(&before, one.spec)?;
+                let spec = carried_on(one.kind, one.spec, (Some(&before), by))?;
                 let after = before.changed(spec, by)?;
                 edits.push(Edit::update(before, after));
             }
@@ -166,7 +168,8 @@ fn edits(
             None => {
                 refuse_existing(view, &one)?;
                 edits.extend(made_way(view, &one)?.map(Edit::delete));
-                let after = Stored::new(one.kind, one.uid, one.project, one.spec, by)?;
+                let spec = carried_on(one.kind, one.spec, (None, by))?;
+                let after = Stored::new(one.kind, one.uid, one.project, spec, by)?;
                 edits.push(Edit::create(after));
             }
         }
@@ -175,16 +178,30 @@ fn edits(
     Ok(edits)
 }
 
-/// What a file does not say of an endpoint and its new version still has to know: how often it was
-/// switched on.
-fn carried_on(before: &Stored, spec: Bytes) -> Result<Bytes, JournalError> {
-    if before.document.kind != Kind::Endpoint || before.document.spec == spec {
-        return Ok(spec);
-    }
+/// What a file does not say and a new version still has to know: how often an endpoint was
+/// switched on, and when a pool was changed.
+fn carried_on(
+    kind: Kind,
+    spec: Bytes,
+    (before, by): (Option<&Stored>, &Author<'_>),
+) -> Result<Bytes, JournalError> {
     let corrupt = |error: &dyn std::fmt::Display| JournalError::Corrupt(error.to_string());
-    let mut after: EndpointSpec = from_document(&spec).map_err(|error| corrupt(&error))?;
-    after.follow(&before.spec()?);
-    to_document(&after).map_err(|error| corrupt(&error))
+    let written = match (kind, before) {
+        (Kind::Endpoint, Some(before)) if before.document.spec != spec => {
+            let mut after: EndpointSpec = from_document(&spec).map_err(|error| corrupt(&error))?;
+            after.follow(&before.spec()?);
+            to_document(&after)
+        }
+        (Kind::EgressPool, before) => {
+            let mut after: EgressPoolSpec =
+                from_document(&spec).map_err(|error| corrupt(&error))?;
+            let before = before.map(Stored::spec).transpose()?;
+            after.follow(before.as_ref(), by.now_ms);
+            to_document(&after)
+        }
+        _ => return Ok(spec),
+    };
+    written.map_err(|error| corrupt(&error))
 }
 
 /// An event type that the API made and that the file now has: whoever may call the API must not

@@ -68,6 +68,10 @@ projects:
         ],
     );
     expect(
+        "egress_pools: [{name: a, updated_at: 2026-01-01T00:00:00Z, addresses: [{address: 192.0.2.1}]}]\n",
+        &[("line 1: egress_pools[0].updated_at: ", "noted by itself")],
+    );
+    expect(
         "egress_pools: {}\n",
         &[("line 1: egress_pools: ", "a list is expected")],
     );

@@ -307,6 +307,90 @@ fn misses<'s>(
     snapshot.who_misses((id, name), next.map(|next| &**next))
 }
 
+/// The names of the pools in a list.
+fn listed(list: &crate::published::Published) -> Vec<String> {
+    let json = list.to_json();
+    let rows = json["pools"].as_array().unwrap();
+    rows.iter()
+        .map(|row| row["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_dedicated_pool_is_listed_for_its_projects_alone() {
+    let mut acme = dedicated(51, "acme", "192.0.2.2", &[1]);
+    acme.spec = json!({
+        "name": "acme", "mode": "dedicated", "projects": [text(1)], "fallback": "spare",
+        "addresses": [{"address": "192.0.2.2"}],
+    })
+    .to_string()
+    .into();
+    let snapshot = start(vec![
+        pool(50, "default", &["192.0.2.1"]),
+        acme,
+        pool(52, "spare", &["192.0.2.3"]),
+        pool(53, "eu", &["192.0.2.4"]),
+        dedicated(54, "other", "192.0.2.5", &[2]),
+        project_with(1, "acme"),
+        project(2, "outgoing"),
+        endpoint_with(20, 1, ""),
+        endpoint_with(21, 2, "eu"),
+        endpoint_with(22, 2, "acme"),
+    ]);
+    assert_eq!(listed(&snapshot.published(0)), ["default", "eu", "spare"]);
+    let own = |snapshot: &Snapshot, id: u128| {
+        let table = snapshot.project(ProjectId::new(uid(id))).unwrap();
+        listed(&snapshot.published_for(table, 0))
+    };
+    assert_eq!(own(&snapshot, 1), ["acme", "spare"]);
+    assert_eq!(own(&snapshot, 2), ["eu"], "what it may not use is not used");
+    let (snapshot, _) = snapshot.apply(&transaction(2, vec![endpoint(23, 2, "o")], &[]));
+    assert_eq!(own(&snapshot, 2), ["default", "eu"]);
+    let all = [
+        (Kind::Endpoint, 21),
+        (Kind::Endpoint, 22),
+        (Kind::Endpoint, 23),
+    ];
+    let (snapshot, _) = snapshot.apply(&transaction(3, vec![], &all));
+    assert_eq!(
+        own(&snapshot, 2),
+        ["default"],
+        "where its endpoints will be called from"
+    );
+}
+
+#[test]
+fn the_route_of_the_host_is_listed_as_long_as_something_may_come_from_it() {
+    let is_dynamic = |snapshot: &Snapshot| {
+        let is_public = listed(&snapshot.published(0)).contains(&"dynamic".to_owned());
+        let own = snapshot.project(ProjectId::new(uid(1)));
+        let own = own.map(|table| listed(&snapshot.published_for(table, 0)));
+        (
+            is_public,
+            own.is_some_and(|own| own.contains(&"dynamic".to_owned())),
+        )
+    };
+    assert_eq!(is_dynamic(&Snapshot::empty()), (true, false));
+    let eu = pool(53, "eu", &["192.0.2.4"]);
+    let snapshot = start(vec![project(1, "outgoing"), eu]);
+    assert_eq!(is_dynamic(&snapshot), (true, true));
+    let apply = |upserts| snapshot.apply(&transaction(2, upserts, &[])).0;
+    assert_eq!(
+        is_dynamic(&apply(vec![endpoint_with(20, 1, "eu")])),
+        (false, false)
+    );
+    assert_eq!(
+        is_dynamic(&apply(vec![project_with(1, "eu")])),
+        (false, false)
+    );
+    let both = vec![endpoint_with(20, 1, "eu"), endpoint(21, 1, "o")];
+    assert_eq!(is_dynamic(&apply(both)), (true, true));
+    let default = pool(50, "default", &["192.0.2.1"]);
+    assert_eq!(is_dynamic(&apply(vec![default])), (false, false));
+    let missing = vec![project_with(1, "gone")];
+    assert_eq!(is_dynamic(&apply(missing)), (false, false), "it waits");
+}
+
 /// Something that happens to pools and to who names them.
 #[derive(Debug, Clone)]
 enum Step {
@@ -376,6 +460,9 @@ proptest! {
                     match snapshot.pool_of(table, endpoint) {
                         PoolChoice::HostRoute => prop_assert!(named.is_none() && snapshot.egress_pool("default").is_none()),
                         PoolChoice::Named(pool) => {
+                            let own = listed(&snapshot.published_for(table, 0));
+                            let is_used = endpoint.is_some() || table.uses_own_pool();
+                            prop_assert!(!is_used || own.contains(&pool.name().to_string()));
                             prop_assert_eq!(&**pool.name(), named.map_or("default", |name| name));
                             prop_assert!(pool.serves(id));
                         }

@@ -56,6 +56,33 @@ fn a_pool_keeps_its_uid_from_file_to_file_and_goes_when_no_file_has_it() {
 }
 
 #[test]
+fn a_pool_says_when_it_was_changed() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let apply = |text: &str, now_ms| {
+        let file = file::parse(text).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        journal.apply_file(&file, now_ms, "test").unwrap()
+    };
+    let times = || {
+        let snapshot = journal.snapshot();
+        let pools = snapshot.egress_pools();
+        let times: Vec<_> = pools
+            .map(|pool| pool.updated_at_ms().unwrap() - NOW)
+            .collect();
+        times
+    };
+    apply(POOLS, NOW);
+    assert_eq!((apply(POOLS, NOW + 5), times()), (None, vec![0, 0]));
+    let changed = POOLS.replace("192.0.2.2", "192.0.2.9");
+    assert_eq!((apply(&changed, NOW + 7), times()), (Some(2), vec![0, 7]));
+    let list = journal.snapshot().published(NOW).to_json();
+    assert_eq!(
+        (&list["version"], &list["updated_at"]),
+        (&2.into(), &"2026-01-01T00:00:00.007Z".into())
+    );
+}
+
+#[test]
 fn a_project_goes_without_the_pool_that_it_names() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
