@@ -6,9 +6,11 @@
 //! control plane.
 
 mod alarm;
+mod bearer;
 mod certificate;
 mod coded;
 mod destination;
+mod egress_ips;
 mod events_api;
 mod front;
 mod gate;
@@ -48,6 +50,7 @@ use tokio_util::task::TaskTracker;
 use self::certificate::Certificates;
 use self::coded::Decoder;
 use self::destination::{Destination, collapse_slashes, passed_on};
+use self::egress_ips::EgressIps;
 use self::front::Peer;
 use self::gate::Gate;
 pub use self::guard::Access;
@@ -118,6 +121,7 @@ pub struct Intake {
     egress: Egress,
     budget: Budget,
     guard: Guard,
+    egress_ips: EgressIps,
     /// Requests whose head was read and whose reply is not written yet.
     under_way: TaskTracker,
     stopping: Stopping,
@@ -165,6 +169,7 @@ impl Intake {
             made: settings.made,
             budget: Budget::new(settings.limits.in_flight_bytes_max),
             limits: settings.limits,
+            egress_ips: EgressIps::default(),
             under_way: TaskTracker::new(),
             stopping: Stopping::default(),
         }
@@ -200,6 +205,7 @@ impl Intake {
                 return self.pass_on(http, &path, request_id).await;
             }
             Some(Destination::Health) => return Answer::Reply(health(http), None),
+            Some(Destination::EgressIps) => ("egress_ips", egress_ips::answer(self, http).await),
             Some(Destination::Source { mask }) => {
                 let answer = source::answer(self, http, mask, (request_id, &mut visit));
                 ("source", answer.await)
@@ -415,7 +421,10 @@ async fn write(
     let mut head = ResponseHeader::build(reply.status, Some(9))?;
     head.insert_header(REQUEST_ID, request_id)?;
     head.insert_header(API_VERSION_HEADER, API_VERSION)?;
-    head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    if reply.status != StatusCode::NOT_MODIFIED {
+        // Of a 304 it would be that of what is not sent.
+        head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    }
     if !reply.body.is_empty() {
         head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
     }

@@ -23,6 +23,8 @@ pub(super) enum Destination<'a> {
         call: Call,
     },
     Health,
+    /// The list of source addresses.
+    EgressIps,
     /// Not ours: the control plane answers.
     ControlPlane,
 }
@@ -35,6 +37,9 @@ impl<'a> Destination<'a> {
         }
         if path == "/healthz" {
             return Some(Self::Health);
+        }
+        if matches!(path, "/v1/egress-ips" | "/api/v1/egress-ips") {
+            return Some(Self::EgressIps);
         }
         if *method == Method::POST
             && let Some(published) = Self::published(path)
@@ -176,6 +181,10 @@ mod tests {
             Some(Destination::Source { mask: "mask" })
         );
         assert_eq!(of(&Method::POST, "/healthz"), Some(Destination::Health));
+        for path in ["/v1/egress-ips", "/api/v1/egress-ips"] {
+            assert_eq!(of(&Method::PUT, path), Some(Destination::EgressIps));
+        }
+        assert_eq!(of(&Method::GET, "/v1/egress-ips/x"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use outrider_config::snapshot::{ApiKey, ProjectTable, Snapshot};
 use outrider_webhook::event::{EventFacts, Proof, VerifiedEvent};
 use outrider_webhook::id::ProjectId;
@@ -10,6 +10,7 @@ use outrider_webhook::verify::ApiKeyDigest;
 use pingora::protocols::http::ServerSession;
 
 use crate::ingest::Intake;
+use crate::ingest::bearer;
 use crate::ingest::guard::Visit;
 use crate::ingest::reply::Reply;
 use crate::table::Missing;
@@ -33,7 +34,7 @@ pub(super) struct Admitted {
 impl Caller {
     pub(super) fn of(intake: &Intake, http: &ServerSession, project: &str) -> Result<Self, Reply> {
         Ok(Self {
-            presented: presented_key(http)?,
+            presented: bearer::presented(http)?,
             named: project.parse().ok(),
             now_s: intake.clock.now_ms() / 1000,
         })
@@ -77,12 +78,9 @@ impl Caller {
     }
 
     fn admitted(&self, snapshot: Arc<Snapshot>) -> Result<Admitted, Reply> {
-        let key = snapshot
-            .api_key(&self.presented)
-            .filter(|key| key.expires_at_s().is_none_or(|at| self.now_s < at));
-        let (key, proof) = key
+        let (key, proof) = bearer::live(&snapshot, &self.presented, self.now_s)
             .and_then(|key| Some((Arc::clone(key), key.digest().prove(&self.presented)?)))
-            .ok_or_else(unknown_key)?;
+            .ok_or_else(bearer::unknown_key)?;
         let project = key.project();
         // The key decides; a path that names another project does not exist for it (RULINGS 23).
         let table = snapshot.project(project).map(Arc::clone);
@@ -129,45 +127,10 @@ impl Admitted {
     }
 }
 
-/// The digest of the bearer token, exactly one space after the scheme (contract 2.1).
-fn presented_key(http: &ServerSession) -> Result<ApiKeyDigest, Reply> {
-    let mut values = http
-        .req_header()
-        .headers
-        .get_all(header::AUTHORIZATION)
-        .iter();
-    let token = values
-        .next()
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.split_once(' '));
-    match token {
-        Some((scheme, token))
-            if values.next().is_none()
-                && scheme.eq_ignore_ascii_case("bearer")
-                && !token.is_empty() =>
-        {
-            Ok(ApiKeyDigest::of(token))
-        }
-        _ => Err(Reply::refuse(
-            StatusCode::UNAUTHORIZED,
-            "authentication_required",
-            "Authentication required",
-        )),
-    }
-}
-
 fn unknown_project() -> Reply {
     Reply::refuse(
         StatusCode::NOT_FOUND,
         "unknown_project",
         "project not found",
-    )
-}
-
-fn unknown_key() -> Reply {
-    Reply::refuse(
-        StatusCode::UNAUTHORIZED,
-        "unknown_key",
-        "authorization failed",
     )
 }
