@@ -17,6 +17,7 @@ mod crash;
 mod damaged_log;
 mod disabled;
 mod dynamic;
+mod egress_ips;
 mod endpoint_authentication;
 mod endpoint_tls;
 mod endpoint_tokens;

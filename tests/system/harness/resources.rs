@@ -87,6 +87,7 @@ impl Endpoint {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Resources {
     projects: Vec<Value>,
+    egress_pools: Vec<Value>,
 }
 
 impl Resources {
@@ -138,6 +139,18 @@ impl Resources {
     /// Joins two files.
     pub(crate) fn and_all(mut self, other: Self) -> Self {
         self.projects.extend(other.projects);
+        self.egress_pools.extend(other.egress_pools);
+        self
+    }
+
+    /// One more pool of source addresses, all of them active.
+    pub(crate) fn and_egress_pool(mut self, name: &str, addresses: &[&str], more: &Value) -> Self {
+        let addresses = addresses.iter().map(|address| json!({"address": address}));
+        let mut pool = json!({"name": name, "addresses": addresses.collect::<Vec<_>>()});
+        for (field, value) in more.as_object().unwrap() {
+            pool[field] = value.clone();
+        }
+        self.egress_pools.push(pool);
         self
     }
 
@@ -179,7 +192,9 @@ impl Resources {
 
     /// The text of the file.
     pub(crate) fn text(&self) -> String {
-        serde_json::to_string_pretty(&json!({"projects": self.projects})).unwrap()
+        let (pools, projects) = (&self.egress_pools, &self.projects);
+        let file = json!({"egress_pools": pools, "projects": projects});
+        serde_json::to_string_pretty(&file).unwrap()
     }
 
     fn and(mut self, project: Value) -> Self {
