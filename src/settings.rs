@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use outrider_config::bootstrap::{Bootstrap, ForwardTls, IntakeSettings, SmtpSecurity};
+use outrider_config::bootstrap::{Bootstrap, ForwardTls, IntakeSettings, Reflector, SmtpSecurity};
 use outrider_dataplane::ingest::{Access, Limits};
 use outrider_dataplane::notices::{Security, SmtpSettings};
 use outrider_dataplane::state_log::StateKey;
@@ -146,6 +146,13 @@ pub(crate) fn egress_settings(
     settings
         .resolve_overrides
         .clone_from(&testing.unsafe_resolve);
+    let reflectors = bootstrap.egress.reflectors.iter().cloned();
+    settings.reflectors = reflectors
+        .map(|reflector| match reflector {
+            Reflector::At(address) => egress::Reflector::At(address),
+            Reflector::Named(name, port) => egress::Reflector::Named(name.into(), port),
+        })
+        .collect();
     for path in &testing.unsafe_extra_root {
         settings.extra_roots.extend(roots(path)?);
     }

@@ -128,6 +128,17 @@ pub struct EgressSettings {
     pub ports: Option<Vec<u16>>,
     /// Addresses of the gateway beside its listeners.
     pub self_addresses: Vec<SelfAddress>,
+    /// Where source addresses are tried on; two to eight, or none.
+    pub reflectors: Vec<Reflector>,
+}
+
+/// A place of the operator's that takes connections from our source addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reflector {
+    /// At an address.
+    At(SocketAddr),
+    /// At a name and a port.
+    Named(String, u16),
 }
 
 impl EgressSettings {
@@ -340,6 +351,7 @@ egress:
     - {projects: [a], cidr: 10.0.0.0/33}
     - {projects: [], name_suffix: internal.example, cidr: 10.0.0.0/8}
   ports: [0]
+  reflectors: ['192.0.2.300:80']
 log: {level: loud}
 ";
         let found = texts(load(
@@ -358,7 +370,9 @@ log: {level: loud}
             ("line 10: egress.internal[1].projects: ", "project"),
             ("line 10: egress.internal[1]: ", "exactly one"),
             ("line 11: egress.ports[0]: ", "65535"),
-            ("line 12: log.level: ", "level"),
+            ("line 12: egress.reflectors: ", "2 to 8"),
+            ("line 12: egress.reflectors[0]: ", "and a port"),
+            ("line 13: log.level: ", "level"),
             ("OUTRIDER__DELIVERY__LANE_CONCURRENCY: ", "whole number"),
             ("OUTRIDER__STROE__NODE: ", "`store`"),
         ];
@@ -449,6 +463,10 @@ log: {level: loud}
             ("OUTRIDER__STORE__NODE", "7"),
             ("OUTRIDER__PUBLIC__LISTEN", "[::1]:8080"),
             ("OUTRIDER__EGRESS__ALLOW_CIDRS", "[10.0.0.0/8, fd00::/8]"),
+            (
+                "OUTRIDER__EGRESS__REFLECTORS",
+                "['[::1]:80', Reflect.example:4000]",
+            ),
             ("OUTRIDER__DATA_DIR", "0017"),
             ("OUTRIDER_OTHER", "x"),
             ("PATH", "/bin"),
@@ -461,6 +479,11 @@ log: {level: loud}
         );
         assert_eq!(bootstrap.public_listen, "[::1]:8080".parse().unwrap());
         assert_eq!(bootstrap.egress.allow_cidrs.len(), 2);
+        let expected = [
+            Reflector::At("[::1]:80".parse().unwrap()),
+            Reflector::Named("reflect.example".to_owned(), 4000),
+        ];
+        assert_eq!(bootstrap.egress.reflectors, expected);
         assert_eq!(bootstrap.data_dir, PathBuf::from("0017"));
     }
 

@@ -1,14 +1,14 @@
 //! What people write of the way out, and its checks.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use outrider_webhook::address::{InternalRule, InternalTarget, SelfAddress};
 use serde::Deserialize;
 
-use super::EgressSettings;
 use super::forward_spec::{ForwardSpec, ForwardTlsSpec, IdentitySpec};
 use super::spec::Checks;
+use super::{EgressSettings, Reflector};
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,6 +26,7 @@ pub(super) struct EgressSpec {
     allow_names: Option<Vec<String>>,
     ports: Option<Vec<u64>>,
     self_addresses: Option<Vec<String>>,
+    reflectors: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -83,8 +84,43 @@ impl EgressSpec {
             allow_names: names,
             ports: ports(self.ports, checks),
             self_addresses,
+            reflectors: reflectors(self.reflectors.unwrap_or_default(), checks),
         }
     }
+}
+
+/// More would be more connections, and no better knowledge.
+const REFLECTORS_MAX: usize = 8;
+
+fn reflectors(texts: Vec<String>, checks: &mut Checks) -> Vec<Reflector> {
+    // One that fails would take every address down.
+    if texts.len() == 1 || texts.len() > REFLECTORS_MAX {
+        let says = format!("must be 2 to {REFLECTORS_MAX} of them, or none");
+        checks.fail("egress.reflectors", says);
+    }
+    let mut reflectors = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        match reflector(text) {
+            Some(reflector) => reflectors.push(reflector),
+            None => checks.fail(
+                format!("egress.reflectors[{index}]"),
+                "must be an address or a name, and a port, like 192.0.2.1:443",
+            ),
+        }
+    }
+    reflectors
+}
+
+fn reflector(text: &str) -> Option<Reflector> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return (address.port() != 0).then_some(Reflector::At(address));
+    }
+    let (name, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let is_number = name
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    (is_name(name) && !is_number).then(|| Reflector::Named(name.to_ascii_lowercase(), port))
 }
 
 fn ports(numbers: Option<Vec<u64>>, checks: &mut Checks) -> Option<Vec<u16>> {
