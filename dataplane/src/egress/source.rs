@@ -282,7 +282,7 @@ impl Sources {
             .entry(source)
             .or_default()
             .health
-            .looked(is_here);
+            .looked(is_here, Instant::now());
         tell(source, change, why);
     }
 

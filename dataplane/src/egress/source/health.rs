@@ -12,6 +12,9 @@ use super::window::WINDOW;
 const FAILURES_MAX: u8 = 3;
 /// Rounds that succeed, one after the other, until it is up again.
 const SUCCESSES_MIN: u8 = 5;
+/// How long it counts that an address was found not to be here: if nobody looks any more, it is
+/// tried again.
+const ABSENT_FOR: Duration = Duration::from_secs(10);
 /// How long an address is left alone for what was seen of it: then nothing of that counts any more.
 const SUSPECT_FOR: Duration = WINDOW;
 
@@ -35,14 +38,15 @@ struct Reach {
 pub(crate) struct Health {
     /// `None`: nobody has looked yet. It is tried then: `bind` knows.
     is_here: Option<bool>,
+    looked_at: Option<Instant>,
     was_here: bool,
     reach: Reach,
     suspect_until: Option<Instant>,
 }
 
 impl Health {
-    /// Whether connections may be opened from it.
-    pub(crate) const fn is_up(&self) -> bool {
+    /// Whether connections may be opened from it, as far as is known.
+    const fn is_up(&self) -> bool {
         !matches!(self.is_here, Some(false)) && !self.reach.is_down
     }
 
@@ -52,7 +56,9 @@ impl Health {
     }
 
     pub(crate) fn standing(&self, now: Instant) -> Standing {
-        if !self.is_up() {
+        let is_absent =
+            self.is_here == Some(false) && self.looked_at.is_some_and(|at| now < at + ABSENT_FOR);
+        if is_absent || self.reach.is_down {
             Standing::Down
         } else if self.suspect_until.is_some_and(|until| now < until) {
             Standing::Suspect
@@ -73,7 +79,8 @@ impl Health {
 
     /// Somebody looked whether it is on this host. One that never was is another host's: that is
     /// no change.
-    pub(crate) fn looked(&mut self, is_here: bool) -> Option<Change> {
+    pub(crate) fn looked(&mut self, is_here: bool, now: Instant) -> Option<Change> {
+        self.looked_at = Some(now);
         let (was_up, was_known) = (self.is_up(), self.is_here.is_some());
         self.is_here = Some(is_here);
         self.was_here |= is_here;
@@ -127,29 +134,29 @@ mod tests {
             Standing::Good,
             "`bind` decides"
         );
-        assert_eq!(health.looked(false), None);
+        assert_eq!(health.looked(false, Instant::now()), None);
         assert_eq!(health.standing(Instant::now()), Standing::Down);
-        assert_eq!(health.looked(false), None);
+        assert_eq!(health.looked(false, Instant::now()), None);
         assert_eq!(health.word(Instant::now()), "elsewhere");
-        assert_eq!(health.looked(true), Some(Change::Up));
-        health.looked(false);
+        assert_eq!(health.looked(true, Instant::now()), Some(Change::Up));
+        health.looked(false, Instant::now());
         assert_eq!(health.word(Instant::now()), "down");
     }
 
     #[test]
     fn an_address_that_goes_is_down_at_once_and_up_when_it_is_back() {
         let mut health = Health::default();
-        assert_eq!(health.looked(true), None);
-        assert_eq!(health.looked(false), Some(Change::Down));
+        assert_eq!(health.looked(true, Instant::now()), None);
+        assert_eq!(health.looked(false, Instant::now()), Some(Change::Down));
         assert!(!health.is_up() && !health.is_here());
-        assert_eq!(health.looked(true), Some(Change::Up));
+        assert_eq!(health.looked(true, Instant::now()), Some(Change::Up));
         assert!(health.is_up() && health.is_here());
     }
 
     #[test]
     fn three_failed_rounds_are_down_and_five_good_ones_up() {
         let mut health = Health::default();
-        health.looked(true);
+        health.looked(true, Instant::now());
         let mut round = |has_reached| health.reached(has_reached);
         for has_reached in [false, false, true, false, false] {
             assert_eq!(round(has_reached), None, "never three in a row");
@@ -174,12 +181,25 @@ mod tests {
     #[test]
     fn one_that_comes_back_begins_anew() {
         let mut health = Health::default();
-        health.looked(true);
+        health.looked(true, Instant::now());
         for _ in 0..3 {
             health.reached(false);
         }
-        assert_eq!(health.looked(false), None, "it was down already");
-        assert_eq!(health.looked(true), Some(Change::Up));
+        assert_eq!(
+            health.looked(false, Instant::now()),
+            None,
+            "it was down already"
+        );
+        assert_eq!(health.looked(true, Instant::now()), Some(Change::Up));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_nobody_looks_for_is_tried_again() {
+        let mut health = Health::default();
+        health.looked(false, Instant::now());
+        assert_eq!(health.standing(Instant::now()), Standing::Down);
+        tokio::time::advance(ABSENT_FOR).await;
+        assert_eq!(health.standing(Instant::now()), Standing::Good);
     }
 
     #[tokio::test(start_paused = true)]
@@ -189,9 +209,9 @@ mod tests {
         assert!(!health.suspect(Instant::now()), "no news");
         assert_eq!(health.standing(Instant::now()), Standing::Suspect);
         assert!(health.is_up());
-        health.looked(false);
+        health.looked(false, Instant::now());
         assert_eq!(health.standing(Instant::now()), Standing::Down);
-        health.looked(true);
+        health.looked(true, Instant::now());
         tokio::time::advance(SUSPECT_FOR).await;
         assert_eq!(health.standing(Instant::now()), Standing::Good);
         assert!(health.suspect(Instant::now()));

@@ -20,7 +20,7 @@ const SAYS_TIMEOUT: Duration = Duration::from_secs(1);
 const SAYS_BYTES_MAX: usize = 64;
 
 /// What came of trying an address on a reflector.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reflection {
     /// It took the connection, and told what it sees if it does.
     Reached { seen: Option<IpAddr> },
