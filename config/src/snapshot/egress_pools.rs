@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use outrider_webhook::id::{EgressPoolId, ProjectId};
+use outrider_webhook::id::{EgressPoolId, ProjectId, Uid};
 use serde::Deserialize;
 
 use super::{Kind, Pending, ProjectTable, Snapshot};
@@ -163,6 +163,12 @@ impl Snapshot {
     /// The pool of this name, if it is there for a project.
     pub(super) fn pool_called(&self, table: &ProjectTable, name: &Arc<str>) -> PoolChoice {
         self.pools.choice(home_of(table.project()), Some(name))
+    }
+
+    /// Where connections come from that are for no project.
+    #[must_use]
+    pub fn pool_of_nobody(&self) -> PoolChoice {
+        self.pools.choice(ProjectId::new(Uid::from_bits(0)), None)
     }
 
     /// The pool that a pool falls back to for a project; `None` also when that one is not in

@@ -12,14 +12,15 @@ use outrider_webhook::http1::HeadError;
 use super::client::{Client, Head, NoHead};
 use super::exchange::{Answered, Done, Outgoing, exchange};
 use super::head::Ask;
-use super::identity::{Caller, Shown, Tenant, Unknown};
+use super::identity::{Caller, Named, Shown, Tenant, Unknown};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::tunnel::{self, Lasting};
 use super::{Forward, HEAD_TIMEOUT, KEEPALIVE};
-use crate::egress::{Leave, Purpose, Upstream, Wish};
+use crate::egress::{Purpose, Upstream, Wish};
 
 const TENANT: HeaderName = HeaderName::from_static("x-outrider-tenant");
+const ENDPOINT: HeaderName = HeaderName::from_static("x-outrider-endpoint");
 const TLS: HeaderName = HeaderName::from_static("x-outrider-tls");
 const TIMEOUT: HeaderName = HeaderName::from_static("x-outrider-timeout");
 
@@ -123,7 +124,7 @@ impl Forward {
             host: &authority.host,
             port: authority.port,
             purpose: Purpose::Tunnel,
-            leave: Leave::HostRoute,
+            leave: tenant.leave.clone(),
         };
         let limits = limits(ask)?;
         let mut upstream = self.open(&wish, record).await?;
@@ -171,7 +172,7 @@ impl Forward {
             host: url.host(),
             port: url.port(),
             purpose,
-            leave: Leave::HostRoute,
+            leave: tenant.leave.clone(),
         };
         let is_chunked = head.framing == outrider_webhook::http1::Framing::Chunked;
         let mut sent = ask.for_destination(&url, is_chunked);
@@ -237,7 +238,7 @@ impl Forward {
         ask: &Ask<'_>,
         record: &mut Record,
     ) -> Result<Tenant, Refused> {
-        for name in [&PROXY_AUTHORIZATION, &TENANT] {
+        for name in [&PROXY_AUTHORIZATION, &TENANT, &ENDPOINT] {
             if ask.is_repeated(name) {
                 return Err((
                     Refusal::BadRequest,
@@ -248,11 +249,15 @@ impl Forward {
         let shown = Shown::read(ask.value(&PROXY_AUTHORIZATION));
         let caller = self.caller(client, &shown)?;
         record.identity = caller.name().into();
-        let header = ask.value(&TENANT).map(text).transpose()?;
+        let named = Named {
+            header: ask.value(&TENANT).map(text).transpose()?,
+            user: shown.user(),
+            endpoint: ask.value(&ENDPOINT).map(text).transpose()?,
+        };
         let snapshot = self.table.load();
-        let tenant = caller.tenant(header, shown.user(), &snapshot);
+        let tenant = caller.tenant(named, &snapshot);
         let tenant = tenant.map_err(|reason| {
-            let words = "the project is named by its uid, as the user or in `x-outrider-tenant`, and must be one that this identity may act for";
+            let words = "the project is named by its uid (`project` or `project.pool`), as the user or in `x-outrider-tenant`, and must be one that this identity may act for; an endpoint or pool that is named must be one of the project";
             (Refusal::Denied(reason), words.to_owned())
         })?;
         record.tenant = Some(tenant.project);

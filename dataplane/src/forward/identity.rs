@@ -6,9 +6,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use outrider_config::snapshot::Snapshot;
 use outrider_webhook::address::ProjectRef;
-use outrider_webhook::id::{ProjectId, Uid};
+use outrider_webhook::id::{EndpointId, ProjectId, Uid};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+
+use crate::egress::Leave;
 
 /// SHA-256 of a password. The passwords are long and random, so one round is enough.
 pub type PasswordDigest = [u8; 32];
@@ -160,14 +162,24 @@ impl Identity {
     }
 }
 
-/// For whom a connection is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// For whom a connection is, and from where it leaves.
+#[derive(Debug)]
 pub(super) struct Tenant {
     /// Nobody's is all zeros.
     pub(super) project: ProjectId,
     name: String,
-    /// A pool that was asked for by name.
-    pub(super) pool: Option<String>,
+    pub(super) leave: Leave,
+}
+
+/// Whom a client names.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Named<'a> {
+    /// `x-outrider-tenant`, which comes before the user: a project by its uid, or `project.pool`.
+    pub(super) header: Option<&'a str>,
+    /// The user of its credentials.
+    pub(super) user: Option<&'a str>,
+    /// `x-outrider-endpoint`: an endpoint of the project by its uid, which may have another pool.
+    pub(super) endpoint: Option<&'a str>,
 }
 
 impl Tenant {
@@ -187,56 +199,63 @@ impl Caller<'_> {
         }
     }
 
-    /// The project that is meant. `header` (`x-outrider-tenant`) comes before `user`; both are
-    /// `project` or `project.pool`, the project by its uid.
+    /// The project that is meant, and the pool it leaves from.
     ///
     /// # Errors
     /// The reason of the denial.
     pub(super) fn tenant(
         &self,
-        header: Option<&str>,
-        user: Option<&str>,
+        named: Named<'_>,
         snapshot: &Snapshot,
     ) -> Result<Tenant, &'static str> {
         let own_name = |user: &&str| user.is_empty() || *user == self.name();
-        let named = header.or_else(|| user.filter(|user| !own_name(user)));
-        let (project, pool) = match named {
-            Some(text) => {
+        let text = named
+            .header
+            .or_else(|| named.user.filter(|user| !own_name(user)));
+        let (project, pool) = match (text, self) {
+            (Some(text), _) => {
                 let (project, pool) = match text.split_once('.') {
-                    Some((project, pool)) => (project, Some(pool.to_owned())),
+                    Some((project, pool)) => (project, Some(pool)),
                     None => (text, None),
                 };
                 let uid: Uid = project.parse().map_err(|_| UNKNOWN)?;
                 (ProjectId::new(uid), pool)
             }
-            None => match self {
-                Self::Anybody => return Ok(Tenant::nobody()),
-                Self::Known(identity) => {
-                    let only = identity.projects.only();
-                    (only.ok_or("tenant_required")?, None)
-                }
-            },
+            (None, Self::Anybody) => return Ok(Tenant::nobody(snapshot)),
+            (None, Self::Known(identity)) => {
+                (identity.projects.only().ok_or("tenant_required")?, None)
+            }
         };
         if matches!(self, Self::Known(identity) if !identity.projects.covers(project)) {
             return Err("tenant_not_allowed");
         }
         let table = snapshot.project(project).ok_or(UNKNOWN)?;
+        let leave = match (pool, named.endpoint) {
+            (Some(pool), _) => Leave::named(snapshot, table, pool).map_err(|_| "unknown_pool")?,
+            (None, None) => Leave::of(snapshot, table, None),
+            (None, Some(uid)) => {
+                let uid: Uid = uid.parse().map_err(|_| UNKNOWN_ENDPOINT)?;
+                let endpoint = table.endpoint(EndpointId::new(uid));
+                Leave::of(snapshot, table, Some(endpoint.ok_or(UNKNOWN_ENDPOINT)?))
+            }
+        };
         Ok(Tenant {
             project,
             name: table.project().name().to_owned(),
-            pool,
+            leave,
         })
     }
 }
 
+const UNKNOWN_ENDPOINT: &str = "unknown_endpoint";
 const UNKNOWN: &str = "unknown_tenant";
 
 impl Tenant {
-    fn nobody() -> Self {
+    fn nobody(snapshot: &Snapshot) -> Self {
         Self {
             project: ProjectId::new(Uid::from_bits(0)),
             name: String::new(),
-            pool: None,
+            leave: Leave::of_nobody(snapshot),
         }
     }
 }

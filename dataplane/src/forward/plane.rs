@@ -51,6 +51,8 @@ pub struct EgressPlane {
 /// One that serves.
 pub struct EgressServing {
     listener: ForwardListener,
+    sources: JoinHandle<()>,
+    stop_sources: CancellationToken,
     egress: Egress,
     state: watch::Sender<State>,
     admin: JoinHandle<()>,
@@ -62,7 +64,10 @@ impl EgressPlane {
     ///
     /// # Errors
     /// [`StartError`]: an address or the kept configuration cannot be had.
-    pub async fn open(settings: PlaneSettings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    pub async fn open(
+        mut settings: PlaneSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new()?);
         for flag in &settings.unsafe_flags {
             metrics.unsafe_flags.with_label_values(&[flag]).set(1);
@@ -80,6 +85,7 @@ impl EgressPlane {
         let listener = listener.map_err(|source| StartError::Admin { address, source })?;
         let stop_admin = CancellationToken::new();
         let admin = tokio::spawn(admin::serve(listener, view, stop_admin.clone()));
+        settings.egress.source_metrics = Some(metrics.sources.clone());
         let egress = Egress::new(settings.egress)?;
         let (dir, key) = settings.state;
         let mark = dir.with_file_name("journal.json");
@@ -128,6 +134,13 @@ impl EgressPlane {
         let mut version = self.table.watch();
         // The sender lives in the table, so waiting can only end with a version.
         let _ = version.wait_for(Option::is_some).await;
+        let (egress, table) = (self.egress.clone(), self.table.clone());
+        let stop_sources = CancellationToken::new();
+        let stop = stop_sources.clone();
+        let sources = tokio::spawn(async move {
+            let pools = || table.load().egress_pools().cloned().collect();
+            egress.watch_sources(pools, stop).await;
+        });
         let address = self.forward.listen;
         let metrics = self.metrics.forward()?;
         let started =
@@ -136,6 +149,8 @@ impl EgressPlane {
         self.state.send_replace(State::Live);
         Ok(EgressServing {
             listener,
+            sources,
+            stop_sources,
             egress: self.egress,
             state: self.state,
             admin: self.admin,
@@ -149,6 +164,10 @@ impl EgressServing {
     pub async fn drain(self, cut: CancellationToken) {
         self.state.send_replace(State::Draining);
         self.listener.drain(cut).await;
+        self.stop_sources.cancel();
+        if self.sources.await.is_err() {
+            tracing::error!("the task of source addresses ended with a panic");
+        }
         self.egress.shutdown().await;
         self.stop_admin.cancel();
         if self.admin.await.is_err() {

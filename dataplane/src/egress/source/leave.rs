@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use outrider_config::Snapshot;
-use outrider_config::snapshot::{EgressPool, Endpoint, PoolChoice, ProjectTable};
+use outrider_config::snapshot::{EgressPool, Endpoint, NoPool, PoolChoice, ProjectTable};
+use outrider_webhook::id::Uid;
 
 use super::choice::Caller;
 
@@ -33,13 +34,55 @@ impl Leave {
         match snapshot.pool_of(table, endpoint) {
             PoolChoice::HostRoute => Self::HostRoute,
             PoolChoice::Missing(name) => Self::Missing(name),
+            PoolChoice::Named(pool) => Self::from_pool(snapshot, table, (pool, endpoint)),
+        }
+    }
+
+    /// From the pool of this name, whatever the configuration says of the project.
+    ///
+    /// # Errors
+    /// [`NoPool`]: there is none, or it is not for this project.
+    pub(crate) fn named(
+        snapshot: &Snapshot,
+        table: &ProjectTable,
+        name: &str,
+    ) -> Result<Self, NoPool> {
+        let name: Arc<str> = name.into();
+        snapshot.check_pool_use(table.project().id(), &name)?;
+        let pool = snapshot.egress_pool(&name).cloned();
+        Ok(match pool {
+            Some(pool) => Self::from_pool(snapshot, table, (pool, None)),
+            None => Self::Missing(name),
+        })
+    }
+
+    /// For who belongs to no project.
+    pub(crate) fn of_nobody(snapshot: &Snapshot) -> Self {
+        match snapshot.pool_of_nobody() {
+            PoolChoice::HostRoute => Self::HostRoute,
+            PoolChoice::Missing(name) => Self::Missing(name),
             PoolChoice::Named(pool) => Self::Pool {
-                fallback: snapshot.fallback_of(table, &pool).cloned(),
                 pool,
+                fallback: None,
                 caller: Caller {
-                    project: table.project().id().uid(),
-                    endpoint: endpoint.map(|endpoint| endpoint.id().uid()),
+                    project: Uid::from_bits(0),
+                    endpoint: None,
                 },
+            },
+        }
+    }
+
+    fn from_pool(
+        snapshot: &Snapshot,
+        table: &ProjectTable,
+        (pool, endpoint): (Arc<EgressPool>, Option<&Endpoint>),
+    ) -> Self {
+        Self::Pool {
+            fallback: snapshot.fallback_of(table, &pool).cloned(),
+            pool,
+            caller: Caller {
+                project: table.project().id().uid(),
+                endpoint: endpoint.map(|endpoint| endpoint.id().uid()),
             },
         }
     }
