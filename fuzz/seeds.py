@@ -47,6 +47,10 @@ for name, header in {
 for name, request in {
     "length": b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     "chunked": b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n{}\r\n0\r\nX: a\r\n\r\n",
+    "connect": b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
+    "absolute": b"POST http://a.example/b?c HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\n{}",
+    "answer": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+    "answer-chunked": b"HTTP/1.0 200\r\nTransfer-Encoding: chunked\r\nConnection: a, keep-alive\r\n\r\n0\r\n\r\n",
     "old": b"\r\nGET /a?b=c HTTP/1.0\r\nX: a\tb\r\n\r\n",
 }.items():
     seed("http1", name, bytes([40]) + request)

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outrider_webhook::address::{Authority, Denied, Host, Policy, ProjectRef, TargetUrl};
 use outrider_webhook::event::RawEvent;
 use outrider_webhook::filter::{Budget, Demand, Filter, Mode, Scope, Sighting, Verdict, Views};
-use outrider_webhook::http1::{ChunkGuard, HeadLimits, HeadScanner};
+use outrider_webhook::http1::{AnswerLimits, ChunkGuard, HeadLimits, HeadScanner, answer_head};
 use outrider_webhook::id::{ProjectId, Uid};
 use outrider_webhook::proxy_protocol::{self, Parsed};
 use outrider_webhook::schema::Schema;
@@ -159,8 +159,8 @@ pub fn proxy_protocol(data: &[u8]) {
     }
 }
 
-/// A head, and the chunks behind it: the verdict is the same wherever the bytes are cut, which the
-/// first one says.
+/// A head, of a request to us, of one to a proxy or of an answer, and the chunks behind it: the
+/// verdict is the same wherever the bytes are cut, which the first one says.
 pub fn http1(data: &[u8]) {
     let Some((cut, bytes)) = data.split_first() else {
         return;
@@ -170,26 +170,53 @@ pub fn http1(data: &[u8]) {
         bytes_max: 1024,
         headers_max: 16,
     };
-    let at_once = HeadScanner::default().advance(bytes, &limits);
     let start = &bytes[..bytes.len().min(usize::from(*cut) * 4)];
-    let mut scanner = HeadScanner::default();
-    let in_parts = match scanner.advance(start, &limits) {
-        Ok(None) => scanner.advance(bytes, &limits),
-        found => found,
+    let scan = |new: fn() -> HeadScanner| {
+        let at_once = new().advance(bytes, &limits);
+        let mut scanner = new();
+        let in_parts = match scanner.advance(start, &limits) {
+            Ok(None) => scanner.advance(bytes, &limits),
+            found => found,
+        };
+        if bytes.len() <= limits.bytes_max {
+            assert_eq!(in_parts, at_once); // beyond it, which limit is met first depends on the cut
+        }
+        at_once
     };
-    if bytes.len() <= limits.bytes_max {
-        assert_eq!(in_parts, at_once); // beyond it, which limit is met first depends on the cut
-    }
+    let at_once = scan(HeadScanner::default);
+    let for_proxy = scan(HeadScanner::of_proxy);
+    assert!(
+        at_once.is_err() || at_once == for_proxy,
+        "{at_once:?}, {for_proxy:?}"
+    );
+    answer(start, bytes, cut % 2 == 1);
     let body = match at_once {
         Ok(Some(head)) => &bytes[head.bytes..],
         _ => bytes,
     };
     let (first, second) = body.split_at(body.len().min(usize::from(*cut)));
     let (mut whole, mut parts) = (ChunkGuard::default(), ChunkGuard::default());
-    let at_once = whole.advance(body);
-    let in_parts = parts.advance(first).and_then(|()| parts.advance(second));
+    let at_once = whole.consume(body);
+    let in_parts = parts
+        .consume(first)
+        .and_then(|count| Ok(count + parts.consume(second)?));
     assert_eq!(in_parts, at_once);
     assert_eq!(parts.is_done(), whole.is_done());
+}
+
+/// The head of an answer, and its beginning.
+fn answer(start: &[u8], bytes: &[u8], is_head: bool) {
+    let limits = AnswerLimits {
+        bytes_max: 1024,
+        headers_max: 16,
+    };
+    let whole = answer_head(bytes, &limits, is_head);
+    let part = answer_head(start, &limits, is_head);
+    assert!(part == Ok(None) || part == whole, "{part:?}, {whole:?}");
+    if let Ok(Some(head)) = whole {
+        let alone = answer_head(&bytes[..head.bytes], &limits, is_head);
+        assert_eq!(alone, whole);
+    }
 }
 
 /// A preset as users write it, compiled, and a request judged by it.
