@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 /// Where a connection begins to read, and the most it reads at once, bytes: idle ones are many, and
 /// fast ones want few calls.
 const BUFFER_BYTES: (usize, usize) = (2_048, 128 << 10);
-/// Addresses of this host that it is reached by. Closed connections keep their ports for a while,
-/// for each pair of addresses.
-const ADDRESSES: u8 = 8;
+/// Addresses of this host that it is reached by, as receivers are many: a proxy may bound the
+/// connections to one of them, and closed ones keep their ports for a while.
+const ADDRESSES: u8 = 100;
 
 /// A running echo. Dropping it closes the listener and every connection.
 pub(super) struct Echo {

@@ -11,7 +11,7 @@ use http_body_util::Full;
 
 use super::echo::Echo;
 use super::stream::{self, Streamed};
-use super::tunnel::{self, Tunnels, Way};
+use super::tunnel::{self, Proxy, TENANT, Tunnels, Way};
 use crate::clock::now_us;
 use crate::http1::Connection;
 use crate::load::{self, End, Outcome, Plan};
@@ -32,25 +32,25 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    pub(super) async fn tunnels(&self, way: Way, rate: Option<u32>) -> anyhow::Result<Tunnels> {
+    pub(super) async fn tunnels(&self, way: &Way, rate: Option<u32>) -> anyhow::Result<Tunnels> {
         tunnel::run(way, &self.echo, rate, self.clients, self.stretch).await
     }
 
-    pub(super) async fn streamed(&self, way: Way) -> anyhow::Result<Streamed> {
+    pub(super) async fn streamed(&self, way: &Way) -> anyhow::Result<Streamed> {
         stream::run(way, &self.echo, self.streams, self.stretch).await
     }
 
     /// Requests to the sink; with them those that were answered and never got there.
     pub(super) async fn requests(
         &self,
-        way: Way,
+        way: &Way,
         rate: Option<u32>,
         keeps_connections: bool,
     ) -> anyhow::Result<(Outcome, u64)> {
         let plan = Plan {
             address: match way {
                 Way::Direct => self.sink.address(),
-                Way::Through(proxy) => proxy,
+                Way::Through(proxy) => proxy.address,
             },
             rate,
             clients: self.clients,
@@ -65,21 +65,30 @@ impl Ends {
     }
 
     /// One request through the proxy at the other end of a connection.
-    pub(super) async fn probe(&self, connection: &mut Connection) -> anyhow::Result<StatusCode> {
-        let requests = self.requests_for(Way::Through(self.sink.address()), true)?;
+    pub(super) async fn probe(
+        &self,
+        way: &Way,
+        connection: &mut Connection,
+    ) -> anyhow::Result<StatusCode> {
+        let requests = self.requests_for(way, true)?;
         let answer = connection.send(requests.request(0, now_us())?).await?;
         Ok(answer.status())
     }
 
-    fn requests_for(&self, way: Way, keeps_connections: bool) -> anyhow::Result<Arc<dyn Requests>> {
+    fn requests_for(
+        &self,
+        way: &Way,
+        keeps_connections: bool,
+    ) -> anyhow::Result<Arc<dyn Requests>> {
         let authority = self.sink.address().to_string();
         let plain = Payloads::new(&Target::Plain, &authority, self.body_bytes)?;
-        if way == Way::Direct {
+        let Way::Through(proxy) = way else {
             return Ok(Arc::new(plain));
-        }
+        };
         let uri = format!("http://{authority}/");
         Ok(Arc::new(AbsoluteForm {
             plain,
+            proxy: proxy.clone(),
             uri: uri.parse().context("the sink's address is no URL")?,
             keeps_connections,
         }))
@@ -105,6 +114,7 @@ pub(super) async fn start(
 /// What a forward proxy is asked: the whole URL stands in the request line.
 struct AbsoluteForm {
     plain: Payloads,
+    proxy: Proxy,
     uri: Uri,
     keeps_connections: bool,
 }
@@ -113,6 +123,9 @@ impl Requests for AbsoluteForm {
     fn request(&self, number: u64, sent_us: u64) -> anyhow::Result<Request<Full<Bytes>>> {
         let mut request = self.plain.request(number, sent_us)?;
         *request.uri_mut() = self.uri.clone();
+        if let Some(tenant) = self.proxy.tenant(number) {
+            request.headers_mut().insert(TENANT, tenant.parse()?);
+        }
         Ok(request)
     }
 

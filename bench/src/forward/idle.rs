@@ -43,11 +43,11 @@ pub(super) async fn measure(
     echo: &Arc<Echo>,
     tunnels: u64,
 ) -> anyhow::Result<Idle> {
-    let way = Way::Through(server.address);
-    drop(open(way, echo, WARM_UP).await?);
+    let way = server.way();
+    drop(open(&way, echo, WARM_UP).await?);
     server.until_at_rest().await?;
     let before_kib = server.resident_kib()?;
-    let open = open(way, echo, tunnels).await?;
+    let open = open(&way, echo, tunnels).await?;
     server.until_at_rest().await?;
     let after_kib = server.resident_kib()?;
     for mut stream in open {
@@ -62,14 +62,14 @@ pub(super) async fn measure(
     })
 }
 
-async fn open(way: Way, echo: &Arc<Echo>, count: u64) -> anyhow::Result<Vec<TcpStream>> {
+async fn open(way: &Way, echo: &Arc<Echo>, count: u64) -> anyhow::Result<Vec<TcpStream>> {
     let mut tasks = JoinSet::new();
     for client in 0..AT_A_TIME {
-        let echo = Arc::clone(echo);
+        let (way, echo) = (way.clone(), Arc::clone(echo));
         tasks.spawn(timeout(TIMEOUT, async move {
             let mut open = Vec::new();
             for number in (client..count).step_by(usize::try_from(AT_A_TIME)?) {
-                let mut stream = tunnel::open(way, echo.address(number)).await?;
+                let mut stream = tunnel::open(&way, &echo, number).await?;
                 tunnel::echo(&mut stream).await?;
                 open.push(stream);
             }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -76,31 +76,52 @@ pub(super) struct Start<'a> {
 impl Start<'_> {
     /// Starts it, on a port that was free just now.
     pub(super) fn start(self, kind: Kind) -> anyhow::Result<Server> {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let command = match kind {
-            Kind::Outrider => self.outrider(address)?,
-            Kind::Squid => self.squid(address)?,
-            Kind::Tinyproxy => self.tinyproxy(address)?,
-        };
-        Server::start(command, address, self.directory.join("log"))
+        let [address] = free_addresses()?;
+        let log = self.directory.join("log");
+        match kind {
+            Kind::Outrider => self.outrider(address, log),
+            Kind::Squid => Server::start(self.squid(address)?, address, log),
+            Kind::Tinyproxy => Server::start(self.tinyproxy(address)?, address, log),
+        }
     }
 
     /// What is written to the file it is started with.
-    fn configured(&self, text: &str) -> anyhow::Result<std::path::PathBuf> {
+    fn configured(&self, text: &str) -> anyhow::Result<PathBuf> {
         let file = self.directory.join("configuration");
         fs::write(&file, text).context("its configuration cannot be written")?;
         Ok(file)
     }
 
-    fn outrider(&self, address: SocketAddr) -> anyhow::Result<Command> {
-        let file = self.configured(&format!("egress:\n  listen: {address}\n"))?;
-        let mut command = Command::new(self.outrider);
-        command
-            .arg("egress")
-            .arg("--config")
-            .arg(file)
-            .args(["--unsafe-egress-allow", "127.0.0.0/8"]);
-        Ok(command)
+    /// The role alone, and a control plane that it has its projects from.
+    fn outrider(&self, address: SocketAddr, log: PathBuf) -> anyhow::Result<Server> {
+        let [api, xds, admin] = free_addresses()?;
+        let resources = self.configured(&projects())?;
+        let role = |name: &str| {
+            let mut command = Command::new(self.outrider);
+            command
+                .arg(name)
+                .arg("--data-dir")
+                .arg(self.directory.join(name))
+                .args(["--unsafe-egress-allow", "127.0.0.0/8"])
+                // No log of accesses: it is one line for each connection.
+                .env("RUST_LOG", "info,outrider::egress=warn");
+            command
+        };
+        let mut control = role("controlplane");
+        control
+            .arg("--resources")
+            .arg(resources)
+            .args(["--api-listen", &api.to_string()])
+            .args(["--xds-listen", &xds.to_string()]);
+        let control = Server::start(control, api, self.directory.join("controlplane.log"))?;
+        let mut proxy = role("egress");
+        proxy
+            .args(["--listen", &address.to_string()])
+            .args(["--admin-listen", &admin.to_string()])
+            .args(["--control-plane", &format!("http://{xds}")]);
+        let proxy = Server::start(proxy, address, log)?;
+        let tenants = (0..TENANTS).map(tenant).collect();
+        Ok(proxy.beside(control).for_tenants(tenants))
     }
 
     fn tinyproxy(&self, address: SocketAddr) -> anyhow::Result<Command> {
@@ -175,6 +196,34 @@ impl Start<'_> {
     }
 }
 
+/// Tenants of the gateway: each may open 500 connections a second, and have 1,000 open.
+const TENANTS: usize = 64;
+
+/// The uid of a project.
+fn tenant(number: usize) -> String {
+    format!("01BENCH0TENANT{number:012}")
+}
+
+/// The resource file with all tenants.
+fn projects() -> String {
+    let projects = (0..TENANTS).map(|number| {
+        let uid = tenant(number);
+        format!("  - name: tenant {number}\n    type: outgoing\n    uid: {uid}\n")
+    });
+    format!("projects:\n{}", projects.collect::<String>())
+}
+
+/// Addresses that were free just now, all different.
+fn free_addresses<const N: usize>() -> anyhow::Result<[SocketAddr; N]> {
+    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let held = (0..N).map(bind).collect::<Result<Vec<_>, _>>()?;
+    let addresses = held.iter().map(TcpListener::local_addr);
+    let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
+    addresses
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("no addresses"))
+}
+
 /// The account that owns nothing.
 const NOBODY: u32 = 65_534;
 
@@ -209,6 +258,12 @@ mod tests {
             (running.name.as_str(), running.address, running.pid),
             ("a", address, 7)
         );
+    }
+
+    #[test]
+    fn the_projects_are_a_file_that_the_gateway_takes() {
+        let problems = outrider_config::check(&projects());
+        assert!(problems.is_empty(), "{problems:?}");
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::tunnel::{Proxy, Way};
 use crate::process::{cpu_time, family, log_tail, resident_kib};
 
 /// How long a proxy may take to end before it is killed.
@@ -22,9 +24,12 @@ const REST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A running proxy. Dropping it ends what was started here, with all its processes.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
+    tenants: Arc<[String]>,
     pid: u32,
     /// Of one that was started here.
     own: Option<Own>,
+    /// What it does not work without; its use of CPU and memory is not counted.
+    beside: Option<Box<Self>>,
 }
 
 struct Own {
@@ -34,12 +39,34 @@ struct Own {
 
 impl Server {
     /// One that runs already.
-    pub(super) const fn running(address: SocketAddr, pid: u32) -> Self {
+    pub(super) fn running(address: SocketAddr, pid: u32) -> Self {
         Self {
             address,
+            tenants: Arc::new([]),
             pid,
             own: None,
+            beside: None,
         }
+    }
+
+    /// Asks for these tenants, in turn.
+    pub(super) fn for_tenants(mut self, tenants: Vec<String>) -> Self {
+        self.tenants = tenants.into();
+        self
+    }
+
+    /// With another process that it needs.
+    pub(super) fn beside(mut self, other: Self) -> Self {
+        self.beside = Some(Box::new(other));
+        self
+    }
+
+    /// The way through it.
+    pub(super) fn way(&self) -> Way {
+        Way::Through(Proxy {
+            address: self.address,
+            tenants: Arc::clone(&self.tenants),
+        })
     }
 
     /// Starts a proxy that will listen on `address`; what it logs goes to the file `log`.
@@ -60,15 +87,16 @@ impl Server {
                 _ => anyhow::anyhow!("`{program}` cannot be started: {error}"),
             }
         })?;
-        Ok(Self {
-            address,
-            pid: process.id(),
-            own: Some(Own { process, log }),
-        })
+        let mut server = Self::running(address, process.id());
+        server.own = Some(Own { process, log });
+        Ok(server)
     }
 
     /// An error with the end of its log when it has ended.
     pub(super) fn check_alive(&mut self) -> anyhow::Result<()> {
+        if let Some(beside) = &mut self.beside {
+            beside.check_alive().context("what it needs")?;
+        }
         let Some(own) = &mut self.own else {
             return Ok(());
         };

@@ -1,11 +1,11 @@
 //! How much goes through tunnels, both directions at once.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -36,7 +36,7 @@ impl Streamed {
 
 /// Fills `streams` tunnels for so long; each byte goes there and back.
 pub(super) async fn run(
-    way: Way,
+    way: &Way,
     echo: &Arc<Echo>,
     streams: usize,
     duration: Duration,
@@ -44,8 +44,9 @@ pub(super) async fn run(
     let begin = Instant::now();
     let mut tasks = JoinSet::new();
     for number in 0..streams {
-        let address = echo.address(u64::try_from(number)?);
-        tasks.spawn(one(way, address, begin + duration));
+        let number = u64::try_from(number)?;
+        let stream = tunnel::open(way, echo, number).await?;
+        tasks.spawn(one(stream, begin + duration));
     }
     let mut bytes = 0;
     while let Some(sent) = tasks.join_next().await {
@@ -59,8 +60,7 @@ pub(super) async fn run(
 
 /// Bytes that went there and came back. The end is known by its number of bytes: not every proxy
 /// carries on when one side has closed.
-async fn one(way: Way, address: SocketAddr, until: Instant) -> anyhow::Result<u64> {
-    let stream = tunnel::open(way, address).await?;
+async fn one(stream: TcpStream, until: Instant) -> anyhow::Result<u64> {
     let (from, to) = stream.into_split();
     let (tell, told) = oneshot::channel();
     let sending = tokio::spawn(async move {
@@ -118,7 +118,7 @@ mod tests {
     #[tokio::test]
     async fn every_byte_comes_back() {
         let echo = Arc::new(Echo::start().await.unwrap());
-        let streamed = run(Way::Direct, &echo, 2, Duration::from_millis(100)).await;
+        let streamed = run(&Way::Direct, &echo, 2, Duration::from_millis(100)).await;
         let streamed = streamed.unwrap();
         assert!(streamed.bytes > 0 && streamed.gbit_per_s() > 0.0);
     }

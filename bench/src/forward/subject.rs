@@ -81,18 +81,18 @@ impl Subject {
     /// One stretch of everything, as fast as it goes.
     pub(super) async fn at_capacity(&mut self, ends: &Ends) -> anyhow::Result<()> {
         let way = self.way();
-        let (tunnels, cpu) = self.with_cpu(ends.tunnels(way, None)).await?;
+        let (tunnels, cpu) = self.with_cpu(ends.tunnels(&way, None)).await?;
         let stretch = Stretch::new(tunnels.done, tunnels.elapsed, cpu);
         self.figures.tunnels.push(stretch);
         self.failed(tunnels.failed, &tunnels.errors);
 
-        let sending = ends.requests(way, None, self.keeps_connections);
+        let sending = ends.requests(&way, None, self.keeps_connections);
         let ((outcome, missing), cpu) = self.with_cpu(Box::pin(sending)).await?;
         let stretch = Stretch::new(outcome.count(), outcome.elapsed, cpu);
         self.figures.requests.push(stretch);
         self.unanswered(&outcome, missing);
 
-        let (streamed, cpu) = self.with_cpu(ends.streamed(way)).await?;
+        let (streamed, cpu) = self.with_cpu(ends.streamed(&way)).await?;
         self.figures.streams.push((streamed, cpu));
         Ok(())
     }
@@ -103,16 +103,16 @@ impl Subject {
         let way = self.way();
         let half = |per_s: f64| whole_rate(per_s * PACED);
         let rate = half(self.figures.tunnels_per_s());
-        let direct = ends.tunnels(Way::Direct, Some(rate)).await?;
-        let through = ends.tunnels(way, Some(rate)).await?;
+        let direct = ends.tunnels(&Way::Direct, Some(rate)).await?;
+        let through = ends.tunnels(&way, Some(rate)).await?;
         self.failed(through.failed, &through.errors);
         let figures = &mut self.figures;
         figures.set_up.push(rate, direct.set_up, through.set_up);
         figures.echoed.push(rate, direct.echoed, through.echoed);
 
         let rate = half(self.figures.requests_per_s());
-        let (direct, _) = ends.requests(Way::Direct, Some(rate), true).await?;
-        let sending = ends.requests(way, Some(rate), self.keeps_connections);
+        let (direct, _) = ends.requests(&Way::Direct, Some(rate), true).await?;
+        let sending = ends.requests(&way, Some(rate), self.keeps_connections);
         let (through, missing) = sending.await?;
         self.unanswered(&through, missing);
         self.figures.answered.push(rate, direct.ack, through.ack);
@@ -121,7 +121,7 @@ impl Subject {
 
     fn way(&self) -> Way {
         match &self.server {
-            Some(server) => Way::Through(server.address),
+            Some(server) => server.way(),
             None => Way::Direct,
         }
     }
@@ -178,14 +178,14 @@ async fn until_ready(server: &mut Server, ends: &Ends) -> anyhow::Result<bool> {
 /// Whether it takes a second request on the connection of the first one. An error while it does
 /// not forward at all.
 async fn keeps_connections(server: &Server, ends: &Ends) -> anyhow::Result<bool> {
-    let way = Way::Through(server.address);
-    tunnel::echo(&mut tunnel::open(way, ends.echo.address(0)).await?).await?;
+    let way = server.way();
+    tunnel::echo(&mut tunnel::open(&way, &ends.echo, 0).await?).await?;
     let mut connection = Connection::open(server.address).await?;
-    let status = ends.probe(&mut connection).await?;
+    let status = ends.probe(&way, &mut connection).await?;
     if !status.is_success() {
         bail!("it answers a request with {status}");
     }
     // What closes does so at once, but not at the same moment.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    Ok(ends.probe(&mut connection).await.is_ok())
+    Ok(ends.probe(&way, &mut connection).await.is_ok())
 }

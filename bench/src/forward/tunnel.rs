@@ -23,25 +23,56 @@ const HEAD_BYTES_MAX: usize = 4_096;
 const BLOCK: [u8; 1_024] = [0x5a; 1_024];
 
 /// How a destination is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Way {
     Direct,
-    /// Through the proxy at this address.
-    Through(SocketAddr),
+    Through(Proxy),
 }
 
-/// Opens a connection to `destination` that is ready for its first byte.
-pub(super) async fn open(way: Way, destination: SocketAddr) -> anyhow::Result<TcpStream> {
+/// What a client has to know of a proxy.
+#[derive(Debug, Clone)]
+pub(super) struct Proxy {
+    pub(super) address: SocketAddr,
+    /// For whom is asked, in turn, in [`TENANT`]. None where the proxy knows no tenants.
+    pub(super) tenants: Arc<[String]>,
+}
+
+/// Names the tenant a connection is for.
+pub(super) const TENANT: &str = "x-outrider-tenant";
+
+impl Proxy {
+    /// The tenant of tunnel or request `number`.
+    pub(super) fn tenant(&self, number: u64) -> Option<&str> {
+        let count = u64::try_from(self.tenants.len()).unwrap_or(u64::MAX);
+        let at = number.checked_rem(count)?;
+        self.tenants
+            .get(usize::try_from(at).ok()?)
+            .map(String::as_str)
+    }
+
+    fn connect_to(&self, destination: SocketAddr, number: u64) -> String {
+        let mut head = format!("CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n");
+        if let Some(tenant) = self.tenant(number) {
+            head.push_str(&format!("{TENANT}: {tenant}\r\n"));
+        }
+        head.push_str("\r\n");
+        head
+    }
+}
+
+/// Opens connection `number` to the echo, ready for its first byte.
+pub(super) async fn open(way: &Way, echo: &Echo, number: u64) -> anyhow::Result<TcpStream> {
+    let destination = echo.address(number);
     let address = match way {
         Way::Direct => destination,
-        Way::Through(proxy) => proxy,
+        Way::Through(proxy) => proxy.address,
     };
     let mut stream = TcpStream::connect(address)
         .await
         .with_context(|| format!("cannot connect to {address}"))?;
     stream.set_nodelay(true)?;
-    if way != Way::Direct {
-        let head = format!("CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n\r\n");
+    if let Way::Through(proxy) = way {
+        let head = proxy.connect_to(destination, number);
         stream.write_all(head.as_bytes()).await?;
         read_answer(&mut stream).await?;
     }
@@ -114,8 +145,8 @@ impl Tunnels {
     }
 
     /// Opens a tunnel, sends a block through it and back, and closes it.
-    async fn one(&mut self, way: Way, echo_at: SocketAddr, due: Due) -> anyhow::Result<()> {
-        let mut stream = open(way, echo_at).await?;
+    async fn one(&mut self, way: &Way, to: &Echo, due: Due) -> anyhow::Result<()> {
+        let mut stream = open(way, to, due.number).await?;
         let set_up = us_since(due.at);
         echo(&mut stream).await?;
         let echoed = us_since(due.at);
@@ -132,7 +163,7 @@ impl Tunnels {
 
 /// Opens and closes tunnels, at a rate or as fast as the clients can.
 pub(super) async fn run(
-    way: Way,
+    way: &Way,
     echo: &Arc<Echo>,
     rate: Option<u32>,
     clients: usize,
@@ -141,7 +172,7 @@ pub(super) async fn run(
     let feeding = Feeding::start(rate, End::After(duration), 0)?;
     let mut tasks = JoinSet::new();
     for _ in 0..clients {
-        tasks.spawn(client(way, Arc::clone(echo), feeding.feed()));
+        tasks.spawn(client(way.clone(), Arc::clone(echo), feeding.feed()));
     }
     let mut all = Tunnels::new()?;
     while let Some(tunnels) = tasks.join_next().await {
@@ -155,7 +186,7 @@ pub(super) async fn run(
 async fn client(way: Way, echo: Arc<Echo>, feed: Feed) -> anyhow::Result<Tunnels> {
     let mut tunnels = Tunnels::new()?;
     while let Some(due) = feed.next().await {
-        let one = timeout(TIMEOUT, tunnels.one(way, echo.address(due.number), due));
+        let one = timeout(TIMEOUT, tunnels.one(&way, &echo, due));
         if let Err(error) = one.await.context("timed out").and_then(|done| done) {
             tunnels.failed += 1;
             *tunnels.errors.entry(format!("{error:#}")).or_default() += 1;
@@ -197,10 +228,31 @@ mod tests {
         address
     }
 
+    fn through(address: SocketAddr) -> Way {
+        let tenants = Arc::new([]);
+        Way::Through(Proxy { address, tenants })
+    }
+
     async fn tried(answer: &'static str) -> Tunnels {
         let echo = Arc::new(Echo::start().await.unwrap());
-        let way = Way::Through(proxy(answer).await);
-        run(way, &echo, Some(100), 2, SHORT).await.unwrap()
+        let way = through(proxy(answer).await);
+        run(&way, &echo, Some(100), 2, SHORT).await.unwrap()
+    }
+
+    #[test]
+    fn tenants_are_named_in_turn_where_there_are_any() {
+        let mut proxy = Proxy {
+            address: "127.0.0.1:3128".parse().unwrap(),
+            tenants: ["a", "b"].map(str::to_owned).into(),
+        };
+        let connect = |proxy: &Proxy, number| proxy.connect_to(proxy.address, number);
+        let head = "CONNECT 127.0.0.1:3128 HTTP/1.1\r\nHost: 127.0.0.1:3128\r\n";
+        for (number, tenant) in [(0, "a"), (1, "b"), (2, "a")] {
+            let expected = format!("{head}x-outrider-tenant: {tenant}\r\n\r\n");
+            assert_eq!(connect(&proxy, number), expected);
+        }
+        proxy.tenants = Arc::new([]);
+        assert_eq!(connect(&proxy, 1), format!("{head}\r\n"));
     }
 
     #[tokio::test]
@@ -222,9 +274,9 @@ mod tests {
     async fn what_is_refused_at_the_port_is_counted() {
         let echo = Arc::new(Echo::start().await.unwrap());
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let way = Way::Through(closed.local_addr().unwrap());
+        let way = through(closed.local_addr().unwrap());
         drop(closed);
-        let tunnels = run(way, &echo, Some(100), 2, SHORT).await.unwrap();
+        let tunnels = run(&way, &echo, Some(100), 2, SHORT).await.unwrap();
         assert_eq!((tunnels.done, tunnels.failed), (0, 20));
     }
 
@@ -234,7 +286,7 @@ mod tests {
         assert_eq!((tunnels.done, tunnels.failed), (20, 0), "{tunnels:?}");
         let echo = Arc::new(Echo::start().await.unwrap());
         for rate in [Some(100), None] {
-            let direct = run(Way::Direct, &echo, rate, 2, SHORT).await.unwrap();
+            let direct = run(&Way::Direct, &echo, rate, 2, SHORT).await.unwrap();
             assert!(direct.done > 0 && direct.failed == 0, "{direct:?}");
             assert_eq!(direct.set_up.count(), direct.done);
         }
