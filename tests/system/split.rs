@@ -169,6 +169,13 @@ async fn a_refused_resource_is_shown_with_its_reason_and_the_old_one_survives_a_
     let mut project = admin.make_project("shop", "outgoing", &json!({})).await;
     let url = receiver.url("/old");
     let endpoint = project.make_endpoint("customer", &url, &json!({})).await;
+    // Else a slow data plane may see both versions as one revision, and never have the good one.
+    planes
+        .control
+        .until("the endpoint is in force", "node-0", |one| {
+            one["is_current"] == true
+        })
+        .await;
     let journal = planes
         .control
         .process
