@@ -110,6 +110,12 @@ impl Published {
         })
     }
 
+    /// What is said of the addresses, without when.
+    #[must_use]
+    pub fn rows(&self) -> Value {
+        self.to_json()["pools"].take()
+    }
+
     /// As text: one range a line, those that a connection may come from, came from lately, or
     /// will come from.
     #[must_use]

@@ -256,6 +256,11 @@ impl Snapshot {
         })
     }
 
+    /// All projects in force, in the order of their ids.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<ProjectTable>> {
+        self.projects.values()
+    }
+
     /// All sources in force.
     pub fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
         self.projects.values().flat_map(|table| table.sources())

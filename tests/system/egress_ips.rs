@@ -3,7 +3,9 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::harness::{Api, Outrider, Planes, RawClient, Reply, Resources, Setup, check, get};
+use super::harness::{
+    Api, DEADLINE, Outrider, Planes, RawClient, Receiver, Reply, Resources, Setup, check, get,
+};
 
 const POOLS: &str = "/api/v1/egress-pools";
 const LISTS: [&str; 2] = ["/v1/egress-ips", "/api/v1/egress-ips"];
@@ -303,4 +305,70 @@ async fn the_list_is_served_without_the_control_plane_and_after_a_restart() {
         assert_eq!(after.json(), before.json());
         assert_eq!(header(&after, "etag"), header(&before, "etag"));
     }
+}
+
+/// Wants to hear of source addresses, at the receiver.
+async fn told_at(admin: &mut Api, name: &str, owner: &Receiver) -> Api {
+    let config = json!({"meta_event": {
+        "is_enabled": true, "type": "http", "event_type": ["egress_ips.updated"],
+        "url": owner.url(&format!("/{name}")), "secret": "s",
+    }});
+    admin.make_project(name, "outgoing", &config).await
+}
+
+#[tokio::test]
+async fn owners_hear_of_the_addresses_that_they_let_in() {
+    let (owner, other) = (Receiver::start().await, Receiver::start().await);
+    let outrider = Setup::through_api().start().await;
+    let mut admin = outrider.admin_api();
+    let mut acme = told_at(&mut admin, "acme", &owner).await;
+    let mut others = told_at(&mut admin, "other", &other).await;
+    admin.make_project("quiet", "outgoing", &json!({})).await;
+    let dedicated = json!({
+        "name": "acme-1", "mode": "dedicated", "projects": [acme.project()],
+        "addresses": [{"address": "127.0.0.8", "state": "warming", "effective_at": "2030-01-01T00:00:00Z"}],
+    });
+    let path = format!("{POOLS}/{}", admin.post(POOLS, &dedicated).await.uid());
+    // Nothing that the list says, then an address that goes, then a pool for all.
+    admin
+        .put(&path, &json!({"selection": "sticky"}))
+        .await
+        .data(202);
+    let second = json!({"addresses": [{"address": "127.0.0.9"}]});
+    admin.put(&path, &second).await.data(202);
+    let shared = json!({"name": "eu", "addresses": [{"address": "127.0.0.7"}]});
+    admin.post(POOLS, &shared).await.data(201);
+    let heard = async |owner: &Receiver, count: usize| {
+        let received = owner.wait_for(count, DEADLINE).await;
+        let mut all: Vec<(u64, Value)> = received
+            .iter()
+            .map(|request| {
+                let body: Value = serde_json::from_slice(&request.body).unwrap();
+                assert_eq!(body["event_type"], "egress_ips.updated");
+                let data = &body["data"];
+                let short = json!([
+                    data["name"],
+                    data["added"],
+                    data["removed"],
+                    data["pools"][0]["state"]
+                ]);
+                (data["version"].as_u64().unwrap(), short)
+            })
+            .collect();
+        all.sort_by_key(|(version, _)| *version); // deliveries have no order among them
+        all.into_iter().map(|(_, short)| short).collect::<Vec<_>>()
+    };
+    let eu = json!(["eu", ["127.0.0.7/32"], [], "active"]);
+    assert_eq!(
+        heard(&owner, 3).await,
+        [
+            json!(["acme-1", ["127.0.0.8/32"], [], "warming"]),
+            json!(["acme-1", ["127.0.0.9/32"], ["127.0.0.8/32"], "active"]),
+            eu.clone(),
+        ]
+    );
+    assert_eq!(heard(&other, 1).await, [eu], "and never of somebody else's");
+    // They are told in the order of revisions, so nothing is on its way.
+    assert_eq!(acme.rows("/meta-events").await.len(), 3);
+    assert_eq!(others.rows("/meta-events").await.len(), 1);
 }

@@ -67,10 +67,12 @@ pub enum MetaKind {
     FailureRateExceeded,
     /// That is over.
     FailureRateRecovered,
+    /// Source addresses that the project may see were announced, changed or removed.
+    EgressIpsUpdated,
 }
 
 impl MetaKind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::ProjectUpdated,
         Self::EndpointCreated,
         Self::EndpointUpdated,
@@ -84,6 +86,7 @@ impl MetaKind {
         Self::BreakerClosed,
         Self::FailureRateExceeded,
         Self::FailureRateRecovered,
+        Self::EgressIpsUpdated,
     ];
     const WORDS: &[&str] = &[
         "project.updated",
@@ -99,6 +102,7 @@ impl MetaKind {
         "breaker.closed",
         "failure_rate.exceeded",
         "failure_rate.recovered",
+        "egress_ips.updated",
     ];
 
     /// The event type of such meta events.
@@ -118,6 +122,7 @@ impl MetaKind {
             Self::BreakerClosed => "breaker.closed",
             Self::FailureRateExceeded => "failure_rate.exceeded",
             Self::FailureRateRecovered => "failure_rate.recovered",
+            Self::EgressIpsUpdated => "egress_ips.updated",
         }
     }
 

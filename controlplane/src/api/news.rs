@@ -6,6 +6,7 @@
 //! durable; then the journal notes how far this has come.
 
 mod change;
+mod egress;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use super::super::Api;
 use super::super::endpoints;
 use super::super::error::ApiError;
 use super::super::projects;
+use super::egress;
 use crate::{Author, Change, Op, Origin, Stored, View};
 
 /// Fields of an endpoint that may hold credentials.
@@ -28,6 +29,9 @@ pub(super) fn news(
     change: &Change,
     journal: Uid,
 ) -> Result<Vec<News>, ApiError> {
+    if change.kind == Kind::EgressPool {
+        return Ok(egress::news(view, change, journal)); // of no project, and told to many
+    }
     let table = view.snapshot().project(change.project);
     let Some(meta) = table.and_then(|table| table.project().meta()) else {
         return Ok(Vec::new());
