@@ -18,6 +18,8 @@ mod damaged_log;
 mod disabled;
 mod dynamic;
 mod egress_ips;
+mod egress_namespace;
+mod egress_sources;
 mod endpoint_authentication;
 mod endpoint_tls;
 mod endpoint_tokens;

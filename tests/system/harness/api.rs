@@ -53,6 +53,11 @@ impl Api {
         self.at(self.address)
     }
 
+    /// A client of another project, at the same address.
+    pub(crate) fn of_project_here(&self, project: &str, key: &str) -> Self {
+        Self::of_project(self.address, project, key)
+    }
+
     /// The same place with another key.
     pub(crate) fn with_key(&self, key: &str) -> Self {
         Self {

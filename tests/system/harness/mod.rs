@@ -10,6 +10,7 @@ mod github;
 mod http_client;
 mod https;
 mod mailbox;
+mod namespace;
 mod outrider;
 mod planes;
 mod ports;
@@ -29,6 +30,7 @@ pub(crate) use self::github::{Payload, payloads};
 pub(crate) use self::http_client::{Client, Framing, RawClient, Reply, get};
 pub(crate) use self::https::Https;
 pub(crate) use self::mailbox::{Begin, Login, Mailbox, Rules, Seen};
+pub(crate) use self::namespace::{is_inside, run};
 pub(crate) use self::outrider::{
     Ended, Outrider, Setup, audit, check, explain, reason_of_the_last,
 };

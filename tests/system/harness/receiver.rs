@@ -61,6 +61,8 @@ impl Fault {
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
+    /// Whom the connection comes from.
+    pub(crate) peer: SocketAddr,
     pub(crate) path_and_query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -256,9 +258,12 @@ async fn hold(stream: TcpStream) {
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let Ok(peer) = stream.peer_addr() else {
+        return; // it has gone already
+    };
     let socket = Arc::new(SockRef::from(&stream).try_clone().unwrap());
     let service =
-        service_fn(move |request| answer(request, Arc::clone(&shared), Arc::clone(&socket)));
+        service_fn(move |request| answer(request, peer, Arc::clone(&shared), Arc::clone(&socket)));
     // Ends with an error whenever a fault breaks the connection, which is what was asked for.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -267,11 +272,13 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 
 async fn answer(
     request: Request<Incoming>,
+    peer: SocketAddr,
     shared: Arc<Shared>,
     socket: Arc<Socket>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Box<dyn Error + Send + Sync>> {
     let (head, body) = request.into_parts();
     let mut received = Received {
+        peer,
         path_and_query: head.uri.to_string(),
         headers: head.headers,
         body: body.collect().await?.to_bytes(),
