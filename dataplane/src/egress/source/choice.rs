@@ -122,6 +122,9 @@ pub(crate) fn rank(
 /// that a family which does not work costs one wait. The first one stays the first.
 pub(crate) fn by_turns<T>(destinations: Vec<T>, is_ipv4: impl Fn(&T) -> bool) -> Vec<T> {
     let first = destinations.first().is_none_or(&is_ipv4);
+    if destinations.iter().all(|of| is_ipv4(of) == first) {
+        return destinations; // as most are
+    }
     let (mut one, mut other): (Vec<_>, Vec<_>) = destinations
         .into_iter()
         .partition(|of| is_ipv4(of) == first);
