@@ -1,5 +1,5 @@
-//! Looks after our addresses: every second whether they are on this host, every ten whether they
-//! reach the reflectors, and what was seen of them meanwhile.
+//! Looks after our addresses: twice a second whether they are on this host and what was seen of
+//! them meanwhile, every ten seconds whether they reach the reflectors.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,7 @@ use crate::egress::resolve::Resolver;
 use crate::egress::settings::Reflector;
 use crate::metrics::SourceNow;
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 const REFLECT_EVERY: Duration = Duration::from_secs(10);
 /// A pool that nobody left from for so long is not tried on reflectors.
 const UNUSED_AFTER: Duration = Duration::from_secs(600);
@@ -91,7 +91,7 @@ impl Sources {
         for source in active(pools) {
             // For want of a socket nothing is known.
             if let Some(is_here) = bind::is_here(source) {
-                self.looked(source, is_here, "it is looked for every second");
+                self.looked(source, is_here, "it is looked for twice a second");
             }
         }
     }
