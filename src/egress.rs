@@ -15,7 +15,8 @@ use crate::cli::EgressArgs;
 use crate::dataplane::control_plane;
 use crate::ending::Signals;
 use crate::exit::Failure;
-use crate::settings::{egress_settings, forward_settings};
+use crate::proxy::listener;
+use crate::settings::egress_settings;
 use crate::tasks::Tasks;
 use crate::{carry, logging, start, state_key};
 
@@ -41,7 +42,7 @@ async fn serve(
     let mut signals = Signals::new()?;
     let channel = control_plane(&bootstrap)?;
     args.testing.warn();
-    let Some(forward) = forward_settings(&bootstrap, Some(listen))? else {
+    let Some(forward) = listener(&bootstrap, Some(listen))? else {
         return Err(Failure::usage(anyhow!("no address to listen on")));
     };
     let settings = PlaneSettings {

@@ -12,6 +12,7 @@ mod ending;
 mod exit;
 mod explain;
 mod logging;
+mod proxy;
 mod quickstart;
 mod serve;
 mod settings;

@@ -1,27 +1,22 @@
 //! The bootstrap as the settings of a data plane.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use outrider_config::bootstrap::{Bootstrap, ForwardTls, IntakeSettings, Reflector, SmtpSecurity};
+use outrider_config::bootstrap::{Bootstrap, IntakeSettings, Reflector, SmtpSecurity};
 use outrider_dataplane::ingest::{Access, Limits};
 use outrider_dataplane::notices::{Security, SmtpSettings};
 use outrider_dataplane::state_log::StateKey;
-use outrider_dataplane::{Settings, egress, forward};
-use outrider_webhook::address::{self, AddressSet};
+use outrider_dataplane::{Settings, egress};
+use outrider_webhook::address;
 use outrider_webhook::http1::HeadLimits;
-use outrider_webhook::secret::Secret;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use sha2::{Digest, Sha256};
 
 use crate::cli::UnsafeArgs;
 use crate::exit::Failure;
+use crate::proxy;
 
 /// How long a drain waits for attempts under way; `standards` section 3.4 and `egress` section 9.
 const DRAIN_GRACE: Duration = Duration::from_secs(30);
@@ -45,8 +40,8 @@ pub(crate) fn settings(
         threads,
         intake: limits(&bootstrap.intake),
         log: log_options(bootstrap),
-        egress: egress_settings(bootstrap, testing)?,
-        forward: forward_settings(bootstrap, bootstrap.egress.forward.listen)?,
+        egress: delivery_egress(bootstrap, testing)?,
+        forward: proxy::listener(bootstrap, bootstrap.egress.forward.listen)?,
         smtp: bootstrap.smtp.as_ref().map(smtp).transpose()?,
         in_flight_max: bootstrap.delivery.in_flight_max,
         lane_concurrency: bootstrap.delivery.lane_concurrency,
@@ -159,85 +154,19 @@ pub(crate) fn egress_settings(
     Ok(settings)
 }
 
-/// The forward proxy at an address; none without one.
-pub(crate) fn forward_settings(
+/// The way out of deliveries: straight, or through a forward proxy.
+fn delivery_egress(
     bootstrap: &Bootstrap,
-    listen: Option<SocketAddr>,
-) -> Result<Option<forward::Settings>, Failure> {
-    let settings = &bootstrap.egress.forward;
-    let Some(listen) = listen else {
-        return Ok(None);
-    };
-    let identities = settings.identities.iter().map(|identity| {
-        let digest = |password: &Secret| Sha256::digest(password.expose().as_bytes()).into();
-        forward::Identity {
-            name: identity.name.as_str().into(),
-            passwords: identity.passwords.iter().map(digest).collect(),
-            certificate: identity.certificate.clone(),
-            projects: match &identity.projects {
-                None => forward::Reach::All,
-                Some(projects) => forward::Reach::Some(projects.clone()),
-            },
-        }
-    });
-    let identities: Vec<_> = identities.collect();
-    let has_passwords = identities.iter().any(|one| !one.passwords.is_empty());
-    if has_passwords && settings.tls.is_none() && !listen.ip().is_loopback() {
-        tracing::warn!(%listen, "passwords for the forward proxy come in clear text: set `egress.tls`, or keep the way to it private");
+    testing: &UnsafeArgs,
+) -> Result<egress::Settings, Failure> {
+    let mut settings = egress_settings(bootstrap, testing)?;
+    if let Some(via) = &bootstrap.egress.via {
+        settings.via = Some(proxy::settings(via)?);
     }
-    let tls = settings.tls.as_ref().map(forward_tls).transpose()?;
-    Ok(Some(forward::Settings {
-        listen,
-        identities: forward::Identities(identities),
-        tls,
-        proxy_protocol: settings
-            .proxy_protocol
-            .as_ref()
-            .map(|ranges| ranges.iter().copied().collect::<AddressSet>()),
-        tunnel_idle: settings.tunnel_idle,
-        tunnel_life: settings.tunnel_life,
-        connections_max: settings.connections_max,
-    }))
+    Ok(settings)
 }
 
-/// TLS to clients of the forward proxy. Certificates are asked for where there are roots; who
-/// shows none may still have a password.
-fn forward_tls(files: &ForwardTls) -> Result<Arc<ServerConfig>, Failure> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain = roots(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .with_context(|| format!("cannot read a private key from {}", files.key.display()))
-        .map_err(Failure::configuration)?;
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .context("egress.tls")
-        .map_err(Failure::configuration)?;
-    let builder = match &files.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut trusted = RootCertStore::empty();
-            for root in roots(path)? {
-                trusted
-                    .add(root)
-                    .with_context(|| format!("egress.tls.client_ca: {}", path.display()))
-                    .map_err(Failure::configuration)?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), provider)
-                .allow_unauthenticated()
-                .build()
-                .with_context(|| format!("egress.tls.client_ca: {}", path.display()))
-                .map_err(Failure::configuration)?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let config = builder
-        .with_single_cert(chain, key)
-        .with_context(|| format!("egress.tls: {} and its key", files.certificate.display()))
-        .map_err(Failure::configuration)?;
-    Ok(Arc::new(config))
-}
-
-fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+pub(crate) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .with_context(|| format!("cannot read certificates from {}", path.display()))

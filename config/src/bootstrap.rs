@@ -10,6 +10,7 @@ mod planes;
 mod public;
 mod smtp;
 mod spec;
+mod via_spec;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub use planes::{ControlPlaneSettings, StateKey, TlsFiles, XdsSettings};
 pub use public::{CertificateFiles, PublicTls, TlsVersion};
 pub use smtp::{SmtpSecurity, SmtpSettings};
 use spec::BootstrapSpec;
+pub use via_spec::{ViaSettings, ViaTls};
 
 /// Prefix of environment variables that belong to the bootstrap.
 pub const ENV_PREFIX: &str = "OUTRIDER__";
@@ -116,6 +118,8 @@ pub enum SyncMode {
 pub struct EgressSettings {
     /// The forward proxy.
     pub forward: ForwardSettings,
+    /// The forward proxy that deliveries go through; straight to their receivers without.
+    pub via: Option<ViaSettings>,
     /// Parts of the inside, opened to named projects.
     pub internal: Vec<InternalRule>,
     /// Private ranges, opened to every project.

@@ -13,6 +13,7 @@ mod exchange;
 mod fault;
 mod gate;
 mod get;
+mod link;
 mod open;
 mod pool;
 mod post;
@@ -24,6 +25,7 @@ mod source;
 mod tests;
 mod tls;
 mod upstream;
+mod via;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -62,6 +64,8 @@ use self::source::Sources;
 pub use self::source::{Caller, Leave};
 use self::tls::{Profile, Profiles};
 pub(crate) use self::upstream::{OpenTiming, Purpose, Unopened, Upstream, Wish};
+use self::via::Proxy;
+pub use self::via::ProxySettings;
 
 /// How long a connection may take to become free after its answer was read. A receiver that
 /// answers without reading the request keeps it busy: such a connection is closed.
@@ -112,6 +116,7 @@ struct Inner {
     vetting: ArcSwap<Vetting>,
     overrides: HashMap<String, SocketAddr>,
     resolver: Resolver,
+    via: Option<Arc<Proxy>>,
     pool: Pool<Connection>,
     /// Of the clients of the forward proxy.
     upstreams: Pool<Upstream>,
@@ -170,6 +175,7 @@ impl Egress {
             }),
             overrides: settings.resolve_overrides.into_iter().collect(),
             resolver: Resolver::new(&settings.name_servers, settings.dns_timeout)?,
+            via: settings.via.map(Proxy::new),
             pool: Pool::new(bounds),
             upstreams: Pool::new(bounds),
             dialler: Dialler::new(
@@ -389,14 +395,22 @@ impl Inner {
         leave: &Leave,
     ) -> Result<Vec<Key>, Refusal> {
         let vetting = self.vetting.load_full();
-        let (overrides, resolver) = (&self.overrides, &self.resolver);
-        let found = route::find(&vetting, overrides, resolver, project, destination).await;
+        let found = match &self.via {
+            Some(proxy) => proxy.keys(&vetting, project, destination, leave).await,
+            None => {
+                let (overrides, resolver) = (&self.overrides, &self.resolver);
+                route::find(&vetting, overrides, resolver, project, destination).await
+            }
+        };
         let keys = found.inspect_err(|refusal| {
             if let Some(code) = refusal.denied {
                 self.counters.deny(code);
             }
         })?;
-        Ok(self.sources.leave(leave, keys)?)
+        match &self.via {
+            Some(_) => Ok(keys), // the proxy knows what the pool has
+            None => Ok(self.sources.leave(leave, keys)?),
+        }
     }
 
     fn pooled(&self, keys: &[Key]) -> Option<(Key, Connection)> {

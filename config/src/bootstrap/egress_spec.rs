@@ -8,12 +8,14 @@ use serde::Deserialize;
 
 use super::forward_spec::{ForwardSpec, ForwardTlsSpec, IdentitySpec};
 use super::spec::Checks;
+use super::via_spec::ViaSpec;
 use super::{EgressSettings, Reflector};
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct EgressSpec {
     listen: Option<String>,
+    via: Option<ViaSpec>,
     tls: Option<ForwardTlsSpec>,
     proxy_protocol: Option<Vec<String>>,
     identities: Option<Vec<IdentitySpec>>,
@@ -78,6 +80,7 @@ impl EgressSpec {
         };
         EgressSettings {
             forward: forward.check(checks),
+            via: self.via.and_then(|via| via.check(checks)),
             internal,
             allow_cidrs: checks.ranges("egress.allow_cidrs", self.allow_cidrs),
             deny_cidrs: checks.ranges("egress.deny_cidrs", self.deny_cidrs),

@@ -12,7 +12,6 @@ use outrider_webhook::retry::Failure;
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -22,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::exchange::{Draft, Phase};
 use super::fault::Fault;
 use super::gate::Permit;
+use super::link::Link;
 use super::open::{Opened, Opener, Until, Way};
 use super::pool::{Alive, Connection, Key, Pool};
 use super::tls::{Profile, Profiles};
@@ -111,17 +111,17 @@ impl Dialler {
         draft: &mut Draft,
     ) -> Result<Connection, Fault> {
         let Opened {
-            stream,
+            link,
             permit,
             local,
             remote,
         } = opened;
         draft.on(local, remote);
         let (sender, alive) = match &key.tls {
-            None => self.speak(stream, permit).await?,
+            None => self.speak(link, permit).await?,
             Some(profile) => {
                 draft.enter(Phase::Handshake);
-                let stream = self.encrypt(key, profile, stream, until).await?;
+                let stream = self.encrypt(key, profile, link, until).await?;
                 self.speak(stream, permit).await?
             }
         };
@@ -139,9 +139,9 @@ impl Dialler {
         &self,
         key: &Key,
         profile: &Profile,
-        stream: TcpStream,
+        link: Link,
         until: Until,
-    ) -> Result<TlsStream<TcpStream>, Fault> {
+    ) -> Result<TlsStream<Link>, Fault> {
         // An address is checked against the addresses in the certificate, and sent in no SNI.
         let name = ServerName::try_from(key.server_name.to_string()).map_err(|_| {
             let detail = format!("no certificate can be for `{}`", key.server_name);
@@ -151,7 +151,7 @@ impl Dialler {
         let config = config.map_err(|error| Fault::new(Failure::Internal, error.to_string()))?;
         let started = Instant::now();
         let limit = until.encrypted.unwrap_or(started + self.opener.limits.tls);
-        let connecting = TlsConnector::from(config).connect(name, stream);
+        let connecting = TlsConnector::from(config).connect(name, link);
         match timeout_at(limit, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Fault::handshake(&error)),

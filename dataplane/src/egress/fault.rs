@@ -29,6 +29,12 @@ impl Fault {
         }
     }
 
+    /// The pool that is meant is not known here.
+    pub(super) fn no_pool(name: &str) -> Self {
+        let detail = format!("there is no egress pool `{name}` for this project");
+        Self::new(Failure::NoHealthySource, detail)
+    }
+
     /// There are as many connections as there may be, and none became free in time.
     pub(super) fn limit(address: SocketAddr) -> Self {
         let detail = format!("no connection to {address} may be opened: limit reached");

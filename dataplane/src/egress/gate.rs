@@ -10,14 +10,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use outrider_webhook::id::ProjectId;
 use tokio::sync::Notify;
 
-use super::pool::{Give, Key, Pool, Pooled};
+use super::pool::{Give, Key, Place, Pool, Pooled};
 use super::source::Counted;
 
 /// Limits on open connections.
@@ -31,8 +30,8 @@ pub(super) struct Caps {
 #[derive(Default)]
 struct Counts {
     projects: HashMap<ProjectId, usize>,
-    destinations: HashMap<SocketAddr, usize>,
-    pairs: HashMap<(ProjectId, SocketAddr), usize>,
+    destinations: HashMap<Place, usize>,
+    pairs: HashMap<(ProjectId, Place), usize>,
     pools: HashMap<Arc<str>, usize>,
     total: usize,
 }
@@ -51,7 +50,7 @@ pub(super) struct Gate {
 pub(super) struct Permit {
     gate: Arc<Gate>,
     project: ProjectId,
-    destination: SocketAddr,
+    destination: Place,
     /// The pool it is counted for.
     pool: Option<Arc<str>>,
     /// Its place in the count of the address of ours that it is opened from.
@@ -130,7 +129,7 @@ impl Gate {
     }
 
     fn try_enter(self: &Arc<Self>, key: &Key) -> Result<Permit, Give> {
-        let (project, destination) = (key.project, key.address);
+        let (project, destination) = (key.project, key.place());
         let mut counts = self.lock();
         let of = |count: Option<&usize>| count.copied().unwrap_or(0);
         if of(counts.projects.get(&project)) >= self.caps.per_project {
@@ -139,9 +138,11 @@ impl Gate {
         if of(counts.destinations.get(&destination)) >= self.caps.per_destination {
             return Err(Give::Destination(destination));
         }
-        if of(counts.pairs.get(&(project, destination))) >= self.caps.per_destination.div_ceil(2) {
-            return Err(Give::Pair(project, destination));
+        let pair = (project, destination);
+        if of(counts.pairs.get(&pair)) >= self.caps.per_destination.div_ceil(2) {
+            return Err(Give::Pair(pair.0, pair.1));
         }
+        let (_, destination) = &pair;
         let pool = key.source.pool();
         if let Some((name, Some(max))) = pool
             && of(counts.pools.get(name)) >= max
@@ -156,13 +157,13 @@ impl Gate {
             *counts.pools.entry(Arc::clone(name)).or_default() += 1;
         }
         *counts.projects.entry(project).or_default() += 1;
-        *counts.destinations.entry(destination).or_default() += 1;
-        *counts.pairs.entry((project, destination)).or_default() += 1;
+        *counts.destinations.entry(destination.clone()).or_default() += 1;
+        *counts.pairs.entry(pair.clone()).or_default() += 1;
         counts.total += 1;
         Ok(Permit {
             gate: Arc::clone(self),
             project,
-            destination,
+            destination: pair.1,
             pool,
             _counted: None,
         })
@@ -177,8 +178,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = self.gate.lock();
         less(&mut counts.projects, self.project);
-        less(&mut counts.destinations, self.destination);
-        less(&mut counts.pairs, (self.project, self.destination));
+        less(&mut counts.destinations, self.destination.clone());
+        less(&mut counts.pairs, (self.project, self.destination.clone()));
         if let Some(pool) = self.pool.take() {
             less(&mut counts.pools, pool);
         }

@@ -14,8 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fault::Fault;
 use super::gate::{Entered, Gate, Permit};
+use super::link::Link;
 use super::pool::{Key, Pool, Pooled};
 use super::source::{Source, Sources};
+use super::via::Tunnel;
 
 /// How long one family has for itself before the other is tried as well (RFC 8305, section 8).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -69,7 +71,7 @@ impl Limits {
 
 /// A new connection, and its place in the count of them.
 pub(super) struct Opened {
-    pub(super) stream: TcpStream,
+    pub(super) link: Link,
     /// To be kept until the socket is closed.
     pub(super) permit: Permit,
     pub(super) local: SocketAddr,
@@ -157,6 +159,19 @@ impl Opener {
             Entered::Idle(connection) => return Ok(Way::Idle(connection)),
         };
         let limit = until.connected.min(Instant::now() + until.each);
+        if let Some(through) = &key.through {
+            let Tunnel {
+                link,
+                local,
+                remote,
+            } = through.open(address, limit).await?;
+            return Ok(Way::New(Opened {
+                link,
+                permit,
+                local,
+                remote,
+            }));
+        }
         let (stream, permit) = match &key.source {
             Source::HostRoute => (by_host_route(address, limit).await?, permit),
             Source::Pool(leaving) => {
@@ -166,7 +181,7 @@ impl Opener {
         };
         let (local, remote) = ends(&stream, address)?;
         Ok(Way::New(Opened {
-            stream,
+            link: Link::Tcp(stream),
             permit,
             local,
             remote,

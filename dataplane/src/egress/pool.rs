@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::source::Source;
 use super::tls::Profile;
+use super::via::Through;
 
 /// What must be equal for a connection to be used again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,14 +30,34 @@ pub(super) struct Key {
     pub(super) project: ProjectId,
     /// Where it comes from: a pool of ours, or the host's route.
     pub(super) source: Source,
-    /// The checked address it goes to.
+    /// The checked address it goes to; that of the proxy, where it goes through one.
     pub(super) address: SocketAddr,
+    /// What is behind the proxy.
+    pub(super) through: Option<Arc<Through>>,
     /// TLS settings; `None` is plain HTTP.
     pub(super) tls: Option<Profile>,
     /// Name in the certificate and in `Host`.
     pub(super) server_name: Box<str>,
     /// The address policy it was checked under.
     pub(super) policy_version: u64,
+}
+
+/// What connections are counted by, besides their projects.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// A checked address.
+    At(SocketAddr),
+    /// What is behind a proxy: at which address is known there.
+    Behind(Arc<Through>),
+}
+
+impl Key {
+    pub(super) fn place(&self) -> Place {
+        match &self.through {
+            None => Place::At(self.address),
+            Some(through) => Place::Behind(Arc::clone(through)),
+        }
+    }
 }
 
 /// Tells the task of a connection, by being dropped, that nobody will use it any more.
@@ -101,10 +122,10 @@ pub(super) struct Bounds {
 pub(super) enum Give {
     /// Any of this project.
     Project(ProjectId),
-    /// Any to this address.
-    Destination(SocketAddr),
-    /// Any of this project to this address.
-    Pair(ProjectId, SocketAddr),
+    /// Any to this place.
+    Destination(Place),
+    /// Any of this project to this place.
+    Pair(ProjectId, Place),
     /// Any from this pool of ours.
     Pool(Arc<str>),
     /// Any.
@@ -115,8 +136,8 @@ impl Give {
     fn covers(&self, key: &Key) -> bool {
         match self {
             Self::Project(project) => key.project == *project,
-            Self::Destination(address) => key.address == *address,
-            Self::Pair(project, address) => key.project == *project && key.address == *address,
+            Self::Destination(place) => key.place() == *place,
+            Self::Pair(project, place) => key.project == *project && key.place() == *place,
             Self::Pool(name) => key.source.pool().is_some_and(|(pool, _)| pool == name),
             Self::Any => true,
         }

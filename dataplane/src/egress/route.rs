@@ -30,7 +30,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn denied(denied: &Denied, is_static: bool) -> Self {
+    pub(super) fn denied(denied: &Denied, is_static: bool) -> Self {
         Self {
             fault: Fault::denied(denied, is_static),
             denied: Some(denied.code()),
@@ -108,6 +108,7 @@ pub(super) async fn find(
         project: project.id,
         source: Source::HostRoute, // until the pool is known
         address: SocketAddr::new(ip, port),
+        through: None,
         tls: destination.tls.clone(),
         server_name: destination.server_name.clone(),
         policy_version: vetting.version,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use outrider_webhook::address::Policy;
 use rustls::pki_types::CertificateDer;
 
+use super::via::ProxySettings;
+
 use crate::metrics::SourceMetrics;
 
 /// How egress behaves. Made with [`Settings::new`]; the defaults are those of `egress` section 9.
@@ -15,6 +17,8 @@ pub struct Settings {
     /// Names with a fixed address, for tests (`--unsafe-resolve HOST=IP:PORT`): the connection
     /// goes to that address and port, after the same checks as any other. Lower case.
     pub resolve_overrides: Vec<(String, SocketAddr)>,
+    /// A forward proxy that everything goes through, instead of straight to the destination.
+    pub via: Option<ProxySettings>,
     /// Roots trusted besides the public ones.
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Name servers to ask; empty for those of the host.
@@ -68,6 +72,7 @@ impl Settings {
         Self {
             policy,
             resolve_overrides: Vec::new(),
+            via: None,
             extra_roots: Vec::new(),
             name_servers: Vec::new(),
             dns_timeout: Duration::from_secs(5),

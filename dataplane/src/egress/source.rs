@@ -154,8 +154,7 @@ impl Sources {
         let (pool, fallback, caller) = match leave {
             Leave::HostRoute => return Ok(in_turns(keys)),
             Leave::Missing(name) => {
-                let detail = format!("there is no egress pool `{name}` for this project");
-                return Err(Fault::new(Failure::NoHealthySource, detail));
+                return Err(Fault::no_pool(name));
             }
             Leave::Pool {
                 pool,

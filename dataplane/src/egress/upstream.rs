@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 use super::exchange::micros_since;
 use super::fault::Fault;
 use super::gate::Permit;
+use super::link::Link;
 use super::open::{Opened, Way};
 use super::pool::{Key, Pooled};
 use super::route::{self, Destination, Refusal};
@@ -87,8 +88,8 @@ pub(crate) struct OpenTiming {
 }
 
 enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Link),
+    Tls(Box<TlsStream<Link>>),
 }
 
 impl Egress {
@@ -126,7 +127,7 @@ impl Egress {
         let (key, way) = Box::pin(opening).await.map_err(Unopened::of_fault)?;
         timing.connect_us = micros_since(connecting);
         let Opened {
-            stream,
+            link,
             permit,
             local,
             remote,
@@ -138,10 +139,10 @@ impl Egress {
             }
         };
         let io = match &key.tls {
-            None => Io::Plain(stream),
+            None => Io::Plain(link),
             Some(profile) => {
                 let shaking = Instant::now();
-                let shaken = inner.dialler.encrypt(&key, profile, stream, until);
+                let shaken = inner.dialler.encrypt(&key, profile, link, until);
                 let stream = Box::pin(shaken).await.map_err(Unopened::of_fault)?;
                 timing.tls_us = micros_since(shaking);
                 Io::Tls(Box::new(stream))
@@ -211,8 +212,8 @@ impl Upstream {
 
     fn socket(&self) -> &TcpStream {
         match &self.io {
-            Io::Plain(stream) => stream,
-            Io::Tls(stream) => stream.get_ref().0,
+            Io::Plain(link) => link.socket(),
+            Io::Tls(stream) => stream.get_ref().0.socket(),
         }
     }
 }

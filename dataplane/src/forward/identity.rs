@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use outrider_config::snapshot::Snapshot;
+use outrider_config::snapshot::{MetaEvents, Snapshot};
 use outrider_webhook::address::ProjectRef;
 use outrider_webhook::id::{EndpointId, ProjectId, Uid};
 use sha2::{Digest, Sha256};
@@ -226,17 +226,29 @@ impl Caller<'_> {
                 (identity.projects.only().ok_or("tenant_required")?, None)
             }
         };
-        if matches!(self, Self::Known(identity) if !identity.projects.covers(project)) {
+        // Meta events of a project are its own, and leave as it does.
+        let table = snapshot.project_of_delivery(project).ok_or(UNKNOWN);
+        let home = match &table {
+            Ok(table) if table.project().is_own() => MetaEvents::home_of(project),
+            _ => project,
+        };
+        if matches!(self, Self::Known(identity) if !identity.projects.covers(home)) {
             return Err("tenant_not_allowed");
         }
-        let table = snapshot.project(project).ok_or(UNKNOWN)?;
-        let leave = match (pool, named.endpoint) {
-            (Some(pool), _) => Leave::named(snapshot, table, pool).map_err(|_| "unknown_pool")?,
-            (None, None) => Leave::of(snapshot, table, None),
-            (None, Some(uid)) => {
+        let table = table?;
+        let endpoint = match named.endpoint {
+            None => None,
+            Some(uid) => {
                 let uid: Uid = uid.parse().map_err(|_| UNKNOWN_ENDPOINT)?;
-                let endpoint = table.endpoint(EndpointId::new(uid));
-                Leave::of(snapshot, table, Some(endpoint.ok_or(UNKNOWN_ENDPOINT)?))
+                let found = snapshot.endpoint_of_delivery(table, EndpointId::new(uid));
+                Some(&**found.ok_or(UNKNOWN_ENDPOINT)?)
+            }
+        };
+        let leave = match pool {
+            None => Leave::of(snapshot, table, endpoint),
+            Some(pool) => {
+                let named = Leave::named(snapshot, table, (pool, endpoint));
+                named.map_err(|_| "unknown_pool")?
             }
         };
         Ok(Tenant {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use outrider_config::Snapshot;
-use outrider_config::snapshot::{EgressPool, Endpoint, NoPool, PoolChoice, ProjectTable};
+use outrider_config::snapshot::{
+    EgressPool, Endpoint, MetaEvents, NoPool, PoolChoice, ProjectTable,
+};
 use outrider_webhook::id::Uid;
 
 use super::choice::Caller;
@@ -38,20 +40,25 @@ impl Leave {
         }
     }
 
-    /// From the pool of this name, whatever the configuration says of the project.
+    /// From the pool of this name, whatever the configuration says of the project and endpoint.
     ///
     /// # Errors
     /// [`NoPool`]: there is none, or it is not for this project.
     pub(crate) fn named(
         snapshot: &Snapshot,
         table: &ProjectTable,
-        name: &str,
+        (name, endpoint): (&str, Option<&Endpoint>),
     ) -> Result<Self, NoPool> {
         let name: Arc<str> = name.into();
-        snapshot.check_pool_use(table.project().id(), &name)?;
+        let project = table.project();
+        let home = match project.is_own() {
+            true => MetaEvents::home_of(project.id()),
+            false => project.id(),
+        };
+        snapshot.check_pool_use(home, &name)?;
         let pool = snapshot.egress_pool(&name).cloned();
         Ok(match pool {
-            Some(pool) => Self::from_pool(snapshot, table, (pool, None)),
+            Some(pool) => Self::from_pool(snapshot, table, (pool, endpoint)),
             None => Self::Missing(name),
         })
     }

@@ -89,6 +89,7 @@ async fn a_pooled_connection_that_closes_before_a_byte_is_written_is_replaced() 
         project: project(1).id,
         source: Source::HostRoute,
         address: receiver.address,
+        through: None,
         tls: None,
         server_name: receiver.address.ip().to_string().into(),
         policy_version: 0,

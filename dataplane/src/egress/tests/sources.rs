@@ -320,6 +320,7 @@ fn key(address: SocketAddr) -> Key {
         project: project(1).id,
         source: Source::HostRoute,
         address,
+        through: None,
         tls: None,
         server_name: "a.example.com".into(),
         policy_version: 0,
