@@ -47,6 +47,9 @@ impl Snapshot {
     /// Whether a delivery may come from where the host routes it. With neither pools nor projects
     /// it would.
     fn uses_host_route(&self) -> bool {
+        if !matches!(self.pool_of_nobody(), PoolChoice::HostRoute) {
+            return false; // who names no pool has `default`, or waits for it
+        }
         let is_bare = self.projects.is_empty() && self.egress_pools().next().is_none();
         let mut tables = self.projects.values();
         is_bare
