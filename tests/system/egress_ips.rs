@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::harness::{
     Api, DEADLINE, Outrider, Planes, RawClient, Receiver, Reply, Resources, Setup, check, get,
+    until,
 };
 
 const POOLS: &str = "/api/v1/egress-pools";
@@ -28,6 +29,15 @@ fn shown(list: &Value) -> Vec<(&str, String)> {
     let rows = list["pools"].as_array().unwrap().iter();
     rows.map(|row| (row["name"].as_str().unwrap(), row["ipv4"].to_string()))
         .collect()
+}
+
+/// Waits until a list shows this: a reply of the API waits a moment for the data plane, and no
+/// longer.
+async fn until_shown(outrider: &Outrider, key: &str, expected: &[(&str, String)]) {
+    until("the list is as it should be", DEADLINE, async || {
+        (shown(&list(outrider, key).await) == expected).then_some(())
+    })
+    .await;
 }
 
 async fn ask(outrider: &Outrider, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
@@ -217,18 +227,18 @@ async fn a_dedicated_pool_is_shown_to_its_project_alone() {
     let mut shop = shop().await;
     let shared = [("default", r#"["127.0.0.7/32"]"#.to_owned())];
     let own = [("acme-1", r#"["127.0.0.8/32"]"#.to_owned())];
+    until_shown(&shop.outrider, shop.acme.key(), &own).await;
     assert_eq!(shown(&list(&shop.outrider, "").await), shared);
     assert_eq!(shown(&list(&shop.outrider, shop.other.key()).await), shared);
-    assert_eq!(shown(&list(&shop.outrider, shop.acme.key()).await), own);
     // An endpoint that names the shared one uses that as well, once another one is left behind.
     let endpoint = json!({"name": "e", "url": "http://127.0.0.1:8099/", "egress_pool": "default"});
     shop.acme.post("/endpoints", &endpoint).await.data(201);
-    assert_eq!(shown(&list(&shop.outrider, shop.acme.key()).await), shared);
+    until_shown(&shop.outrider, shop.acme.key(), &shared).await;
     shop.acme
         .make_endpoint("f", "http://127.0.0.1:8099/", &json!({}))
         .await;
     let both = [own, shared].concat();
-    assert_eq!(shown(&list(&shop.outrider, shop.acme.key()).await), both);
+    until_shown(&shop.outrider, shop.acme.key(), &both).await;
     let mut acme = Api::new(shop.outrider.public(), shop.acme.key());
     let reply = acme.get("/v1/egress-ips?format=text").await;
     assert_eq!(reply.text(), "127.0.0.7/32\n127.0.0.8/32\n");
@@ -284,8 +294,8 @@ async fn a_pool_is_not_removed_while_it_is_used() {
         .data(202);
     shop.admin.delete(&path).await.data(200);
     shop.admin.get(&path).await.refusal(404);
-    let own = list(&shop.outrider, shop.acme.key()).await;
-    assert_eq!(shown(&own), [("default", r#"["127.0.0.7/32"]"#.to_owned())]);
+    let shared = [("default", r#"["127.0.0.7/32"]"#.to_owned())];
+    until_shown(&shop.outrider, shop.acme.key(), &shared).await;
 }
 
 #[tokio::test]
@@ -371,4 +381,74 @@ async fn owners_hear_of_the_addresses_that_they_let_in() {
     // They are told in the order of revisions, so nothing is on its way.
     assert_eq!(acme.rows("/meta-events").await.len(), 3);
     assert_eq!(others.rows("/meta-events").await.len(), 1);
+}
+
+/// Ranges of the list for a key.
+async fn ranges(outrider: &Outrider, key: &str) -> Vec<String> {
+    let path = format!("{LIST}?format=text");
+    let reply = Api::new(outrider.public(), key).get(&path).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.text().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn whatever_leaves_comes_from_an_address_that_is_listed_for_its_project() {
+    let (owner, at_acme, at_other) = (
+        Receiver::start().await,
+        Receiver::start().await,
+        Receiver::start().await,
+    );
+    let outrider = Setup::through_api().start().await;
+    let mut admin = outrider.admin_api();
+    let mut acme = told_at(&mut admin, "acme", &owner).await;
+    let mut other = admin.make_project("other", "outgoing", &json!({})).await;
+    let pool = |name: &str, numbers: &[u8], more: Value| {
+        let addresses = numbers
+            .iter()
+            .map(|n| json!({"address": format!("127.0.0.{n}")}));
+        let mut pool = json!({"name": name, "addresses": addresses.collect::<Vec<_>>()});
+        pool.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        pool
+    };
+    let own = json!({"mode": "dedicated", "projects": [acme.project()]});
+    admin
+        .post(POOLS, &pool("acme-1", &[4, 5], own))
+        .await
+        .data(201);
+    acme.put("", &json!({"name": "acme", "egress_pool": "acme-1"}))
+        .await
+        .data(202);
+    admin
+        .post(POOLS, &pool("default", &[2, 3], json!({})))
+        .await
+        .data(201);
+    // A reply waits a moment for the data plane, and no longer.
+    for (key, numbers) in [(acme.key(), ["4", "5"]), (other.key(), ["2", "3"])] {
+        let expected = numbers.map(|n| format!("127.0.0.{n}/32"));
+        until("the pool is in force", DEADLINE, async || {
+            (ranges(&outrider, key).await == expected).then_some(())
+        })
+        .await;
+    }
+    for (project, receiver) in [(&mut acme, &at_acme), (&mut other, &at_other)] {
+        let endpoint = project
+            .make_endpoint("e", &receiver.url("/in"), &json!({}))
+            .await;
+        for n in 0..10 {
+            project.publish(&endpoint, "a", &json!({"n": n})).await;
+        }
+        let listed = ranges(&outrider, project.key()).await;
+        for request in receiver.wait_for(10, DEADLINE).await {
+            let from = format!("{}/32", request.peer.ip());
+            assert!(listed.contains(&from), "{from} is not in {listed:?}");
+        }
+    }
+    // That of the shared pool is told when the project's own one is in force.
+    let told = owner.wait_for(2, DEADLINE).await;
+    let is_of_default = |body: &[u8]| String::from_utf8_lossy(body).contains("\"default\"");
+    let of_default = told.iter().find(|request| is_of_default(&request.body));
+    let from = of_default.unwrap().peer.ip().to_string();
+    assert!(["127.0.0.4", "127.0.0.5"].contains(&&*from), "{from}");
 }
