@@ -1,9 +1,12 @@
 //! Which address deliveries come from, as their receivers see it.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::harness::{Api, DEADLINE, Fault, Outrider, Received, Receiver, Setup, until};
 
@@ -202,6 +205,43 @@ async fn pools_of_two_tenants_never_mix() {
             .starts_with("127.0.0.1:"),
         "{attempt}"
     );
+}
+
+/// Takes connections, and says to each that it comes from somewhere else.
+async fn mistaken() -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"198.51.100.9\n").await; // it may have gone
+        }
+    });
+    (address, task)
+}
+
+#[tokio::test]
+async fn a_reflector_that_sees_another_address_is_told_of() {
+    let receiver = Receiver::start().await;
+    let (one, two) = (mistaken().await, mistaken().await);
+    let reflectors = format!("['{}', '{}']", one.0, two.0);
+    let setup = Setup::through_api().env("OUTRIDER__EGRESS__REFLECTORS", &reflectors);
+    let outrider = setup.start().await;
+    let mut admin = outrider.admin_api();
+    make_pool(&mut admin, "eu", &loopback([2]), json!({})).await;
+    let mut project = make_project(&mut admin, "shop", Some("eu")).await;
+    let url = receiver.url("/");
+    let endpoint = project.make_endpoint("e", &url, &json!({})).await;
+    // Only those that are used are tried.
+    let event = project.publish(&endpoint, "a", &json!(1)).await;
+    project.delivery(&event, "Success").await;
+    let (metric, source) = ("outrider_egress_source_mismatch", "source_ip=\"127.0.0.2\"");
+    outrider
+        .wait_for_metric(metric, &[source], 1.0, DEADLINE)
+        .await;
+    assert!(outrider.stderr().contains("source_mismatch"));
+    state_is(&outrider, "127.0.0.2", "active").await;
+    one.1.abort();
+    two.1.abort();
 }
 
 #[tokio::test]

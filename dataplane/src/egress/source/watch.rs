@@ -75,9 +75,9 @@ impl Sources {
             if reflectors.is_empty() || Instant::now() < reflect_at || !rounds.is_empty() {
                 continue;
             }
-            reflect_at = Instant::now() + REFLECT_EVERY;
             let used = self.used(&pools);
             if !used.is_empty() {
+                reflect_at = Instant::now() + REFLECT_EVERY;
                 rounds.push(round(used, reflectors, resolver));
             }
         }
