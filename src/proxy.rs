@@ -8,10 +8,11 @@ use anyhow::{Context, anyhow};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderValue;
-use outrider_config::bootstrap::{Bootstrap, ForwardTls, ViaSettings, ViaTls};
-use outrider_dataplane::egress::ProxySettings;
+use outrider_config::bootstrap::{Bootstrap, ForwardTls, NamedCertificate, ViaSettings, ViaTls};
+use outrider_dataplane::egress::{NamedTls, ProxySettings};
 use outrider_dataplane::forward;
 use outrider_webhook::address::AddressSet;
+use outrider_webhook::client_tls::{self, ClientIdentity, ClientTls, ClientTlsError};
 use outrider_webhook::secret::Secret;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -154,6 +155,39 @@ fn client_tls(files: &ViaTls) -> Result<Arc<ClientConfig>, Failure> {
             .map_err(Failure::configuration)?,
     };
     Ok(Arc::new(config))
+}
+
+/// A certificate that endpoints name.
+pub(crate) fn named(one: &NamedCertificate) -> Result<NamedTls, Failure> {
+    let of = format!("egress.client_certificates `{}`", one.name);
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("{of}: cannot read {}", path.display()))
+            .map_err(Failure::configuration)
+    };
+    let wrong = |path: &Path, error: ClientTlsError| {
+        let says = anyhow!("{of}: {} {error}", path.display());
+        Failure::configuration(says)
+    };
+    let chain = ClientIdentity::chain(&read(&one.certificate)?);
+    let chain = chain.map_err(|error| wrong(&one.certificate, error))?;
+    let identity = ClientIdentity::new(chain, &Secret::new(read(&one.key)?));
+    let identity = identity.map_err(|error| wrong(&one.key, error))?;
+    let roots = match &one.ca {
+        None => None,
+        Some(path) => {
+            let roots = client_tls::roots(&read(path)?);
+            Some(roots.map_err(|error| wrong(path, error))?)
+        }
+    };
+    let tls = ClientTls::new(roots, Some(identity));
+    let tls = tls.map_err(|error| wrong(&one.certificate, error))?;
+    let tls = tls.ok_or_else(|| Failure::configuration(anyhow!("{of}: nothing in it")))?;
+    Ok(NamedTls {
+        name: one.name.as_str().into(),
+        tls: Arc::new(tls),
+        projects: one.projects.clone(),
+    })
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Failure> {

@@ -148,6 +148,8 @@ pub(crate) fn egress_settings(
             Reflector::Named(name, port) => egress::Reflector::Named(name.into(), port),
         })
         .collect();
+    let certificates = bootstrap.egress.client_certificates.iter();
+    settings.certificates = certificates.map(proxy::named).collect::<Result<_, _>>()?;
     for path in &testing.unsafe_extra_root {
         settings.extra_roots.extend(roots(path)?);
     }

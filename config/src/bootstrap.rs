@@ -3,6 +3,7 @@
 //! A YAML file, overlaid with the environment: `OUTRIDER__STORE__NODE=3` is `store.node: 3`. Both
 //! end in one tree, which is read and checked once, with all problems reported together.
 
+mod certificates_spec;
 mod egress_spec;
 mod forward_spec;
 mod intake;
@@ -23,6 +24,7 @@ use outrider_webhook::id::NodeId;
 use crate::input::{Node, Value, read};
 use crate::problem::Problem;
 
+pub use certificates_spec::NamedCertificate;
 pub use forward_spec::{ForwardIdentity, ForwardSettings, ForwardTls};
 pub use intake::IntakeSettings;
 pub use planes::{ControlPlaneSettings, StateKey, TlsFiles, XdsSettings};
@@ -120,6 +122,8 @@ pub struct EgressSettings {
     pub forward: ForwardSettings,
     /// The forward proxy that deliveries go through; straight to their receivers without.
     pub via: Option<ViaSettings>,
+    /// Certificates that endpoints name.
+    pub client_certificates: Vec<NamedCertificate>,
     /// Parts of the inside, opened to named projects.
     pub internal: Vec<InternalRule>,
     /// Private ranges, opened to every project.

@@ -25,7 +25,7 @@ mod source;
 mod tests;
 mod tls;
 mod upstream;
-mod via;
+pub(crate) mod via;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -41,6 +41,7 @@ use http_body_util::Full;
 use outrider_config::snapshot::EgressPool;
 use outrider_webhook::address::{Policy, ProjectRef, TargetUrl};
 use outrider_webhook::client_tls::ClientTls;
+use outrider_webhook::id::ProjectId;
 use outrider_webhook::retry::Failure;
 use outrider_webhook::sign::SignedRequest;
 use tokio::time::timeout;
@@ -59,7 +60,7 @@ use self::pool::{Bounds, Connection, Key, Pool};
 pub use self::post::Form;
 use self::resolve::Resolver;
 use self::route::{Destination, Refusal, Vetting};
-pub use self::settings::{EgressError, EgressStats, Reflector, Settings};
+pub use self::settings::{EgressError, EgressStats, NamedTls, Reflector, Settings};
 use self::source::Sources;
 pub use self::source::{Caller, Leave};
 use self::tls::{Profile, Profiles};
@@ -82,6 +83,8 @@ pub struct Terms {
     pub connect_timeout: Option<Duration>,
     /// TLS settings instead of those of the process.
     pub tls: Option<Arc<ClientTls>>,
+    /// The certificate by which the receiver knows us, where it is known by its name.
+    pub certificate: Option<Arc<str>>,
     /// Where it leaves from.
     pub leave: Leave,
 }
@@ -95,6 +98,7 @@ impl Terms {
             excerpt_max,
             connect_timeout: None,
             tls: None,
+            certificate: None,
             leave: Leave::HostRoute,
         }
     }
@@ -117,6 +121,7 @@ struct Inner {
     overrides: HashMap<String, SocketAddr>,
     resolver: Resolver,
     via: Option<Arc<Proxy>>,
+    certificates: HashMap<Arc<str>, NamedTls>,
     pool: Pool<Connection>,
     /// Of the clients of the forward proxy.
     upstreams: Pool<Upstream>,
@@ -176,6 +181,11 @@ impl Egress {
             overrides: settings.resolve_overrides.into_iter().collect(),
             resolver: Resolver::new(&settings.name_servers, settings.dns_timeout)?,
             via: settings.via.map(Proxy::new),
+            certificates: settings
+                .certificates
+                .into_iter()
+                .map(|one| (Arc::clone(&one.name), one))
+                .collect(),
             pool: Pool::new(bounds),
             upstreams: Pool::new(bounds),
             dialler: Dialler::new(
@@ -336,11 +346,14 @@ impl Inner {
         let keys = self.keys(project, ask.target(), terms);
         let keys = keys.await.map_err(|refusal| refusal.fault)?;
         let mut request = ask.into_request()?;
+        if let Some(through) = keys.first().and_then(Key::forwarded) {
+            through.forward(&mut request)?;
+        }
         if let Some((key, mut connection)) = self.pooled(&keys) {
             draft.timing.is_reused = true;
             self.counters.taken.fetch_add(1, Ordering::Relaxed);
             match exchange(&mut connection, request, bounds, draft).await? {
-                Sent::Answered(answer) => return Ok(answer.on(key, connection)),
+                Sent::Answered(answer) => return self.answered(answer, (key, connection), draft),
                 // Not a byte of it was written, so sending it anew cannot repeat it.
                 Sent::Unwritten(unsent) => request = unsent,
             }
@@ -364,11 +377,27 @@ impl Inner {
         counter.fetch_add(1, Ordering::Relaxed);
         draft.timing.is_reused = is_reused;
         match exchange(&mut connection, request, bounds, draft).await? {
-            Sent::Answered(answer) => Ok(answer.on(key, connection)),
+            Sent::Answered(answer) => self.answered(answer, (key, connection), draft),
             Sent::Unwritten(_) => Err(Fault::new(
                 Failure::ConnectReset,
                 "the connection was closed before the request was sent",
             )),
+        }
+    }
+
+    /// An answer, which may be that of the proxy.
+    fn answered(
+        &self,
+        answer: Answer,
+        (key, connection): (Key, Connection),
+        draft: &mut Draft,
+    ) -> Result<Answer, Fault> {
+        match key.forwarded() {
+            None => Ok(answer.on(key, connection)),
+            Some(through) => {
+                through.answered(answer.status, draft)?;
+                Ok(answer.on(key, connection))
+            }
         }
     }
 
@@ -383,7 +412,25 @@ impl Inner {
         if let (Some(profile), Some(own)) = (&mut destination.tls, &terms.tls) {
             *profile = Profile::Own(Arc::clone(own));
         }
+        if let (Some(profile), Some(name)) = (&mut destination.tls, &terms.certificate) {
+            match &self.via {
+                // Only the proxy has it, so TLS is made there.
+                Some(_) => (destination.tls, destination.certificate) = (None, Some(name.clone())),
+                None => *profile = self.profile_named(project.id, name)?,
+            }
+        }
         self.route(project, destination, &terms.leave).await
+    }
+
+    /// TLS by a certificate that this host has. Without it nothing is sent: it may come.
+    fn profile_named(&self, project: ProjectId, name: &str) -> Result<Profile, Fault> {
+        let named = self.certificates.get(name);
+        let allowed = named.filter(|one| one.is_for(project));
+        let found = allowed.map(|one| Profile::Own(Arc::clone(&one.tls)));
+        found.ok_or_else(|| {
+            let detail = format!("this host has no client certificate `{name}` for this project");
+            Fault::new(Failure::NoHealthySource, detail)
+        })
     }
 
     /// Judges a destination and all its addresses, and counts a refusal; puts in where connections

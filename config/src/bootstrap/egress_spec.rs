@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use outrider_webhook::address::{InternalRule, InternalTarget, SelfAddress};
 use serde::Deserialize;
 
+use super::certificates_spec::{self, CertificateSpec};
 use super::forward_spec::{ForwardSpec, ForwardTlsSpec, IdentitySpec};
 use super::spec::Checks;
 use super::via_spec::ViaSpec;
@@ -16,6 +17,7 @@ use super::{EgressSettings, Reflector};
 pub(super) struct EgressSpec {
     listen: Option<String>,
     via: Option<ViaSpec>,
+    client_certificates: Option<Vec<CertificateSpec>>,
     tls: Option<ForwardTlsSpec>,
     proxy_protocol: Option<Vec<String>>,
     identities: Option<Vec<IdentitySpec>>,
@@ -80,6 +82,7 @@ impl EgressSpec {
         };
         EgressSettings {
             forward: forward.check(checks),
+            client_certificates: certificates_spec::check(self.client_certificates, checks),
             via: self.via.and_then(|via| via.check(checks)),
             internal,
             allow_cidrs: checks.ranges("egress.allow_cidrs", self.allow_cidrs),

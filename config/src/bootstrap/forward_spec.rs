@@ -246,7 +246,11 @@ fn check_passwords(
 }
 
 /// `["*"]`, or uids.
-fn projects(given: Option<Vec<String>>, path: &str, checks: &mut Checks) -> Option<Vec<ProjectId>> {
+pub(super) fn projects(
+    given: Option<Vec<String>>,
+    path: &str,
+    checks: &mut Checks,
+) -> Option<Vec<ProjectId>> {
     let given = given.unwrap_or_default();
     if given == ["*"] {
         return None;

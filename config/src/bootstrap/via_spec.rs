@@ -13,7 +13,7 @@ use super::spec::Checks;
 pub struct ViaSettings {
     /// Its name or address.
     pub host: String,
-    /// Its port; default 3128.
+    /// Its port; default that of the scheme, 80 or 443.
     pub port: u16,
     /// TLS to it, for `https`.
     pub tls: Option<ViaTls>,
@@ -91,7 +91,7 @@ impl ViaSpec {
         };
         Some(ViaSettings {
             host,
-            port: url.port().unwrap_or(3128),
+            port: url.port_or_known_default()?,
             tls: is_tls.then_some(ViaTls { ca, identity }),
             credentials,
         })
@@ -150,9 +150,9 @@ mod tests {
     }
 
     #[test]
-    fn ports_have_the_default_of_the_proxy() {
+    fn ports_have_the_default_of_the_scheme() {
         let via = read("{proxy: 'http://[::1]'}").unwrap();
-        assert_eq!((via.host.as_str(), via.port, via.tls), ("::1", 3128, None));
+        assert_eq!((via.host.as_str(), via.port, via.tls), ("::1", 80, None));
         let via =
             read("{proxy: 'https://egress.example.com:443/', certificate: a, key: b}").unwrap();
         assert_eq!((via.host.as_str(), via.port), ("egress.example.com", 443));

@@ -80,6 +80,7 @@ pub struct Endpoint {
     rate: Option<Rate>,
     authentication: Option<Authentication>,
     tls: Option<Arc<ClientTls>>,
+    certificate: Option<Arc<str>>,
     connect_timeout: Option<Duration>,
     activation_epoch: u64,
     concurrency: Option<u32>,
@@ -137,7 +138,7 @@ impl Endpoint {
             TIMEOUT_S,
         );
         let tls = endpoint_tls::compile(spec, &mut checks);
-        let needs_https = tls.as_ref().is_some_and(Option::is_some);
+        let needs_https = tls.as_ref().is_some_and(endpoint_tls::OwnTls::is_some);
         if needs_https && url.as_ref().is_some_and(|url| !url.site().is_https()) {
             let says = "must be https: nothing else has certificates";
             checks.fail("url", Reason::Rule(says.to_owned()));
@@ -169,7 +170,8 @@ impl Endpoint {
                 content_type: content_type?,
                 rate,
                 authentication: authentication.unwrap_or(Some(None))?,
-                tls: tls?.map(Arc::new),
+                certificate: tls.as_ref().and_then(|tls| tls.certificate.clone()),
+                tls: tls?.settings.map(Arc::new),
                 connect_timeout: connect.map(Duration::from_secs),
                 activation_epoch,
                 concurrency: concurrency.and_then(|count| u32::try_from(count).ok()),
@@ -277,6 +279,13 @@ impl Endpoint {
     #[must_use]
     pub fn tls(&self) -> Option<&Arc<ClientTls>> {
         self.tls.as_ref()
+    }
+
+    /// The name of the certificate by which its receiver knows us, where only the hosts have it
+    /// that connect to it.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Arc<str>> {
+        self.certificate.as_ref()
     }
 
     /// Whose it is, 1 to 255 bytes.
@@ -387,7 +396,7 @@ impl Endpoint {
             "activation_epoch": self.activation_epoch,
             "content_type": self.content_type.to_str().unwrap_or_default(),
             "authentication": self.authentication.as_ref().map(authentication::dump),
-            "tls": self.tls.as_deref().map(endpoint_tls::dump),
+            "tls": endpoint_tls::dump(self.tls.as_deref(), self.certificate.as_deref()),
             "connect_timeout_s": self.connect_timeout.map(|limit| limit.as_secs()),
             "rate_limit": self.rate.map(|rate| rate.count()),
             "rate_limit_duration": self.rate.map(|rate| rate.window().as_secs()),

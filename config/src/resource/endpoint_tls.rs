@@ -1,5 +1,7 @@
 //! TLS to one endpoint: our certificate there, and whom its own has to come from.
 
+use std::sync::Arc;
+
 use outrider_webhook::client_tls::{self, ClientIdentity, ClientTls, ClientTlsError};
 use outrider_webhook::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -64,19 +66,39 @@ pub struct EndpointTlsSpec {
     /// PEM of the only roots that its certificate may come from, instead of the public ones; at
     /// most 64 KiB.
     pub ca: Option<String>,
+    /// The name of a certificate that only the hosts have which connect to the endpoint: 1 to 63
+    /// of `a-z`, `0-9` and `-` (bootstrap, `egress.client_certificates`). Its key is in no
+    /// configuration that travels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<String>,
+}
+
+/// What an endpoint has of TLS.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct OwnTls {
+    /// Settings other than those of the process.
+    pub(super) settings: Option<ClientTls>,
+    /// A certificate that is known by its name.
+    pub(super) certificate: Option<Arc<str>>,
+}
+
+impl OwnTls {
+    pub(super) fn is_some(&self) -> bool {
+        self.settings.is_some() || self.certificate.is_some()
+    }
 }
 
 impl EndpointTlsSpec {
     /// Whether it asks for nothing.
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        given(self.ca.as_deref()).is_none()
+        let certificate = self.client_certificate.as_deref();
+        given(self.ca.as_deref()).is_none() && given(certificate).is_none()
     }
 }
 
-/// Both settings of an endpoint together; `None` inside when it has neither, `None` when something
-/// was reported.
-pub(super) fn compile(spec: &EndpointSpec, checks: &mut Checks) -> Option<Option<ClientTls>> {
+/// All settings of an endpoint together; `None` when something was reported.
+pub(super) fn compile(spec: &EndpointSpec, checks: &mut Checks) -> Option<OwnTls> {
     let reports = checks.len();
     let shown = spec.mtls_client_cert.as_ref().filter(|one| !one.is_blank());
     let identity = shown.and_then(|one| one.compile(checks));
@@ -87,17 +109,42 @@ pub(super) fn compile(spec: &EndpointSpec, checks: &mut Checks) -> Option<Option
         let roots = client_tls::roots(pem).map_err(Reason::refused);
         checks.take("tls.ca", roots)
     });
+    let field = "tls.client_certificate";
+    let named = tls.and_then(|tls| tls.client_certificate.as_deref());
+    let certificate = certificate_name(checks, field, named);
+    if certificate.is_some() && (shown.is_some() || ca.is_some()) {
+        let says = "brings its own roots and key: `tls.ca` and `mtls_client_cert` must be left out";
+        checks.fail(field, Reason::Rule(says.to_owned()));
+    }
     if checks.len() > reports {
         return None;
     }
     let made = ClientTls::new(roots, identity).map_err(Reason::refused);
-    checks.take("tls.ca", made)
+    Some(OwnTls {
+        settings: checks.take("tls.ca", made)?,
+        certificate,
+    })
 }
 
-pub(super) fn dump(tls: &ClientTls) -> Value {
+/// The name of a certificate of the hosts.
+fn certificate_name(checks: &mut Checks, field: &str, name: Option<&str>) -> Option<Arc<str>> {
+    let name = given(name)?;
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let checked = match name.len() <= 63 && name.bytes().all(is_letter) {
+        true => Ok(name.into()),
+        false => Err(Reason::Shape("1 to 63 of `a-z`, `0-9` and `-`")),
+    };
+    checks.take(field, checked)
+}
+
+pub(super) fn dump(tls: Option<&ClientTls>, certificate: Option<&str>) -> Value {
+    if tls.is_none() && certificate.is_none() {
+        return Value::Null;
+    }
     json!({
-        "has_own_ca": tls.roots().is_some(),
-        "has_client_certificate": tls.identity().is_some(),
+        "has_own_ca": tls.is_some_and(|tls| tls.roots().is_some()),
+        "has_client_certificate": tls.is_some_and(|tls| tls.identity().is_some()),
+        "client_certificate": certificate,
     })
 }
 
@@ -149,6 +196,19 @@ mod tests {
             assert!(found.starts_with(expected), "{found}");
             assert!(!found.contains("hunter2"), "{found}");
         }
+        for (tls, expected) in [
+            (
+                json!({"client_certificate": "A b"}),
+                "`tls.client_certificate`: must be 1 to 63",
+            ),
+            (
+                json!({"client_certificate": "bank", "ca": "hunter2"}),
+                "`tls.ca`: must be PEM with",
+            ),
+        ] {
+            let found = errors(json!({"tls": tls}));
+            assert_eq!(found.find(expected), Some(0), "{found}");
+        }
         for (ca, expected) in [
             ("hunter2", "`tls.ca`: must be PEM with"),
             (BROKEN, "`tls.ca`: has a certificate that cannot be a root"),
@@ -166,7 +226,7 @@ mod tests {
         ] {
             let spec: EndpointSpec = serde_json::from_value(spec).unwrap();
             let mut checks = Checks::default();
-            assert_eq!(compile(&spec, &mut checks), Some(None));
+            assert_eq!(compile(&spec, &mut checks), Some(OwnTls::default()));
         }
     }
 }

@@ -111,6 +111,7 @@ impl Deliverer {
             excerpt_max: self.excerpt_bytes_max,
             connect_timeout: going.endpoint.connect_timeout(),
             tls: going.endpoint.tls().cloned(),
+            certificate: going.endpoint.certificate().cloned(),
             leave: going.leave.clone(),
         };
         self.hold_on(going.lease)?;

@@ -151,6 +151,11 @@ impl Draft {
         self.remote = Some(remote);
     }
 
+    /// The headers of the answer.
+    pub(super) fn headers(&mut self) -> &mut HeaderMap {
+        &mut self.headers
+    }
+
     /// Notes that the open connection was of no use, and that there is none now.
     pub(super) fn off(&mut self) {
         self.timing.is_reused = false;

@@ -52,6 +52,13 @@ pub(super) enum Place {
 }
 
 impl Key {
+    /// Whether requests are given to the proxy, which makes TLS.
+    pub(super) fn forwarded(&self) -> Option<&Arc<Through>> {
+        self.through
+            .as_ref()
+            .filter(|through| through.is_forwarded())
+    }
+
     pub(super) fn place(&self) -> Place {
         match &self.through {
             None => Place::At(self.address),

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use outrider_webhook::address::{Denied, Host, Policy, ProjectRef, Scheme, TargetUrl};
 use outrider_webhook::retry::Failure;
@@ -53,6 +54,8 @@ pub(super) struct Destination<'a> {
     /// 1 to 65535.
     pub(super) port: u16,
     pub(super) tls: Option<Profile>,
+    /// The certificate by which it knows us, where the proxy has it and makes TLS.
+    pub(super) certificate: Option<Arc<str>>,
     /// Connections under different names are different ones.
     pub(super) server_name: Box<str>,
 }
@@ -64,6 +67,7 @@ impl<'a> Destination<'a> {
             host: target.host(),
             port: target.port(),
             tls: tls_profile(target),
+            certificate: None,
             server_name: server_name(target.host()),
         }
     }

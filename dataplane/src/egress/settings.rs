@@ -1,9 +1,12 @@
 //! What egress can be told, and what it says about itself.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrider_webhook::address::Policy;
+use outrider_webhook::client_tls::ClientTls;
+use outrider_webhook::id::ProjectId;
 use rustls::pki_types::CertificateDer;
 
 use super::via::ProxySettings;
@@ -19,6 +22,8 @@ pub struct Settings {
     pub resolve_overrides: Vec<(String, SocketAddr)>,
     /// A forward proxy that everything goes through, instead of straight to the destination.
     pub via: Option<ProxySettings>,
+    /// Certificates that endpoints name.
+    pub certificates: Vec<NamedTls>,
     /// Roots trusted besides the public ones.
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Name servers to ask; empty for those of the host.
@@ -65,6 +70,24 @@ pub enum Reflector {
     Named(Box<str>, u16),
 }
 
+/// TLS by a certificate that endpoints name.
+#[derive(Debug, Clone)]
+pub struct NamedTls {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The settings.
+    pub tls: Arc<ClientTls>,
+    /// Whose endpoints may name it; `None` for all.
+    pub projects: Option<Vec<ProjectId>>,
+}
+
+impl NamedTls {
+    pub(super) fn is_for(&self, project: ProjectId) -> bool {
+        let projects = self.projects.as_ref();
+        projects.is_none_or(|projects| projects.contains(&project))
+    }
+}
+
 impl Settings {
     /// The defaults with this address policy.
     #[must_use]
@@ -73,6 +96,7 @@ impl Settings {
             policy,
             resolve_overrides: Vec::new(),
             via: None,
+            certificates: Vec::new(),
             extra_roots: Vec::new(),
             name_servers: Vec::new(),
             dns_timeout: Duration::from_secs(5),

@@ -34,26 +34,30 @@ pub(crate) struct Wish<'a> {
     /// The port, 1 to 65535.
     pub(crate) port: u16,
     /// What the connection is for.
-    pub(crate) purpose: Purpose,
+    pub(crate) purpose: Purpose<'a>,
     /// Where it comes from.
     pub(crate) leave: Leave,
 }
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum Purpose<'a> {
     /// Bytes of the client, unseen; never used by another.
     Tunnel,
     /// Requests in clear, one after the other.
     Requests,
     /// The same, inside of TLS that is made here.
     RequestsOverTls,
+    /// The same, known to the destination by a certificate of this host.
+    RequestsAs(&'a str),
 }
 
 /// Why there is no connection.
 pub(crate) enum Unopened {
     /// The address policy refuses: its code.
     Denied(&'static str),
+    /// This host has no certificate of that name for the project.
+    Certificate,
     /// There are as many connections as there may be.
     Limit,
     /// It could not be had.
@@ -103,9 +107,13 @@ impl Egress {
     ) -> Result<Upstream, (Unopened, String)> {
         let started = Instant::now();
         let inner = &self.inner;
-        let keys = inner
-            .route(&wish.project, wish.destination(), &wish.leave)
-            .await;
+        let mut destination = wish.destination();
+        if let Purpose::RequestsAs(name) = wish.purpose {
+            let profile = inner.profile_named(wish.project.id, name);
+            let profile = profile.map_err(|fault| (Unopened::Certificate, fault.detail))?;
+            destination.tls = Some(profile);
+        }
+        let keys = inner.route(&wish.project, destination, &wish.leave).await;
         let keys = keys.map_err(Unopened::of_refusal)?;
         let mut timing = OpenTiming {
             dns_us: micros_since(started),
@@ -175,12 +183,15 @@ impl Wish<'_> {
             // No connection for requests has this name, so none is ever taken for a tunnel.
             Purpose::Tunnel => (None, Box::default()),
             Purpose::Requests => (None, route::server_name(self.host)),
-            Purpose::RequestsOverTls => (Some(Profile::Default), route::server_name(self.host)),
+            Purpose::RequestsOverTls | Purpose::RequestsAs(_) => {
+                (Some(Profile::Default), route::server_name(self.host))
+            }
         };
         Destination {
             host: self.host,
             port: self.port,
             tls,
+            certificate: None,
             server_name,
         }
     }

@@ -7,11 +7,15 @@
 
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::HeaderValue;
+use bytes::Bytes;
+use http::header::PROXY_AUTHORIZATION;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Request, Uri};
+use http_body_util::Full;
 use outrider_config::snapshot::PoolSelection;
 use outrider_webhook::address::{Host, ProjectRef};
 use outrider_webhook::http1::{AnswerLimits, answer_head, blanks_off, field, lines};
@@ -24,11 +28,22 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use super::exchange::Draft;
 use super::fault::Fault;
 use super::link::Link;
 use super::pool::Key;
 use super::route::{Destination, Refusal, Vetting};
 use super::source::{Leave, Source};
+
+pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-outrider-tenant");
+pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static("x-outrider-endpoint");
+pub(crate) const TLS: HeaderName = HeaderName::from_static("x-outrider-tls");
+pub(crate) const CERTIFICATE: HeaderName = HeaderName::from_static("x-outrider-client-certificate");
+pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("x-outrider-timeout");
+pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-outrider-egress-error");
+pub(crate) const SOURCE_IP: HeaderName = HeaderName::from_static("x-outrider-source-ip");
+pub(crate) const DEST_IP: HeaderName = HeaderName::from_static("x-outrider-dest-ip");
+pub(crate) const TIMING: HeaderName = HeaderName::from_static("x-outrider-timing");
 
 /// What the proxy may answer.
 const LIMITS: AnswerLimits = AnswerLimits {
@@ -72,6 +87,8 @@ pub(super) struct Through {
     tenant: Box<str>,
     /// Where the pool gives each endpoint its own address.
     endpoint: Option<Uid>,
+    /// The certificate that the proxy has: requests are given to it whole, and it makes TLS.
+    certificate: Option<Arc<str>>,
 }
 
 impl PartialEq for Through {
@@ -79,6 +96,7 @@ impl PartialEq for Through {
         self.authority == other.authority
             && self.tenant == other.tenant
             && self.endpoint == other.endpoint
+            && self.certificate == other.certificate
     }
 }
 
@@ -86,7 +104,13 @@ impl Eq for Through {}
 
 impl Hash for Through {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.authority, &self.tenant, self.endpoint).hash(state);
+        (
+            &self.authority,
+            &self.tenant,
+            self.endpoint,
+            &self.certificate,
+        )
+            .hash(state);
     }
 }
 
@@ -149,6 +173,7 @@ impl Proxy {
             port,
             tenant: tenant.into(),
             endpoint,
+            certificate: destination.certificate.clone(),
         });
         let addresses = self.addresses().await?;
         let keys = addresses.into_iter().map(|address| Key {
@@ -210,6 +235,15 @@ impl Through {
                 Link::Tls(Box::new(stream.map_err(broken)?))
             }
         };
+        if self.is_forwarded() {
+            // Where it leads is told with each answer.
+            let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+            return Ok(Tunnel {
+                link,
+                local: unknown,
+                remote: unknown,
+            });
+        }
         link.write_all(&self.request()).await.map_err(broken)?;
         link.flush().await.map_err(broken)?;
         let mut head = Vec::with_capacity(512);
@@ -230,13 +264,83 @@ impl Through {
             let words = "the receiver sent something before it was asked";
             return Err(Fault::new(Failure::ProtocolError, words));
         }
-        let of = |name| value(&head, name).and_then(|text| text.parse::<IpAddr>().ok());
-        match (of("x-outrider-source-ip"), of("x-outrider-dest-ip")) {
+        let of = |name: HeaderName| {
+            value(&head, name.as_str()).and_then(|text| text.parse::<IpAddr>().ok())
+        };
+        match (of(SOURCE_IP), of(DEST_IP)) {
             (Some(local), Some(remote)) => Ok(Tunnel {
                 link,
                 local: SocketAddr::new(local, 0), // its port is the proxy's secret
                 remote: SocketAddr::new(remote, self.port),
             }),
+            _ => Err(lost(
+                "it does not say which addresses it uses: it is not ours",
+            )),
+        }
+    }
+
+    pub(super) fn is_forwarded(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    /// A request as the proxy gets it, which sends it on.
+    pub(super) fn forward(&self, request: &mut Request<Full<Bytes>>) -> Result<(), Fault> {
+        let refuse = |what| Fault::new(Failure::Internal, format!("request not possible: {what}"));
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or("/", PathAndQuery::as_str);
+        let uri = Uri::builder()
+            .scheme("https")
+            .authority(&*self.authority)
+            .path_and_query(path);
+        let uri = uri.build().map_err(|_| refuse("no URL for the proxy"))?;
+        let text =
+            |text: &str| HeaderValue::from_str(text).map_err(|_| refuse("a name is no header"));
+        let certificate = self.certificate.as_deref().unwrap_or_default();
+        let own = [
+            (TLS, HeaderValue::from_static("1")),
+            (CERTIFICATE, text(certificate)?),
+            (TENANT, text(&self.tenant)?),
+            (TIMEOUT, HeaderValue::from(ATTEMPT_MAX_S)),
+        ];
+        *request.uri_mut() = uri;
+        request.headers_mut().extend(own);
+        if let Some(endpoint) = self.endpoint {
+            let endpoint = text(&endpoint.to_string())?;
+            request.headers_mut().insert(ENDPOINT, endpoint);
+        }
+        if let Some(authorization) = &self.proxy.settings.authorization {
+            let authorization = authorization.clone();
+            request
+                .headers_mut()
+                .insert(PROXY_AUTHORIZATION, authorization);
+        }
+        Ok(())
+    }
+
+    /// An answer that came through the proxy, or is its own.
+    pub(super) fn answered(&self, status: u16, draft: &mut Draft) -> Result<(), Fault> {
+        let headers = draft.headers();
+        if let Some(error) = headers.remove(ERROR) {
+            headers.clear();
+            return Err(refused_by(status, error.to_str().unwrap_or_default()));
+        }
+        let mut take = |name| {
+            let value = headers.remove(name)?;
+            value.to_str().ok()?.parse::<IpAddr>().ok()
+        };
+        let (local, remote) = (take(SOURCE_IP), take(DEST_IP));
+        headers.remove(TIMING);
+        match (local, remote) {
+            (Some(local), Some(remote)) => {
+                let (local, remote) = (
+                    SocketAddr::new(local, 0), // its port is the proxy's secret
+                    SocketAddr::new(remote, self.port),
+                );
+                draft.on(local, remote);
+                Ok(())
+            }
             _ => Err(lost(
                 "it does not say which addresses it uses: it is not ours",
             )),
@@ -271,9 +375,14 @@ fn lost(why: impl std::fmt::Display) -> Fault {
 
 /// What a refusal of the proxy means for the attempt.
 fn refused(status: u16, head: &[u8]) -> Fault {
-    let Some(code) = value(head, "x-outrider-egress-error") else {
-        return lost(format!("status {status}, which is not of our proxy"));
-    };
+    match value(head, ERROR.as_str()) {
+        Some(error) => refused_by(status, error),
+        None => lost(format!("status {status}, which is not of our proxy")),
+    }
+}
+
+/// The same, by the error's name.
+fn refused_by(status: u16, code: &str) -> Fault {
     let (code, reason) = code.split_once(':').unwrap_or((code, ""));
     let failure = match (code, reason) {
         // The configuration has not come there yet, or its identity may not act for the project.
@@ -305,6 +414,7 @@ fn is_of_tenant(reason: &str) -> bool {
             | "unknown_tenant"
             | "unknown_pool"
             | "unknown_endpoint"
+            | "unknown_certificate"
     )
 }
 

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
 use http::header::PROXY_AUTHORIZATION;
 use outrider_webhook::address::{Authority, Denied, Scheme, TargetUrl};
 use outrider_webhook::http1::HeadError;
@@ -17,12 +16,8 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::tunnel::{self, Lasting};
 use super::{Forward, HEAD_TIMEOUT, KEEPALIVE};
+use crate::egress::via::{CERTIFICATE, DEST_IP, ENDPOINT, SOURCE_IP, TENANT, TIMEOUT, TIMING, TLS};
 use crate::egress::{Purpose, Upstream, Wish};
-
-const TENANT: HeaderName = HeaderName::from_static("x-outrider-tenant");
-const ENDPOINT: HeaderName = HeaderName::from_static("x-outrider-endpoint");
-const TLS: HeaderName = HeaderName::from_static("x-outrider-tls");
-const TIMEOUT: HeaderName = HeaderName::from_static("x-outrider-timeout");
 
 /// To the head of an answer, and to its end, unless the client says otherwise (`egress`
 /// section 9).
@@ -296,15 +291,18 @@ fn text(bytes: &[u8]) -> Result<&str, Refused> {
 
 /// TLS is made here only when it is asked for: whoever sends `https` in clear text by mistake
 /// is told so.
-fn purpose(ask: &Ask<'_>, url: &TargetUrl) -> Result<Purpose, Refused> {
+fn purpose<'h>(ask: &Ask<'h>, url: &TargetUrl) -> Result<Purpose<'h>, Refused> {
     let refuse = |words: &str| Err((Refusal::BadRequest, words.to_owned()));
-    match (ask.value(&TLS), url.scheme()) {
-        (None, Scheme::Http) => Ok(Purpose::Requests),
-        (Some(b"1"), _) => Ok(Purpose::RequestsOverTls),
-        (None, Scheme::Https) => {
+    let certificate = ask.value(&CERTIFICATE).map(text).transpose()?;
+    match (ask.value(&TLS), certificate, url.scheme()) {
+        (None, None, Scheme::Http) => Ok(Purpose::Requests),
+        (Some(b"1"), None, _) => Ok(Purpose::RequestsOverTls),
+        (Some(b"1"), Some(name), _) => Ok(Purpose::RequestsAs(name)),
+        (None, Some(_), _) => refuse("`x-outrider-client-certificate` needs `x-outrider-tls: 1`"),
+        (None, None, Scheme::Https) => {
             refuse("`https` goes through CONNECT, or with `x-outrider-tls: 1`")
         }
-        (Some(_), _) => refuse("`x-outrider-tls` must be 1"),
+        (Some(_), _, _) => refuse("`x-outrider-tls` must be 1"),
     }
 }
 
@@ -330,7 +328,7 @@ fn own_lines(upstream: &Upstream) -> String {
     let ip = |address: SocketAddr| address.ip().to_canonical();
     let timing = upstream.timing;
     format!(
-        "x-outrider-source-ip: {}\r\nx-outrider-dest-ip: {}\r\nx-outrider-timing: dns={},connect={},tls={}\r\n",
+        "{SOURCE_IP}: {}\r\n{DEST_IP}: {}\r\n{TIMING}: dns={},connect={},tls={}\r\n",
         ip(upstream.local),
         ip(upstream.remote),
         timing.dns_us,

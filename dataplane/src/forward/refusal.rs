@@ -29,6 +29,7 @@ impl From<Unopened> for Refusal {
     fn from(why: Unopened) -> Self {
         match why {
             Unopened::Denied(code) => Self::Denied(code),
+            Unopened::Certificate => Self::Denied("unknown_certificate"),
             Unopened::Limit => Self::Limit,
             Unopened::Failed(failure) => Self::Failed(failure),
         }

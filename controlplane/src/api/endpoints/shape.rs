@@ -65,7 +65,7 @@ pub(super) fn reply(one: &Stored, is_incoming: bool, now_ms: i64) -> Result<Valu
     if let Value::Object(fields) = &mut shown {
         let own = [
             ("strategy", strategy.map(projects::strategy)),
-            ("tls", own_tls.map(|tls| json!({"ca": tls.ca}))),
+            ("tls", own_tls.map(|tls| json!(tls))),
             ("connect_timeout_s", connect_timeout_s.map(Value::from)),
         ];
         let set = own
