@@ -141,6 +141,9 @@ pub(crate) fn egress_settings(
     settings
         .resolve_overrides
         .clone_from(&testing.unsafe_resolve);
+    settings
+        .name_servers
+        .clone_from(&bootstrap.egress.name_servers);
     let reflectors = bootstrap.egress.reflectors.iter().cloned();
     settings.reflectors = reflectors
         .map(|reflector| match reflector {

@@ -138,6 +138,8 @@ pub struct EgressSettings {
     pub self_addresses: Vec<SelfAddress>,
     /// Where source addresses are tried on; two to eight, or none.
     pub reflectors: Vec<Reflector>,
+    /// Who is asked for the addresses of names; none for the name servers of the host.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// A place of the operator's that takes connections from our source addresses.
@@ -360,6 +362,7 @@ egress:
     - {projects: [], name_suffix: internal.example, cidr: 10.0.0.0/8}
   ports: [0]
   reflectors: ['192.0.2.300:80']
+  name_servers: ['192.0.2.53', '192.0.2.53:0']
 log: {level: loud}
 ";
         let found = texts(load(
@@ -380,7 +383,9 @@ log: {level: loud}
             ("line 11: egress.ports[0]: ", "65535"),
             ("line 12: egress.reflectors: ", "2 to 8"),
             ("line 12: egress.reflectors[0]: ", "and a port"),
-            ("line 13: log.level: ", "level"),
+            ("line 13: egress.name_servers[0]: ", "and a port"),
+            ("line 13: egress.name_servers[1]: ", "and a port"),
+            ("line 14: log.level: ", "level"),
             ("OUTRIDER__DELIVERY__LANE_CONCURRENCY: ", "whole number"),
             ("OUTRIDER__STROE__NODE: ", "`store`"),
         ];

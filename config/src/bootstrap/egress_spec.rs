@@ -31,6 +31,7 @@ pub(super) struct EgressSpec {
     ports: Option<Vec<u64>>,
     self_addresses: Option<Vec<String>>,
     reflectors: Option<Vec<String>>,
+    name_servers: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -91,6 +92,7 @@ impl EgressSpec {
             ports: ports(self.ports, checks),
             self_addresses,
             reflectors: reflectors(self.reflectors.unwrap_or_default(), checks),
+            name_servers: name_servers(self.name_servers.unwrap_or_default(), checks),
         }
     }
 }
@@ -127,6 +129,28 @@ fn reflector(text: &str) -> Option<Reflector> {
         .bytes()
         .all(|byte| byte.is_ascii_digit() || byte == b'.');
     (is_name(name) && !is_number).then(|| Reflector::Named(name.to_ascii_lowercase(), port))
+}
+
+/// As many as a resolver of the C library asks, and some.
+const NAME_SERVERS_MAX: usize = 8;
+
+fn name_servers(texts: Vec<String>, checks: &mut Checks) -> Vec<SocketAddr> {
+    if texts.len() > NAME_SERVERS_MAX {
+        let says = format!("must be at most {NAME_SERVERS_MAX}");
+        checks.fail("egress.name_servers", says);
+    }
+    let mut servers = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let address = text.parse::<SocketAddr>().ok();
+        match address.filter(|address| address.port() != 0) {
+            Some(address) => servers.push(address),
+            None => checks.fail(
+                format!("egress.name_servers[{index}]"),
+                "must be an address and a port, like 192.0.2.53:53",
+            ),
+        }
+    }
+    servers
 }
 
 fn ports(numbers: Option<Vec<u64>>, checks: &mut Checks) -> Option<Vec<u16>> {
