@@ -9,7 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outrider_webhook::address::{Authority, Denied, Host, Policy, ProjectRef, TargetUrl};
 use outrider_webhook::event::RawEvent;
 use outrider_webhook::filter::{Budget, Demand, Filter, Mode, Scope, Sighting, Verdict, Views};
-use outrider_webhook::http1::{AnswerLimits, ChunkGuard, HeadLimits, HeadScanner, answer_head};
+use outrider_webhook::http1::{
+    AnswerLimits, ChunkGuard, Consumed, HeadLimits, HeadScanner, answer_head,
+};
 use outrider_webhook::id::{ProjectId, Uid};
 use outrider_webhook::proxy_protocol::{self, Parsed};
 use outrider_webhook::schema::Schema;
@@ -196,10 +198,12 @@ pub fn http1(data: &[u8]) {
     };
     let (first, second) = body.split_at(body.len().min(usize::from(*cut)));
     let (mut whole, mut parts) = (ChunkGuard::default(), ChunkGuard::default());
-    let at_once = whole.consume(body);
-    let in_parts = parts
-        .consume(first)
-        .and_then(|count| Ok(count + parts.consume(second)?));
+    let counts = |consumed: Consumed| (consumed.bytes, consumed.chunks);
+    let at_once = whole.consume(body).map(counts);
+    let in_parts = parts.consume(first).and_then(|first| {
+        let second = parts.consume(second)?;
+        Ok((first.bytes + second.bytes, first.chunks + second.chunks))
+    });
     assert_eq!(in_parts, at_once);
     assert_eq!(parts.is_done(), whole.is_done());
 }

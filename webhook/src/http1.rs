@@ -13,7 +13,7 @@ mod head;
 mod tests;
 
 pub use self::answer::{AnswerError, AnswerFraming, AnswerHead, AnswerLimits, answer_head};
-pub use self::chunks::{ChunkError, ChunkGuard};
+pub use self::chunks::{ChunkError, ChunkGuard, Consumed};
 pub use self::fields::{RequestLine, blanks_off, field, lines};
 pub use self::head::{Framing, HeadError, HeadLimits, HeadScanner, RequestHead};
 

@@ -188,6 +188,10 @@ impl Forward {
                 Done::Failed(failure, words) => {
                     return Err((Refusal::Failed(failure), words.to_owned()));
                 }
+                Done::Malformed => {
+                    let words = "the chunks of the request are malformed";
+                    return Err((Refusal::BadRequest, words.to_owned()));
+                }
                 Done::Broken { end, status } => {
                     record.answered(status);
                     record.end = end;

@@ -47,6 +47,8 @@ pub(super) enum Done {
     Answered(Answered),
     /// The client has nothing yet: it is told so.
     Failed(Failure, &'static str),
+    /// The client's chunks have no reading, and it has nothing yet.
+    Malformed,
     /// Nothing of the request was taken: the connection had ended before.
     Stale(Vec<u8>),
     /// The answer broke off: the client sees its connection end.
@@ -93,6 +95,8 @@ struct Download {
 enum Trouble {
     /// The client.
     Client,
+    /// The chunks of the client.
+    Chunks,
     /// The destination.
     Upstream(Failure, &'static str),
 }
@@ -109,12 +113,13 @@ pub(super) async fn exchange(
     let mut left = Left::from(outgoing.framing);
     let mut first = outgoing.head;
     // The part of the body that came with the head goes out with it.
-    match left.take(client.waiting()) {
-        Ok(taken) => first.extend(client.take_unread(taken)),
-        Err(_) => {
-            return Done::Failed(Failure::ProtocolError, "the request's chunks are malformed");
-        }
-    }
+    let Ok(part) = left.take(client.waiting()) else {
+        return Done::Malformed;
+    };
+    let taken = part.taken;
+    first.extend_from_slice(part.passed);
+    first.extend_from_slice(part.end);
+    client.take_unread(taken);
     let with_head = first.len();
     let mut run = Run {
         up: Upload {
@@ -283,6 +288,11 @@ impl Run<'_> {
                 end: "client_gone",
                 status,
             },
+            (Err(Trouble::Chunks), _) if !has_begun => Done::Malformed,
+            (Err(Trouble::Chunks), _) => Done::Broken {
+                end: "bad_request",
+                status,
+            },
             (Err(Trouble::Upstream(failure, words)), _) if !has_begun => {
                 Done::Failed(failure, words)
             }
@@ -328,10 +338,10 @@ impl Upload {
                 if bytes.is_empty() {
                     return Err(Trouble::Client);
                 }
-                let taken = left.take(bytes).map_err(|_| Trouble::Client)?;
-                let body = bytes.get(..taken).unwrap_or_default();
-                let passed = flow.pass(cx, upstream, body);
-                let behind = bytes.get(taken..).unwrap_or_default();
+                let part = left.take(bytes).map_err(|_| Trouble::Chunks)?;
+                let passed = flow.pass(cx, upstream, part.passed);
+                flow.push(part.end);
+                let behind = bytes.get(part.taken..).unwrap_or_default();
                 Ok((passed.is_err(), behind.to_vec()))
             });
             match read {
@@ -366,9 +376,10 @@ impl Download {
         if !self.head.is_empty() {
             // What came with the head.
             let with_head = std::mem::take(&mut self.head);
-            let taken = self.left.take(&with_head).map_err(|_| BROKEN)?;
-            self.has_more |= taken < with_head.len();
-            self.flow.push(with_head.get(..taken).unwrap_or_default());
+            let part = self.left.take(&with_head).map_err(|_| BROKEN)?;
+            self.has_more |= part.taken < with_head.len();
+            self.flow.push(part.passed);
+            self.flow.push(part.end);
         }
         loop {
             if ready!(self.flow.poll_out(cx, client)).is_err() {
@@ -379,10 +390,11 @@ impl Download {
             }
             let (flow, left, has_more) = (&mut self.flow, &mut self.left, &mut self.has_more);
             let read = scratch::poll_with(upstream, cx, usize::MAX, |bytes, cx| {
-                let taken = left.take(bytes).map_err(|_| BROKEN)?;
-                *has_more |= taken < bytes.len();
-                let passed = flow.pass(cx, client, bytes.get(..taken).unwrap_or_default());
+                let part = left.take(bytes).map_err(|_| BROKEN)?;
+                *has_more |= part.taken < bytes.len();
+                let passed = flow.pass(cx, client, part.passed);
                 passed.map_err(|_| Trouble::Client)?;
+                flow.push(part.end);
                 Ok(bytes.is_empty())
             });
             match read {

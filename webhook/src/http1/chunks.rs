@@ -52,6 +52,31 @@ enum At {
     Done,
 }
 
+impl At {
+    /// Whether all chunks, the last one included, are over.
+    const fn is_behind_chunks(self) -> bool {
+        matches!(
+            self,
+            Self::TrailerLine
+                | Self::TrailerName
+                | Self::TrailerValue
+                | Self::TrailerLf
+                | Self::EndLf
+                | Self::Done
+        )
+    }
+}
+
+/// What some bytes are of a chunked body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Consumed {
+    /// So many belong to it.
+    pub bytes: usize,
+    /// So many of them come before the trailer and the empty line behind that: whoever drops the
+    /// trailer goes on with an empty line of its own when the body is done.
+    pub chunks: usize,
+}
+
 /// Checks the framing of a chunked body.
 #[derive(Debug)]
 pub struct ChunkGuard {
@@ -85,8 +110,9 @@ impl ChunkGuard {
     ///
     /// # Errors
     /// As [`ChunkGuard::advance`].
-    pub fn consume(&mut self, all: &[u8]) -> Result<usize, ChunkError> {
+    pub fn consume(&mut self, all: &[u8]) -> Result<Consumed, ChunkError> {
         let mut bytes = all;
+        let mut chunks = (!self.at.is_behind_chunks()).then_some(all.len());
         while self.at != At::Done {
             if self.at == At::Data {
                 let here = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -95,17 +121,24 @@ impl ChunkGuard {
                 let passed = usize::try_from(passed).unwrap_or(usize::MAX);
                 bytes = bytes.get(passed..).unwrap_or_default();
                 if self.bytes_left > 0 {
-                    return Ok(all.len());
+                    break;
                 }
                 self.at = At::DataCr;
             }
             let Some((byte, rest)) = bytes.split_first() else {
-                return Ok(all.len());
+                break;
             };
             bytes = rest;
+            let was_behind = self.at.is_behind_chunks();
             self.at = self.step(*byte)?;
+            if !was_behind && self.at.is_behind_chunks() {
+                chunks = Some(all.len() - bytes.len());
+            }
         }
-        Ok(all.len() - bytes.len())
+        Ok(Consumed {
+            bytes: all.len() - bytes.len(),
+            chunks: chunks.unwrap_or(0),
+        })
     }
 
     /// Whether the body has ended.
