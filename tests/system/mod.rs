@@ -25,6 +25,7 @@ mod endpoint_tls;
 mod endpoint_tokens;
 mod explain;
 mod filters;
+mod forward;
 mod fuzz_seeds;
 mod handshakes;
 mod incoming;

@@ -32,16 +32,23 @@ pub(crate) struct Identity {
 impl Identity {
     /// For a server that shows it, and asks its clients for none.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::new(self.server_config(&[])))
+    }
+
+    /// The same as a configuration, with these protocols.
+    pub(crate) fn server_config(&self, protocols: &[&str]) -> ServerConfig {
         let leaf = CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![leaf], key)
             .unwrap();
-        TlsAcceptor::from(Arc::new(config))
+        let bytes = |protocol: &&str| protocol.as_bytes().to_vec();
+        config.alpn_protocols = protocols.iter().map(bytes).collect();
+        config
     }
 }
 
@@ -131,6 +138,11 @@ impl TlsClient {
         let bytes = |protocol: &&str| protocol.as_bytes().to_vec();
         self.config.alpn_protocols = protocols.iter().map(bytes).collect();
         self
+    }
+
+    /// What a connector of the test's own needs.
+    pub(crate) fn config(self) -> ClientConfig {
+        self.config
     }
 
     /// Connects by a name, sends a request that ends its connection, and reads the answer.

@@ -10,6 +10,7 @@ mod github;
 mod http_client;
 mod https;
 mod mailbox;
+mod name_server;
 mod namespace;
 mod outrider;
 mod planes;
@@ -30,11 +31,12 @@ pub(crate) use self::github::{Payload, payloads};
 pub(crate) use self::http_client::{Client, Framing, RawClient, Reply, get};
 pub(crate) use self::https::Https;
 pub(crate) use self::mailbox::{Begin, Login, Mailbox, Rules, Seen};
+pub(crate) use self::name_server::NameServer;
 pub(crate) use self::namespace::{is_inside, run};
 pub(crate) use self::outrider::{
     Ended, Outrider, Setup, audit, check, explain, reason_of_the_last,
 };
-pub(crate) use self::planes::{DataPlane, Planes};
+pub(crate) use self::planes::{DataPlane, EgressRole, Planes};
 pub(crate) use self::ports::free_port;
 pub(crate) use self::powercut::{Cut, Disk, Undone};
 pub(crate) use self::producer::Producer;

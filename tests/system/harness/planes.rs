@@ -105,11 +105,22 @@ impl Process {
         }
     }
 
-    /// SIGTERM, and the status with which the process ends.
-    pub(crate) async fn terminate(&mut self) -> Option<i32> {
-        let mut child = self.child.take().expect("not running");
+    /// SIGTERM; does not wait.
+    pub(crate) fn signal(&self) {
+        let child = self.child.as_ref().expect("not running");
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// SIGTERM, and the status with which the process ends.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        self.signal();
+        self.ended().await
+    }
+
+    /// Waits for its end; the status.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("not running");
         wait(&mut child).await.code()
     }
 
@@ -231,6 +242,27 @@ impl DataPlane {
     }
 }
 
+/// A forward proxy in a process of its own.
+pub(crate) struct EgressRole {
+    pub(crate) process: Process,
+    /// Where clients connect.
+    pub(crate) listen: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl EgressRole {
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(&mut self) {
+        self.process.launch();
+        self.until_ready().await;
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn until_ready(&mut self) {
+        self.process.until_answered(self.admin, "/ready").await;
+    }
+}
+
 /// Both planes on directories of their own; deliveries to loopback allowed.
 pub(crate) struct Planes {
     dir: TempDir,
@@ -275,6 +307,22 @@ impl Planes {
         DataPlane {
             process,
             public,
+            admin,
+        }
+    }
+
+    /// A forward proxy of this control plane; not started.
+    pub(crate) fn egress(&self, name: &str) -> EgressRole {
+        let (listen, admin) = (free_port(), free_port());
+        let process = Process::new("egress", self.dir.path().join(name)).args(&[
+            ("--listen", &listen.to_string()),
+            ("--admin-listen", &admin.to_string()),
+            ("--control-plane", &format!("http://{}", self.control.xds)),
+            ("--unsafe-egress-allow", "127.0.0.0/8"),
+        ]);
+        EgressRole {
+            process,
+            listen,
             admin,
         }
     }

@@ -1,0 +1,10 @@
+//! The forward proxy, with the built binary: what it forwards, what it refuses, and whom.
+
+mod answers;
+mod drain;
+mod identities;
+mod listener;
+mod refusals;
+mod requests;
+mod support;
+mod tunnels;
