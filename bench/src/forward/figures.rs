@@ -34,12 +34,19 @@ impl Stretch {
 pub(super) struct Paced {
     rate: u32,
     stretches: Vec<(Latency, Latency)>,
+    /// How busy the machine was, of all its cores, in the stretches through the proxy. Half of
+    /// what is reached at full load may be more than half of the work: full load does much at once.
+    busy: Vec<f64>,
 }
 
 impl Paced {
     pub(super) fn push(&mut self, rate: u32, direct: Latency, through: Latency) {
         self.rate = rate;
         self.stretches.push((direct, through));
+    }
+
+    pub(super) fn busy(&mut self, share: f64) {
+        self.busy.push(share);
     }
 
     /// Milliseconds of each stretch: direct, through.
@@ -70,7 +77,7 @@ impl Paced {
                 "by_round_ms": self.ms(quantile),
             })
         };
-        json!({"per_s": self.rate, "p50": quantile(0.5), "p99": quantile(0.99)})
+        json!({"per_s": self.rate, "machine_busy": self.busy, "p50": quantile(0.5), "p99": quantile(0.99)})
     }
 }
 
@@ -229,10 +236,12 @@ const ROWS: &[(&str, Row)] = &[
     ("  with the echo, p99 ms added", |of| {
         added(&of.echoed, 0.99)
     }),
+    ("  machine busy", |of| busy(&of.set_up)),
     ("request at half load, per s", |of| rate(&of.answered)),
     ("  p50 ms, direct > through", |of| both(&of.answered, 0.5)),
     ("  p50 ms added", |of| added(&of.answered, 0.5)),
     ("  p99 ms added", |of| added(&of.answered, 0.99)),
+    ("  machine busy", |of| busy(&of.answered)),
     ("failed", |of| Some(of.failed.to_string())),
 ];
 
@@ -252,6 +261,11 @@ fn rate(paced: &Paced) -> Option<String> {
 fn both(paced: &Paced, quantile: f64) -> Option<String> {
     let [direct, through, _] = paced.medians(quantile)?;
     Some(format!("{direct:.2} > {through:.2}"))
+}
+
+fn busy(paced: &Paced) -> Option<String> {
+    let share = median(paced.busy.iter().copied())?;
+    Some(format!("{:.0} %", share * 100.0))
 }
 
 fn added(paced: &Paced, quantile: f64) -> Option<String> {

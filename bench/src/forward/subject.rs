@@ -11,6 +11,7 @@ use super::idle;
 use super::server::Server;
 use super::tunnel::{self, Way};
 use crate::http1::Connection;
+use crate::process::machine_time;
 use crate::run::whole_rate;
 
 /// How long a proxy may take until it forwards.
@@ -104,18 +105,20 @@ impl Subject {
         let half = |per_s: f64| whole_rate(per_s * PACED);
         let rate = half(self.figures.tunnels_per_s());
         let direct = ends.tunnels(&Way::Direct, Some(rate)).await?;
-        let through = ends.tunnels(&way, Some(rate)).await?;
+        let (through, busy) = with_busy(ends.tunnels(&way, Some(rate))).await?;
         self.failed(through.failed, &through.errors);
         let figures = &mut self.figures;
         figures.set_up.push(rate, direct.set_up, through.set_up);
+        figures.set_up.busy(busy);
         figures.echoed.push(rate, direct.echoed, through.echoed);
 
         let rate = half(self.figures.requests_per_s());
         let (direct, _) = ends.requests(&Way::Direct, Some(rate), true).await?;
         let sending = ends.requests(&way, Some(rate), self.keeps_connections);
-        let (through, missing) = sending.await?;
+        let ((through, missing), busy) = with_busy(sending).await?;
         self.unanswered(&through, missing);
         self.figures.answered.push(rate, direct.ack, through.ack);
+        self.figures.answered.busy(busy);
         Ok(())
     }
 
@@ -158,6 +161,17 @@ impl Subject {
             *self.figures.errors.entry(error).or_default() += missing;
         }
     }
+}
+
+/// Does something, and tells how busy the machine was meanwhile, whoever kept it so: 1 is all of
+/// its cores.
+async fn with_busy<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<(T, f64)> {
+    let (begin, before) = (Instant::now(), machine_time()?);
+    let done = work.await?;
+    let used = machine_time()?.saturating_sub(before);
+    let cores = u32::try_from(std::thread::available_parallelism()?.get())?;
+    let had = begin.elapsed() * cores;
+    Ok((done, used.as_secs_f64() / had.as_secs_f64().max(1e-9)))
 }
 
 /// Waits until it forwards; whether it keeps connections.
