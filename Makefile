@@ -1,7 +1,7 @@
 # Every command does its own set-up: on a machine with rustup's toolchain, gcc, make and python3
 # nothing needs to be installed before it.
 .DEFAULT_GOAL := help
-.PHONY: help setup payloads clients sdks run test crash check advisories fmt bench bench-reads bench-deliver bench-forward bench-rules fuzz properties
+.PHONY: help setup payloads clients sdks http-clients run test crash check advisories fmt bench bench-reads bench-deliver bench-forward bench-rules fuzz properties
 
 # What the set-up fetches for this checkout alone lies under target/tools.
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -28,11 +28,14 @@ clients: setup
 sdks: setup
 	@scripts/sdks.sh
 
+http-clients: setup
+	@scripts/http-clients.sh
+
 # A debug build: on a fresh machine the time to the first delivered webhook is the time to compile.
 run: setup ## the gateway with a seeded example, delivering one event of each direction
 	cargo run -- serve --quickstart
 
-test: payloads clients sdks ## all tests, also those of the whole system
+test: payloads clients sdks http-clients ## all tests, also those of the whole system
 	cargo test --workspace
 
 crash: setup ## CRASH_ROUNDS kills and power cuts under load on one directory

@@ -1,6 +1,8 @@
 //! The forward proxy, with the built binary: what it forwards, what it refuses, and whom.
 
 mod answers;
+mod clients;
+mod destination;
 mod drain;
 mod identities;
 mod listener;

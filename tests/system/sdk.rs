@@ -18,8 +18,11 @@ use super::harness::{Client, Outrider, Resources, Setup, reason_of_the_last, uid
 const BODY: &str = r#"{"id":"evt_1","type":"invoice.paid","data":{"amount":1250,"name":"Grüße"}}"#;
 /// Also long enough for Standard Webhooks, whose secrets are base64 behind a prefix.
 const SECRET: &str = "whsec_c2hhcmVkLXdpdGgtdGhlLXByb3ZpZGVyLTAxMjM=";
-/// Convoy's Python client, which `make clients` brings.
-const CONVOY: &str = "tests/.cache/convoy-python-1.0.0a1";
+/// Convoy's Python clients, which `make clients` brings, with the libraries that they stand on.
+const CONVOY: [&str; 2] = [
+    "tests/.cache/convoy-python-1.0.0a1",
+    "tests/.cache/convoy-python-0.2.0",
+];
 /// What a library needs at most to start and sign.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -193,7 +196,8 @@ fn interpreter(script: &str) -> Command {
     if is_python {
         let path = fs::read_to_string(top().join("tests/.cache/convoy-clients-python")).unwrap();
         let mut command = Command::new(path.trim_end());
-        let found = [cache().join("python"), top().join(CONVOY)];
+        let convoy = CONVOY.map(|dir| top().join(dir));
+        let found = [cache().join("python")].into_iter().chain(convoy);
         let found = std::env::join_paths(found).unwrap();
         command.arg("-").env("PYTHONPATH", found);
         command.env("PYTHONDONTWRITEBYTECODE", "1");
