@@ -67,6 +67,17 @@ impl NameServer {
         let asked = self.zone.asked.lock().unwrap();
         asked.get(name).map_or(0, |[v4, v6]| *v4.max(v6))
     }
+
+    /// All look-ups so far.
+    pub(crate) fn all_lookups(&self) -> usize {
+        let asked = self.zone.asked.lock().unwrap();
+        asked.values().map(|[v4, v6]| v4.max(v6)).sum()
+    }
+
+    /// The names that were asked for.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.zone.asked.lock().unwrap().keys().cloned().collect()
+    }
 }
 
 impl Drop for NameServer {
