@@ -20,6 +20,7 @@ mod dynamic;
 mod egress_ips;
 mod egress_namespace;
 mod egress_sources;
+mod egress_via;
 mod endpoint_authentication;
 mod endpoint_tls;
 mod endpoint_tokens;
