@@ -185,6 +185,9 @@ impl Serving {
     pub async fn drain(self) -> Result<(), outrider_store::CloseError> {
         let plane = self.plane;
         plane.state.send_replace(State::Draining);
+        if let Some(forward) = &self.forward {
+            forward.refuse_new();
+        }
         self.listener.stop().await; // intake first: what it accepts now may still be delivered
         self.stop_delivery.cancel();
         ended("the dispatcher", self.delivery).await;

@@ -109,10 +109,15 @@ impl ForwardListener {
         self.address
     }
 
+    /// Begins nothing new from now on: who asks is told so. What is under way goes on.
+    pub fn refuse_new(&self) {
+        self.forward.draining.cancel();
+    }
+
     /// Begins nothing new: who asks is told so. Waits for requests and tunnels under way, within
     /// their bounds or until `cut` fires, and ends.
     pub async fn drain(self, cut: CancellationToken) {
-        self.forward.draining.cancel();
+        self.refuse_new();
         self.clients.close();
         let ended = tokio::select! {
             ended = timeout(DRAIN_TUNNELS, self.clients.wait()) => ended.is_ok(),

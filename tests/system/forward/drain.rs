@@ -1,8 +1,14 @@
 //! The proxy as a role of its own: its end, when nothing new begins and what is open goes on until
 //! it is asked again; and its life without a control plane.
 
-use super::super::harness::{DEADLINE, EgressRole, Planes, Resources, until};
-use super::support::{Answer, Origin, Wire, connect};
+use std::net::SocketAddr;
+
+use rustix::process::{Signal, kill_process};
+
+use super::super::harness::{
+    DEADLINE, EgressRole, Endpoint, Fault, Planes, Receiver, Resources, Setup, uid, until,
+};
+use super::support::{Answer, Origin, Proxy, Wire, connect};
 
 /// A proxy in a process of its own, with the control plane it had at its start.
 async fn start() -> (Planes, EgressRole) {
@@ -26,13 +32,14 @@ async fn ask(role: &EgressRole, request: &str) -> Answer {
     client.answer().await
 }
 
-async fn wait_until_draining(role: &EgressRole, origin: &Origin) {
+/// Asks for a place where nobody is, so that nothing is left of what was asked too early.
+async fn wait_until_draining(proxy: SocketAddr) {
+    let nowhere = connect(&Origin::start().await);
     until("new requests are refused", DEADLINE, async || {
-        let mut client = Wire::to(role.listen).await;
-        client.write(connect(origin)).await;
-        let head = client.head().await;
-        head.contains("x-outrider-egress-error: draining")
-            .then_some(())
+        let mut client = Wire::to(proxy).await;
+        client.write(&nowhere).await;
+        let answer = client.answer().await;
+        (answer.error() == "draining").then_some(())
     })
     .await;
 }
@@ -49,7 +56,7 @@ async fn while_it_drains_tunnels_go_on_and_nothing_begins() {
     answering.head().await;
     let mut waiting = Wire::to(role.listen).await; // has sent nothing yet
     role.process.signal();
-    wait_until_draining(&role, &origin).await;
+    wait_until_draining(role.listen).await;
     let answer = ask(&role, &request).await;
     answer.assert_refusal("forward", 503, "draining", "proxy_internal_response");
     waiting.write(connect(&origin)).await;
@@ -77,7 +84,7 @@ async fn asked_again_it_cuts_what_is_left() {
     let origin = Origin::start().await;
     let (mut client, mut server) = tunnel(&role, &origin).await;
     role.process.signal();
-    wait_until_draining(&role, &origin).await;
+    wait_until_draining(role.listen).await;
     client.write("still").await;
     server.expect("still").await;
     role.process.signal();
@@ -115,4 +122,35 @@ async fn it_serves_what_it_knows_while_the_control_plane_is_away() {
     let (mut client, mut server) = tunnel(&role, &origin).await;
     client.write("here").await;
     server.expect("here").await;
+}
+
+/// In a process that also delivers, tunnels have the time that the deliveries take.
+#[tokio::test]
+async fn beside_deliveries_it_ends_with_them() {
+    let receiver = Receiver::with(|_| Fault::Stall).await;
+    let slow = Endpoint::new(1, &receiver.url("/"), "shared-with-the-customer");
+    let resources = Resources::outgoing(&[slow.with("http_timeout", 30)]);
+    let (mut proxy, origin) = (
+        Proxy::of(Setup::new(&resources), &[]).await,
+        Origin::start().await,
+    );
+    let (mut client, mut server) = proxy.tunnel(&origin).await;
+    let event = serde_json::json!({});
+    let sent = proxy
+        .outrider
+        .client()
+        .publish_to(&uid(1), "a", event)
+        .await;
+    sent.unwrap().event_uid();
+    receiver.wait_for(1, DEADLINE).await;
+    kill_process(proxy.outrider.pid(), Signal::TERM).unwrap();
+    wait_until_draining(proxy.address).await;
+    client.write("still").await;
+    server.expect("still").await;
+    drop(receiver); // which ends the delivery
+    assert_eq!((client.rest().await, server.rest().await), (vec![], vec![]));
+    until("it has ended", DEADLINE, async || {
+        proxy.outrider.has_ended()
+    })
+    .await;
 }
