@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::harness::{Api, DEADLINE, Fault, Outrider, Received, Receiver, Setup, until};
 
-fn ip(text: &str) -> IpAddr {
+pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
@@ -34,7 +34,7 @@ pub(super) async fn make_pool(
     admin.post("/api/v1/egress-pools", &body).await.uid()
 }
 
-async fn change_pool(admin: &mut Api, uid: &str, name: &str, addresses: Value) {
+pub(super) async fn change_pool(admin: &mut Api, uid: &str, name: &str, addresses: Value) {
     let body = json!({"name": name, "addresses": addresses});
     let path = format!("/api/v1/egress-pools/{uid}");
     admin.put(&path, &body).await.data(202);

@@ -6,6 +6,7 @@ mod destination;
 mod drain;
 mod identities;
 mod listener;
+mod pools;
 mod rebinding;
 mod refusals;
 mod requests;

@@ -2,7 +2,7 @@
 //! and the destination, byte by byte.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -227,8 +227,14 @@ impl Origin {
 
     /// The next connection to it.
     pub(super) async fn accept(&self) -> Wire {
+        self.accept_from().await.0
+    }
+
+    /// The next connection to it, and where that comes from.
+    pub(super) async fn accept_from(&self) -> (Wire, IpAddr) {
         let accepted = timeout(DEADLINE, self.listener.accept()).await;
-        Wire::on(accepted.expect("no connection").unwrap().0)
+        let (stream, peer) = accepted.expect("no connection").unwrap();
+        (Wire::on(stream), peer.ip())
     }
 
     /// The next connection to it, with TLS.
