@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::PROXY_AUTHORIZATION;
 use outrider_webhook::address::{Authority, Denied, Scheme, TargetUrl};
-use outrider_webhook::http1::HeadError;
+use outrider_webhook::http1::{Framing, HeadError};
 
 use super::client::{Client, Head, NoHead};
 use super::exchange::{Answered, Done, Outgoing, exchange};
@@ -80,6 +80,10 @@ impl Forward {
         };
         let mut record = Record::begin(client.address);
         let served = match ask.line.method {
+            b"CONNECT" if head.framing != Framing::Empty => {
+                let words = "CONNECT has no body: what follows its head is for the destination";
+                Err((Refusal::BadRequest, words.to_owned()))
+            }
             b"CONNECT" => self.connect(client, &ask, &mut record).await,
             _ => self.forward(client, head, &ask, &mut record).await,
         };
@@ -169,7 +173,7 @@ impl Forward {
             purpose,
             leave: tenant.leave.clone(),
         };
-        let is_chunked = head.framing == outrider_webhook::http1::Framing::Chunked;
+        let is_chunked = head.framing == Framing::Chunked;
         let mut sent = ask.for_destination(&url, is_chunked);
         for _ in 0..STALE_MAX {
             let mut upstream = self.open(&wish, record).await?;

@@ -1,7 +1,6 @@
 //! The bytes of a tunnel, both ways, until both sides have ended or a limit is reached.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -40,9 +39,21 @@ struct Pump {
     is_done: bool,
 }
 
+/// Which side of a direction broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    Source,
+    Sink,
+}
+
 impl Pump {
     /// Ready when the source has ended and the other side was told.
-    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
+    fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+    ) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -51,12 +62,12 @@ impl Pump {
             return Poll::Ready(Ok(()));
         }
         loop {
-            ready!(self.flow.poll_out(cx, to))?;
+            ready!(self.flow.poll_out(cx, to)).map_err(|_| Broken::Sink)?;
             if self.is_ended {
                 // Half-close: this direction has ended, the other one goes on.
-                let told = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx)); // it may be closed already
                 self.is_done = true;
-                return Poll::Ready(told);
+                return Poll::Ready(Ok(()));
             }
             let flow = &mut self.flow;
             let read = scratch::poll_with(from, cx, usize::MAX, |bytes, cx| {
@@ -64,10 +75,11 @@ impl Pump {
                 flow.pass(cx, to, bytes).map(|()| is_end)
             });
             match read {
-                Poll::Ready(passed) => self.is_ended = passed??,
+                Poll::Ready(Ok(passed)) => self.is_ended = passed.map_err(|_| Broken::Sink)?,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Source)),
                 Poll::Pending => {
                     // With TLS, what was written may wait for more.
-                    ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                    ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| Broken::Sink)?;
                     return Poll::Pending;
                 }
             }
@@ -81,7 +93,7 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut up, mut down) = (Pump::default(), Pump::default());
+    let (mut up, mut down, mut is_cut) = (Pump::default(), Pump::default(), false);
     let begun = Instant::now();
     let mut watch = Watch {
         moved: begun,
@@ -91,18 +103,20 @@ where
     let mut timer = pin!(sleep_until(watch.deadline()));
     let end = poll_fn(|cx| {
         let before = up.flow.bytes + down.flow.bytes;
-        let ways = [
-            up.poll(cx, client, upstream),
-            down.poll(cx, upstream, client),
-        ];
+        let asked = up.poll(cx, client, upstream);
+        if asked == Poll::Ready(Err(Broken::Sink)) {
+            // It takes nothing more, and may have answered before: what it said goes through.
+            (up.is_done, is_cut) = (true, true);
+        }
+        let answered = down.poll(cx, upstream, client);
         if up.flow.bytes + down.flow.bytes > before {
             watch.moved = Instant::now();
         }
-        if ways.iter().any(|way| matches!(way, Poll::Ready(Err(_)))) {
+        if asked == Poll::Ready(Err(Broken::Source)) || matches!(answered, Poll::Ready(Err(_))) {
             return Poll::Ready("reset");
         }
         if up.is_done && down.is_done {
-            return Poll::Ready("closed");
+            return Poll::Ready(if is_cut { "reset" } else { "closed" });
         }
         watch.poll(cx, timer.as_mut())
     })
@@ -195,5 +209,24 @@ mod tests {
                 end: "closed"
             }
         );
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_before_a_side_closed_arrives() {
+        let (mut client, mut near) = duplex(1_000);
+        let (mut far, mut server) = duplex(1_000);
+        server.write_all(b"too much").await.unwrap();
+        drop(server); // reads nothing: what is written to it fails
+        client.write_all(&[1; 900]).await.unwrap();
+        let carried = carry(&mut near, &mut far, LASTING);
+        let answer = async {
+            let mut answer = [0; 8];
+            client.read_exact(&mut answer).await.unwrap();
+            client.shutdown().await.unwrap();
+            answer
+        };
+        let (carried, answer) = tokio::join!(carried, answer);
+        assert_eq!(&answer, b"too much");
+        assert_eq!((carried.down, carried.end), (8, "reset"));
     }
 }

@@ -52,6 +52,10 @@ async fn what_is_no_request_to_a_proxy_is_a_bad_request() {
             "https in clear",
             line("GET https://hooks.example.com/ HTTP/1.1"),
         ),
+        bad(
+            "a tunnel with a body",
+            format!("CONNECT {host} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"),
+        ),
         bad("TLS that is not 1", with("x-outrider-tls: yes\r\n")),
         bad("no time", with("x-outrider-timeout: 0\r\n")),
         bad("too much time", with("x-outrider-timeout: 121\r\n")),
