@@ -213,8 +213,9 @@ impl Run<'_> {
                     return Poll::Ready(Ok(()));
                 }
             }
-            // Interim answers do not wait for the final one.
-            if let Poll::Ready(Err(_)) = self.down.flow.poll_out(cx, client) {
+            // Interim answers do not wait for the final one, and no more of them are read than
+            // the client takes.
+            if ready!(self.down.flow.poll_out(cx, client)).is_err() {
                 return Poll::Ready(Err(Trouble::Client));
             }
             let head = &mut self.down.head;

@@ -263,3 +263,45 @@ async fn a_destination_that_never_answers_is_given_up_when_the_client_says() {
     assert_eq!(client.rest().await, b"half");
     assert_eq!(server.rest().await, b"");
 }
+
+/// What a client does not read is not read from the destination either, whatever it is.
+#[tokio::test]
+async fn a_flood_of_interim_answers_is_not_kept_for_the_client() {
+    let (proxy, origin) = (Proxy::start().await, Origin::start().await);
+    let (client, mut server) = asked(&proxy, &origin, "GET", "x-outrider-timeout: 2\r\n").await;
+    let early = format!(
+        "HTTP/1.1 103 Early Hints\r\nX-A: {}\r\n\r\n",
+        "a".repeat(60_000)
+    );
+    let mut taken = 0;
+    while server.try_write(&early).await.is_ok() {
+        taken += early.len();
+        // Buffers of the system take some.
+        assert!(taken < 32 << 20, "{taken} bytes, and still room");
+    }
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_destination_that_closes_does_not_close_the_clients_connection() {
+    let (proxy, origin) = (Proxy::start().await, Origin::start().await);
+    let (mut client, mut server) = asked(&proxy, &origin, "GET", "").await;
+    for _ in 0..3 {
+        server
+            .write("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+            .await;
+        let answer = client.answer().await;
+        assert_eq!(
+            (answer.header("connection"), &answer.body[..]),
+            (None, &b"ok"[..])
+        );
+        client
+            .write(format!(
+                "GET {} HTTP/1.1\r\nHost: a\r\n\r\n",
+                origin.url("/")
+            ))
+            .await;
+        server = origin.accept().await; // although the other one is still open
+        server.head().await;
+    }
+}

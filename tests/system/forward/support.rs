@@ -97,6 +97,12 @@ impl Wire {
         let _ = self.stream.flush().await;
     }
 
+    /// Writes these bytes, unless the peer has ended the connection.
+    pub(super) async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        let write = self.stream.write_all(bytes.as_ref());
+        timeout(DEADLINE, write).await.expect("nothing is read")
+    }
+
     /// Says that nothing more will be written.
     pub(super) async fn finish(&mut self) {
         self.stream.shutdown().await.unwrap();
