@@ -11,5 +11,6 @@ mod rebinding;
 mod refusals;
 mod requests;
 mod support;
+mod swaps;
 mod tunnels;
 mod vectors;

@@ -75,6 +75,10 @@ async fn what_is_no_request_to_a_proxy_is_a_bad_request() {
         bad("a signed length", with("Content-Length: +3\r\n")),
         bad("another coding", with("Transfer-Encoding: gzip\r\n")),
         bad("two codings", with("Transfer-Encoding: gzip, chunked\r\n")),
+        bad(
+            "chunks of an old client",
+            format!("POST {url} HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ),
         bad("no Host", format!("GET {url} HTTP/1.1\r\n\r\n")),
         bad("two Hosts", with("Host: b\r\n")),
         bad("a blank before the colon", with("X-A : 1\r\n")),
@@ -111,6 +115,35 @@ async fn what_is_no_request_to_a_proxy_is_a_bad_request() {
         ),
     ];
     assert_refused(&proxy, &cases).await;
+}
+
+/// Half a head is told that it is late; who says nothing is let go.
+#[tokio::test]
+async fn heads_are_not_waited_for_without_end() {
+    let proxy = Proxy::start().await;
+    let (mut half, mut silent) = (proxy.connect().await, proxy.connect().await);
+    half.write("CONNECT a.example:443 HTTP/1.1\r\nHo").await;
+    let (answer, said) = tokio::join!(half.answer(), silent.rest());
+    answer.assert_refusal("half", 400, "bad_request", "http_request_error");
+    assert_eq!(said, b"");
+}
+
+#[tokio::test]
+async fn clients_over_the_limit_wait_for_one_to_leave() {
+    let (proxy, origin) = (
+        Proxy::with(&[("CONNECTIONS_MAX", "2")]).await,
+        Origin::start().await,
+    );
+    let first = proxy.tunnel(&origin).await;
+    let _second = proxy.tunnel(&origin).await;
+    let mut third = proxy.connect().await;
+    third.write(connect(&origin)).await;
+    let (mut client, server) = first;
+    client.finish().await;
+    drop(server);
+    assert_eq!(client.rest().await, b"");
+    drop(client);
+    assert!(third.head().await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]
@@ -232,7 +265,7 @@ async fn a_destination_that_takes_no_connection_is_a_connect_timeout() {
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let mut waiting = Vec::new();
-    while let Ok(stream) = timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+    while let Ok(stream) = timeout(Duration::from_secs(2), TcpStream::connect(address)).await {
         waiting.push(stream.unwrap());
     }
     let request = format!("CONNECT {address} HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -104,8 +104,6 @@ async fn tunnels_end_when_nothing_moves_and_after_their_life() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&[("TUNNEL_IDLE_MS", "300")]).await;
     let (mut client, mut server) = proxy.tunnel(&origin).await;
-    client.write("a").await;
-    server.expect("a").await;
     assert_eq!((client.rest().await, server.rest().await), (vec![], vec![]));
     let ended = ["end=\"idle\""];
     let requests = "outrider_egress_requests_total";
