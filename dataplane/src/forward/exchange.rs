@@ -247,6 +247,9 @@ impl Run<'_> {
         let read = answer_head(&self.down.head, &LIMITS, self.is_head);
         match read.map_err(|_| refuse("the head of the answer is malformed or too large"))? {
             Some(head) if head.status == 101 => Err(refuse("the destination changed the protocol")),
+            Some(head) if self.is_old && head.framing == AnswerFraming::Chunked => Err(refuse(
+                "the answer came in chunks, which the client's HTTP/1.0 does not have",
+            )),
             read => Ok(read),
         }
     }

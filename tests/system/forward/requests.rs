@@ -93,6 +93,22 @@ async fn an_old_client_gets_its_answer_and_its_end() {
     assert_eq!(client.rest().await, b"");
 }
 
+/// Chunks that it did not ask for it would take for the body.
+#[tokio::test]
+async fn an_old_client_gets_no_chunks() {
+    let (proxy, origin) = (Proxy::start().await, Origin::start().await);
+    let url = origin.url("/old");
+    let mut client = proxy.connect().await;
+    client.write(format!("GET {url} HTTP/1.0\r\n\r\n")).await;
+    let mut server = origin.accept().await;
+    server.head().await;
+    server
+        .write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+        .await;
+    let answer = client.answer().await;
+    answer.assert_refusal("chunks", 502, "protocol_error", "http_protocol_error");
+}
+
 #[tokio::test]
 async fn chunks_go_up_as_they_come() {
     let (proxy, origin) = (Proxy::start().await, Origin::start().await);
