@@ -1,6 +1,7 @@
 //! The forward proxy, with the built binary: what it forwards, what it refuses, and whom.
 
 mod answers;
+mod bootstrap;
 mod clients;
 mod destination;
 mod drain;

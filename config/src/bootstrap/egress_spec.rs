@@ -81,10 +81,18 @@ impl EgressSpec {
             tunnel_life_ms: self.tunnel_life_ms,
             connections_max: self.connections_max,
         };
+        let forward = forward.check(checks);
+        let via = self.via.and_then(|via| via.check(checks));
+        if let (Some(listen), Some(via)) = (forward.listen, &via)
+            && via.is_at(listen)
+        {
+            let says = "is `egress.listen` of this process: connections would go in a circle";
+            checks.fail("egress.via.proxy", says);
+        }
         EgressSettings {
-            forward: forward.check(checks),
+            forward,
             client_certificates: certificates_spec::check(self.client_certificates, checks),
-            via: self.via.and_then(|via| via.check(checks)),
+            via,
             internal,
             allow_cidrs: checks.ranges("egress.allow_cidrs", self.allow_cidrs),
             deny_cidrs: checks.ranges("egress.deny_cidrs", self.deny_cidrs),

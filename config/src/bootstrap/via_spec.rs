@@ -1,5 +1,6 @@
 //! The forward proxy that deliveries go through.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use outrider_webhook::secret::Secret;
@@ -19,6 +20,17 @@ pub struct ViaSettings {
     pub tls: Option<ViaTls>,
     /// The name and a password of an identity that may act for all projects.
     pub credentials: Option<(String, Secret)>,
+}
+
+impl ViaSettings {
+    /// Whether it is, as far as its address tells, what listens here.
+    pub(super) fn is_at(&self, listen: SocketAddr) -> bool {
+        let is_here = |ip: IpAddr| match listen.ip().is_unspecified() {
+            true => ip.is_loopback(),
+            false => ip == listen.ip(),
+        };
+        self.port == listen.port() && self.host.parse().is_ok_and(is_here)
+    }
 }
 
 /// PEM files for TLS to the proxy.
