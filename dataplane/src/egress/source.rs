@@ -162,6 +162,7 @@ impl Sources {
                 caller,
             } => (pool, fallback, caller),
         };
+        self.note_asked(pool, fallback.as_ref());
         let destinations: Vec<_> = keys.iter().map(|key| key.address).collect();
         let offer = |pool: &Arc<EgressPool>| self.offer(pool, *caller);
         let mut offers: Vec<Leaving> = vec![offer(pool)];
@@ -173,7 +174,6 @@ impl Sources {
         let Some(leaving) = offers.pop() else {
             return Err(Nowhere::NoneUp.fault(pool.name())); // it was in there
         };
-        self.lock_asked().insert(name, Instant::now());
         let families = |is_ipv4| {
             let mut up = leaving.candidates.iter().filter(|one| one.standing.is_up());
             up.any(|one| one.address.is_ipv4() == is_ipv4)
@@ -185,6 +185,14 @@ impl Sources {
             key.source = Source::Pool(Arc::clone(&leaving));
         }
         Ok(in_turns(keys))
+    }
+
+    /// Both are looked after from now on, whichever is used: also one with nothing up comes back.
+    fn note_asked(&self, pool: &EgressPool, fallback: Option<&Arc<EgressPool>>) {
+        let (mut asked, now) = (self.lock_asked(), Instant::now());
+        for pool in std::iter::once(pool).chain(fallback.map(|pool| &**pool)) {
+            asked.insert(Arc::clone(pool.name()), now);
+        }
     }
 
     /// A pool as it is now.

@@ -55,6 +55,11 @@ impl Health {
         self.is_here == Some(true)
     }
 
+    /// Whether it is down because it reached no reflector: only further rounds mend that.
+    pub(crate) const fn is_unreached(&self) -> bool {
+        self.reach.is_down
+    }
+
     pub(crate) fn standing(&self, now: Instant) -> Standing {
         let is_absent =
             self.is_here == Some(false) && self.looked_at.is_some_and(|at| now < at + ABSENT_FOR);

@@ -23,7 +23,8 @@ use crate::metrics::SourceNow;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const REFLECT_EVERY: Duration = Duration::from_secs(10);
-/// A pool that nobody left from for so long is not tried on reflectors.
+/// A pool that nobody asked for so long is not tried on reflectors, unless one of its addresses is
+/// down by them.
 const UNUSED_AFTER: Duration = Duration::from_secs(600);
 /// Share of the ports to one destination, in hundredths, from which on it is worth a line.
 const PORTS_NEAR: usize = 70;
@@ -131,12 +132,21 @@ impl Sources {
     fn used(&self, pools: &[Arc<EgressPool>]) -> Vec<IpAddr> {
         let now = Instant::now();
         let is_late = |asked: &Instant| now.saturating_duration_since(*asked) > UNUSED_AFTER;
-        let mut asked = self.lock_asked();
-        asked.retain(|_, at| !is_late(at));
-        let used = pools.iter().filter(|pool| asked.contains_key(pool.name()));
-        let used: Vec<_> = used.cloned().collect();
-        drop(asked);
+        let asked: HashSet<Arc<str>> = {
+            let mut asked = self.lock_asked();
+            asked.retain(|_, at| !is_late(at));
+            asked.keys().cloned().collect()
+        };
         let known = self.lock();
+        let is_unreached = |source: IpAddr| {
+            known
+                .get(&source)
+                .is_some_and(|one| one.health.is_unreached())
+        };
+        let is_used = |pool: &&Arc<EgressPool>| {
+            asked.contains(pool.name()) || active(std::slice::from_ref(*pool)).any(is_unreached)
+        };
+        let used: Vec<_> = pools.iter().filter(is_used).cloned().collect();
         let is_here = |source: &IpAddr| known.get(source).is_some_and(|one| one.health.is_here());
         active(&used).filter(is_here).collect()
     }
@@ -276,93 +286,4 @@ fn ports() -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use outrider_config::resource::{EgressPoolSpec, PoolAddressSpec};
-    use outrider_webhook::id::{EgressPoolId, Uid};
-
-    use super::super::choice::Standing;
-    use super::*;
-    use crate::metrics::SourceMetrics;
-
-    fn pool(addresses: &[IpAddr]) -> Arc<EgressPool> {
-        let addresses = addresses.iter().map(|address| PoolAddressSpec {
-            address: Some(address.to_string()),
-            ..PoolAddressSpec::default()
-        });
-        let spec = EgressPoolSpec {
-            name: Some("p".to_owned()),
-            addresses: Some(addresses.collect()),
-            ..EgressPoolSpec::default()
-        };
-        let id = EgressPoolId::new(Uid::from_bits(1));
-        Arc::new(EgressPool::compile(id, 1, &spec).unwrap())
-    }
-
-    /// Connects to 40 destinations, of which the first few did not answer.
-    fn tried(sources: &Sources, source: IpAddr, silent: u8) {
-        let mut known = sources.lock();
-        let window = &mut known.entry(source).or_default().window;
-        for last in 0..40 {
-            let destination = IpAddr::from([198, 51, 100, last]);
-            window.note(destination, last >= silent, Instant::now());
-        }
-    }
-
-    fn standing(sources: &Sources, source: IpAddr) -> Standing {
-        sources.lock()[&source].health.standing(Instant::now())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_who_reaches_less_than_its_neighbours_is_suspect() {
-        let [one, other] = [2, 3].map(|last| IpAddr::from([127, 0, 0, last]));
-        let pools = [pool(&[one, other])];
-        for (silent, expected) in [
-            ([9, 3], [Standing::Good, Standing::Good]), // exactly three times
-            ([10, 3], [Standing::Suspect, Standing::Good]),
-            ([40, 40], [Standing::Good, Standing::Good]), // the network, or the receivers
-            ([0, 40], [Standing::Good, Standing::Suspect]),
-        ] {
-            let sources = Sources::new(SourceMetrics::new().unwrap());
-            tried(&sources, one, silent[0]);
-            tried(&sources, other, silent[1]);
-            sources.compare(&pools);
-            let found = [one, other].map(|source| standing(&sources, source));
-            assert_eq!(found, expected, "{silent:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_reflector_is_enough_and_what_could_not_be_tried_says_nothing() {
-        let source = IpAddr::from([127, 0, 0, 2]);
-        let sources = Sources::new(SourceMetrics::new().unwrap());
-        sources.looked(source, true, "");
-        let rounds = |reflections: fn() -> Vec<Reflection>| {
-            for _ in 0..5 {
-                let reflections = reflections();
-                sources.reflected(&Round {
-                    source,
-                    reflections,
-                });
-            }
-            standing(&sources, source)
-        };
-        assert_eq!(rounds(|| vec![Reflection::Untried; 2]), Standing::Good);
-        assert_eq!(rounds(Vec::new), Standing::Good);
-        let one = rounds(|| vec![Reflection::Missed, Reflection::Reached { seen: None }]);
-        assert_eq!(one, Standing::Good);
-        assert_eq!(rounds(|| vec![Reflection::Missed; 2]), Standing::Down);
-        assert_eq!(
-            rounds(|| vec![Reflection::Reached { seen: None }]),
-            Standing::Good
-        );
-        let other = || Reflection::Reached {
-            seen: Some(IpAddr::from([192, 0, 2, 1])),
-        };
-        sources.reflected(&Round {
-            source,
-            reflections: vec![other()],
-        });
-        assert!(sources.lock()[&source].mistaken_for.is_some());
-        assert_eq!(standing(&sources, source), Standing::Good, "told, and used");
-    }
-}
+mod tests;

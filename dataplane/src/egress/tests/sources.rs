@@ -12,7 +12,6 @@ use outrider_webhook::retry::{Failure, Outcome};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Barrier;
-use tokio_util::sync::CancellationToken;
 
 use super::support::*;
 use crate::egress::open::{Opener, Way};
@@ -277,42 +276,6 @@ async fn a_pool_has_no_more_connections_than_it_may() {
     // Those of nobody's pool are not counted.
     send_from(&egress, &one.url(), Leave::HostRoute).await;
     assert_eq!(egress.stats().open, 2);
-}
-
-/// Without a request: what is found to be up is up before somebody needs it.
-#[tokio::test]
-async fn an_address_that_reaches_no_reflector_is_down() {
-    let (receiver, _) = noting(1).await;
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let dead_at = dead.local_addr().unwrap();
-    drop(dead);
-    let mut settings = settings();
-    settings.reflectors = [dead_at, dead_at]
-        .map(crate::egress::Reflector::At)
-        .to_vec();
-    let egress = Egress::new(settings).unwrap();
-    let pool = active("p", [2]);
-    from(&send_from(&egress, &receiver.url(), leave(&pool)).await);
-    let (stop, watched) = (CancellationToken::new(), egress.clone());
-    let pools = vec![Arc::clone(&pool)];
-    let stopped = stop.clone();
-    let watching = tokio::spawn(async move {
-        watched.watch_sources(|| pools.clone(), stopped).await;
-    });
-    tokio::time::pause(); // three rounds are half a minute
-    let down = async {
-        loop {
-            let exchange = send_from(&egress, &receiver.url(), leave(&pool)).await;
-            if exchange.outcome == Outcome::Failed(Failure::NoHealthySource) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    let reached = tokio::time::timeout(Duration::from_secs(120), down).await;
-    assert!(reached.is_ok(), "never down");
-    stop.cancel();
-    watching.await.unwrap();
 }
 
 fn key(address: SocketAddr) -> Key {
