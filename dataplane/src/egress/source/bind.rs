@@ -22,6 +22,19 @@ pub(crate) enum BindError {
     Failed(io::Error),
 }
 
+impl BindError {
+    /// Whether we have run out of descriptors or memory: says nothing of the way there.
+    pub(crate) fn is_exhaustion(&self) -> bool {
+        let Self::Failed(error) = self else {
+            return false;
+        };
+        matches!(
+            error.raw_os_error(),
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+        )
+    }
+}
+
 /// Connects from `source` to `destination`, which are of one family. The caller bounds the time;
 /// dropped, it closes the socket.
 ///
@@ -41,8 +54,9 @@ pub(crate) async fn connect(
         .await
         .map_err(|error| match error.raw_os_error() {
             Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) => BindError::Exhausted,
-            // The address went between the two calls: there is no route from it any more.
-            Some(libc::EINVAL) => BindError::Absent(error),
+            // The address went between the two calls: there is no route from it any more. Of an
+            // address that is here it says that there is no way to the destination (`blackhole`).
+            Some(libc::EINVAL) if is_here(source) == Some(false) => BindError::Absent(error),
             _ => BindError::Failed(error),
         })
 }
@@ -117,6 +131,15 @@ mod tests {
             panic!("{refused:?}");
         };
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    /// From a loopback address nothing leaves the host, which the kernel says as it says `blackhole`.
+    #[tokio::test]
+    async fn a_destination_without_a_way_there_is_no_fault_of_the_source() {
+        let source = "127.0.0.2".parse().unwrap();
+        let refused = connect(source, "198.51.100.1:443".parse().unwrap()).await;
+        assert!(matches!(refused, Err(BindError::Failed(_))), "{refused:?}");
+        assert!(!refused.unwrap_err().is_exhaustion());
     }
 
     #[tokio::test]

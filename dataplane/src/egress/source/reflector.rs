@@ -36,8 +36,30 @@ pub(crate) async fn reflect(source: IpAddr, reflector: SocketAddr) -> Reflection
         Ok(Ok(stream)) => Reflection::Reached {
             seen: said(stream).await,
         },
-        Ok(Err(BindError::Absent(_) | BindError::Exhausted)) => Reflection::Untried,
-        Ok(Err(BindError::Failed(_))) | Err(_) => Reflection::Missed,
+        Ok(Err(error)) => Reflection::without(&error),
+        Err(_) => Reflection::Missed,
+    }
+}
+
+impl Reflection {
+    /// What it says that there was no connection.
+    fn without(error: &BindError) -> Self {
+        match error {
+            BindError::Failed(_) if !error.is_exhaustion() => Self::Missed,
+            BindError::Failed(_) | BindError::Absent(_) | BindError::Exhausted => Self::Untried,
+        }
+    }
+
+    /// What two addresses of one reflector say together.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Reached { seen }, Self::Reached { seen: other }) => Self::Reached {
+                seen: seen.or(other),
+            },
+            (reached @ Self::Reached { .. }, _) | (_, reached @ Self::Reached { .. }) => reached,
+            (Self::Missed, _) | (_, Self::Missed) => Self::Missed,
+            (Self::Untried, Self::Untried) => Self::Untried,
+        }
     }
 }
 
@@ -88,6 +110,41 @@ mod tests {
         ] {
             let expected = expected.map(|ip| ip.parse().unwrap());
             assert_eq!(seen(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_we_ran_out_of_is_no_fault_of_the_way_there() {
+        let failed = |code| BindError::Failed(std::io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            let reflection = Reflection::without(&failed(code));
+            assert_eq!(reflection, Reflection::Untried, "{code}");
+        }
+        for code in [libc::ECONNREFUSED, libc::ENETUNREACH, libc::EINVAL] {
+            let reflection = Reflection::without(&failed(code));
+            assert_eq!(reflection, Reflection::Missed, "{code}");
+        }
+    }
+
+    #[test]
+    fn one_address_of_a_reflector_that_is_reached_is_enough() {
+        let reached = |seen: Option<&str>| Reflection::Reached {
+            seen: seen.map(|ip| ip.parse().unwrap()),
+        };
+        let (missed, untried) = (|| Reflection::Missed, || Reflection::Untried);
+        for (one, other, expected) in [
+            (untried(), untried(), untried()),
+            (untried(), missed(), missed()),
+            (missed(), reached(None), reached(None)),
+            (untried(), reached(None), reached(None)),
+            (
+                reached(None),
+                reached(Some("192.0.2.1")),
+                reached(Some("192.0.2.1")),
+            ),
+        ] {
+            assert_eq!(one.clone().or(other.clone()), expected);
+            assert_eq!(other.or(one), expected);
         }
     }
 

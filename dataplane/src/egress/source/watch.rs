@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, FuturesUnordered};
 use outrider_config::snapshot::{AddressState, EgressPool};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +25,12 @@ const REFLECT_EVERY: Duration = Duration::from_secs(10);
 /// A pool that nobody asked for so long is not tried on reflectors, unless one of its addresses is
 /// down by them.
 const UNUSED_AFTER: Duration = Duration::from_secs(600);
+/// Reflectors that have to be missed for a round to have failed: one may be away itself.
+const MISSED_MIN: usize = 2;
+/// Sockets that a round has open at once.
+const SOCKETS_MAX: usize = 256;
+/// Addresses of a family that a reflector is tried at.
+const PLACES_MAX: usize = 4;
 /// Share of the ports to one destination, in hundredths, from which on it is worth a line.
 const PORTS_NEAR: usize = 70;
 /// Ports that the kernel gives by itself, where it cannot be asked.
@@ -34,6 +39,7 @@ const PORTS_DEFAULT: usize = 28_232;
 /// What came of a round of reflectors for an address.
 struct Round {
     source: IpAddr,
+    /// One for each reflector that has addresses of the family.
     reflections: Vec<Reflection>,
 }
 
@@ -151,8 +157,8 @@ impl Sources {
         active(&used).filter(is_here).collect()
     }
 
-    /// A round is over: one reflector that is reached is enough, and one that could not be tried
-    /// says nothing.
+    /// A round is over: one reflector that is reached is enough, one that is missed alone says
+    /// nothing, nor does one that could not be tried.
     fn reflected(&self, round: &Round) {
         let source = round.source;
         let seen = round
@@ -164,7 +170,11 @@ impl Sources {
             });
         let is = |reflection: &Reflection| matches!(reflection, Reflection::Reached { .. });
         let has_reached = round.reflections.iter().any(is);
-        let has_missed = round.reflections.contains(&Reflection::Missed);
+        let missed = round
+            .reflections
+            .iter()
+            .filter(|one| **one == Reflection::Missed);
+        let has_missed = missed.count() >= MISSED_MIN;
         let change = {
             let mut all = self.lock();
             let Some(known) = all.get_mut(&source) else {
@@ -232,41 +242,64 @@ fn active(pools: &[Arc<EgressPool>]) -> impl Iterator<Item = IpAddr> {
     active.map(|one| one.address)
 }
 
-async fn addresses(reflectors: &[Reflector], resolver: &Resolver) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
+/// Where each reflector is.
+async fn addresses(reflectors: &[Reflector], resolver: &Resolver) -> Vec<Vec<SocketAddr>> {
+    let mut places = Vec::new();
     for reflector in reflectors {
         match reflector {
-            Reflector::At(address) => addresses.push(*address),
+            Reflector::At(address) => places.push(vec![*address]),
             Reflector::Named(name, port) => {
                 let answers = resolver.lookup(name).await;
                 match &answers.addresses {
                     Ok(found) => {
-                        addresses.extend(found.iter().map(|ip| SocketAddr::new(*ip, *port)));
+                        let found = found.iter().map(|ip| SocketAddr::new(*ip, *port));
+                        places.push(found.collect());
                     }
                     Err(error) => tracing::warn!(%error, reflector = %name, "no egress reflector"),
                 }
             }
         }
     }
-    addresses
+    places
 }
 
-/// All addresses on all reflectors, at once.
+/// All addresses on all reflectors.
 async fn round(used: Vec<IpAddr>, reflectors: &[Reflector], resolver: &Resolver) -> Vec<Round> {
-    let reflectors = addresses(reflectors, resolver).await;
-    let of_one = |source: IpAddr| {
-        let of_family = reflectors
-            .iter()
-            .filter(move |to| to.is_ipv4() == source.is_ipv4());
-        let reflections = join_all(of_family.map(move |to| reflect(source, *to)));
-        async move {
-            Round {
-                source,
-                reflections: reflections.await,
-            }
+    let places = addresses(reflectors, resolver).await;
+    try_all(&used, &places, reflect).await
+}
+
+/// Tries each source on each place of its family, not too many at once.
+async fn try_all<F: Future<Output = Reflection>>(
+    used: &[IpAddr],
+    places: &[Vec<SocketAddr>],
+    reflect: impl Fn(IpAddr, SocketAddr) -> F,
+) -> Vec<Round> {
+    let mut tries = Vec::new();
+    for source in used {
+        for (place, addresses) in places.iter().enumerate() {
+            let of_family = addresses
+                .iter()
+                .filter(|to| to.is_ipv4() == source.is_ipv4());
+            tries.extend(of_family.take(PLACES_MAX).map(|to| (*source, place, *to)));
         }
-    };
-    join_all(used.into_iter().map(of_one)).await
+    }
+    let tries = tries.into_iter().map(|(source, place, to)| {
+        let reflection = reflect(source, to);
+        async move { (source, place, reflection.await) }
+    });
+    let mut tries = stream::iter(tries).buffer_unordered(SOCKETS_MAX);
+    let mut found: HashMap<IpAddr, HashMap<usize, Reflection>> = HashMap::new();
+    while let Some((source, place, reflection)) = tries.next().await {
+        let of_source = found.entry(source).or_default();
+        let before = of_source.remove(&place).unwrap_or(Reflection::Untried);
+        of_source.insert(place, before.or(reflection));
+    }
+    let rounds = found.into_iter().map(|(source, reflections)| Round {
+        source,
+        reflections: reflections.into_values().collect(),
+    });
+    rounds.collect()
 }
 
 fn share(used: usize, ports: usize) -> f64 {

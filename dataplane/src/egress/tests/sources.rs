@@ -147,6 +147,24 @@ async fn an_address_that_is_not_here_is_left_for_the_next() {
     assert_eq!(*callers.lock().unwrap(), [ip(5), ip(5)]);
 }
 
+/// What the kernel says then is also what it says of an address that has just gone.
+#[tokio::test]
+async fn a_destination_without_a_way_there_takes_no_address_down() {
+    let sources = Sources::new(crate::metrics::SourceMetrics::new().unwrap());
+    let (pool, nowhere) = (active("p", [2, 3]), "198.51.100.1:443".parse().unwrap());
+    for _ in 0..3 {
+        let keys = sources.leave(&leave(&pool), vec![key(nowhere)]).unwrap();
+        let Source::Pool(leaving) = &keys[0].source else {
+            panic!("{keys:?}");
+        };
+        let until = tokio::time::Instant::now() + LONG;
+        let Err(fault) = sources.connect(leaving, nowhere, until).await else {
+            panic!("connected");
+        };
+        assert_eq!(fault.failure, Failure::ConnectUnreachable);
+    }
+}
+
 #[tokio::test]
 async fn connections_are_spread_over_the_pool() {
     let (receiver, callers) = noting(16).await;

@@ -1,5 +1,7 @@
 //! Watching over addresses of loopback, round by round.
 
+use std::cell::Cell;
+
 use outrider_config::resource::{EgressPoolSpec, PoolAddressSpec};
 use outrider_webhook::id::{EgressPoolId, ProjectId, Uid};
 use outrider_webhook::retry::Failure;
@@ -84,6 +86,8 @@ async fn one_reflector_is_enough_and_what_could_not_be_tried_says_nothing() {
     };
     assert_eq!(rounds(|| vec![Reflection::Untried; 2]), Standing::Good);
     assert_eq!(rounds(Vec::new), Standing::Good);
+    let alone = rounds(|| vec![Reflection::Missed, Reflection::Untried]);
+    assert_eq!(alone, Standing::Good);
     let one = rounds(|| vec![Reflection::Missed, Reflection::Reached { seen: None }]);
     assert_eq!(one, Standing::Good);
     assert_eq!(rounds(|| vec![Reflection::Missed; 2]), Standing::Down);
@@ -236,4 +240,61 @@ fn a_pool_is_looked_after_when_it_is_asked_and_not_when_it_is_used() {
         assert_eq!(found, failure, "{destination}");
         assert_eq!(sources.used(&pools), expected, "{destination}");
     }
+}
+
+/// One of the two that are asked for has no address of the family, or has four that are missed.
+#[tokio::test]
+async fn one_reflector_alone_takes_nothing_down_and_takes_down_back() {
+    let [v4, v6] = ["127.0.0.2", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap());
+    let (sources, of_v6) = (sources(), "[::1]:443".parse().unwrap());
+    let places: Vec<SocketAddr> = (1..=4).map(|port| ([127, 0, 0, 1], port).into()).collect();
+    let rounds = async |places: &[Vec<SocketAddr>], reflection: Reflection| {
+        for _ in 0..5 {
+            let rounds = try_all(&[v4], places, async |_, _| reflection.clone()).await;
+            rounds.iter().for_each(|round| sources.reflected(round));
+        }
+        standing(&sources, v4)
+    };
+    sources.looked(v4, true, "");
+    let (alone, both) = (
+        [places.clone(), vec![of_v6]],
+        [places.clone(), vec![places[0], of_v6]],
+    );
+    assert_eq!(rounds(&alone, Reflection::Missed).await, Standing::Good);
+    assert_eq!(rounds(&both, Reflection::Missed).await, Standing::Down);
+    let reached = Reflection::Reached { seen: None };
+    assert_eq!(rounds(&alone, reached).await, Standing::Good);
+    let missed = async |_, to: SocketAddr| {
+        assert!(to.is_ipv6());
+        Reflection::Missed
+    };
+    let found = try_all(&[v6], &both, missed).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].reflections, [Reflection::Missed]);
+}
+
+#[tokio::test]
+async fn a_round_has_no_more_sockets_than_it_may() {
+    let used: Vec<IpAddr> = (0..=255).map(|last| [127, 0, 0, last].into()).collect();
+    let places: Vec<Vec<SocketAddr>> = (1..=8)
+        .map(|port| {
+            (0..9)
+                .map(|last| ([127, 0, 1, last], port).into())
+                .collect()
+        })
+        .collect();
+    let (open, most, all) = (Cell::new(0_usize), Cell::new(0_usize), Cell::new(0_usize));
+    let rounds = try_all(&used, &places, async |_, _| {
+        open.set(open.get() + 1);
+        all.set(all.get() + 1);
+        most.set(most.get().max(open.get()));
+        tokio::task::yield_now().await;
+        open.set(open.get() - 1);
+        Reflection::Missed
+    });
+    let rounds = rounds.await;
+    assert_eq!(most.get(), SOCKETS_MAX);
+    assert_eq!(all.get(), 256 * 8 * PLACES_MAX);
+    assert_eq!(rounds.len(), 256);
+    assert!(rounds.iter().all(|round| round.reflections.len() == 8));
 }
