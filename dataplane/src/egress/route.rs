@@ -15,7 +15,7 @@ use super::source::Source;
 use super::tls::Profile;
 
 /// Checked addresses tried in one attempt. All answers are checked, whatever their number.
-const ADDRESSES_TRIED_MAX: usize = 16;
+pub(super) const ADDRESSES_TRIED_MAX: usize = 16;
 
 /// An address policy, and its number in the life of this process.
 pub(super) struct Vetting {
@@ -73,8 +73,8 @@ impl<'a> Destination<'a> {
     }
 }
 
-/// Judges a destination for a project and finds where it is: one key per checked address, in
-/// the order of trying.
+/// Judges a destination for a project and finds where it is: one key per checked address, IPv4
+/// first. So many of each family as may be tried: which of them can be used, the pool knows.
 pub(super) async fn find(
     vetting: &Vetting,
     overrides: &HashMap<String, SocketAddr>,
@@ -107,11 +107,14 @@ pub(super) async fn find(
     };
     // Customers mostly allow-list our IPv4 addresses. Stable, so the servers' order is kept.
     addresses.sort_by_key(IpAddr::is_ipv6);
-    addresses.truncate(ADDRESSES_TRIED_MAX);
-    let keys = addresses.into_iter().map(|ip| Key {
+    let v6_from = addresses.partition_point(IpAddr::is_ipv4);
+    let (v4, v6) = addresses.split_at(v6_from);
+    let of_each = [v4, v6].map(|all| all.iter().take(ADDRESSES_TRIED_MAX));
+    let addresses = of_each.into_iter().flatten();
+    let keys = addresses.map(|ip| Key {
         project: project.id,
         source: Source::HostRoute, // until the pool is known
-        address: SocketAddr::new(ip, port),
+        address: SocketAddr::new(*ip, port),
         through: None,
         tls: destination.tls.clone(),
         server_name: destination.server_name.clone(),

@@ -40,6 +40,7 @@ use self::usage::Usage;
 use self::window::Window;
 use super::fault::Fault;
 use super::pool::Key;
+use super::route::ADDRESSES_TRIED_MAX;
 use crate::metrics::SourceMetrics;
 
 /// A connect that is given up before its time, but not before this, counts as one without an
@@ -311,9 +312,11 @@ fn tell(source: IpAddr, change: Option<Change>, why: &str) {
     }
 }
 
-/// Both families in turn, IPv4 first as it came; one family alone as it is.
+/// Both families in turn, IPv4 first as it came; one family alone as it is. No more than are tried.
 fn in_turns(keys: Vec<Key>) -> Vec<Key> {
-    by_turns(keys, |key| key.address.is_ipv4())
+    let mut keys = by_turns(keys, |key| key.address.is_ipv4());
+    keys.truncate(ADDRESSES_TRIED_MAX);
+    keys
 }
 
 impl Nowhere {

@@ -8,10 +8,12 @@ use std::time::Duration;
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_resolver::proto::rr::{Name, RData, Record};
+use outrider_config::snapshot::{AddressState, PoolSelection};
 use outrider_webhook::retry::{Failure, Outcome};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
+use super::sources::{leave, pool_of, send_from};
 use super::support::*;
 use crate::egress::resolve::{ResolveError, Resolver};
 use crate::egress::{Egress, Settings};
@@ -209,6 +211,23 @@ async fn an_address_that_refuses_is_followed_by_the_next_one() {
     assert_eq!(exchange.outcome, Outcome::Answered { status: 200 });
     assert_eq!(exchange.remote, Some(receiver.address));
     assert!(send(&egress, &url).await.timing.is_reused);
+}
+
+/// Which of the answers can be used is known by the pool. Its address is on no host, so that it
+/// gets as far as an address that is not here.
+#[tokio::test]
+async fn many_answers_of_one_family_do_not_hide_those_of_the_other() {
+    let mut records: Vec<_> = (1..=20)
+        .map(|last| v4(&format!("127.0.1.{last}")))
+        .collect();
+    records.push(v6("2606:4700::1"));
+    let server = NameServer::start(Zone::from([("many.example.com.", records)])).await;
+    let egress = Egress::new(server.settings()).unwrap();
+    let own = [("2001:db8::1".parse().unwrap(), AddressState::Active)];
+    let pool = pool_of("p", PoolSelection::LeastConnections, &own);
+    let exchange = send_from(&egress, "http://many.example.com/", leave(&pool)).await;
+    let expected = Outcome::Failed(Failure::NoHealthySource);
+    assert_eq!(exchange.outcome, expected, "{:?}", exchange.detail);
 }
 
 #[tokio::test]

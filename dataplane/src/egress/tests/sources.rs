@@ -42,7 +42,7 @@ fn ip(last: u8) -> IpAddr {
     IpAddr::from([127, 0, 0, last])
 }
 
-fn pool_of(
+pub(super) fn pool_of(
     name: &str,
     selection: PoolSelection,
     addresses: &[(IpAddr, AddressState)],
@@ -58,7 +58,7 @@ fn active(name: &str, last: impl IntoIterator<Item = u8>) -> Arc<EgressPool> {
     pool_of(name, PoolSelection::LeastConnections, &addresses)
 }
 
-fn leave(pool: &Arc<EgressPool>) -> Leave {
+pub(super) fn leave(pool: &Arc<EgressPool>) -> Leave {
     leave_as(pool, 1)
 }
 
@@ -73,7 +73,7 @@ fn leave_as(pool: &Arc<EgressPool>, endpoint: u128) -> Leave {
     }
 }
 
-async fn send_from(egress: &Egress, url: &str, leave: Leave) -> Exchange {
+pub(super) async fn send_from(egress: &Egress, url: &str, leave: Leave) -> Exchange {
     let terms = Terms::new(LONG, EXCERPT).leaving(leave);
     egress.send(&project(1), request(url), terms).await
 }
@@ -122,6 +122,34 @@ async fn a_family_that_the_pool_does_not_have_is_not_called() {
     let expected = Outcome::Failed(Failure::ConnectUnreachable);
     assert_eq!(exchange.outcome, expected);
     assert_eq!(callers.lock().unwrap().len(), 0);
+}
+
+#[test]
+fn both_families_are_among_those_that_are_tried() {
+    let sources = Sources::new(crate::metrics::SourceMetrics::new().unwrap());
+    let keys = |v4: u8, v6: u8| {
+        let v4 = (0..v4).map(|last| key(([198, 51, 100, last], 443).into()));
+        let v6 = (0..v6).map(|last| {
+            let address = format!("[2001:db8::{last:x}]:443");
+            key(address.parse().unwrap())
+        });
+        v4.chain(v6).collect::<Vec<_>>()
+    };
+    for (v4, v6, expected) in [
+        (16, 16, [8, 8]),
+        (16, 1, [15, 1]),
+        (2, 16, [2, 14]),
+        (1, 2, [1, 2]),
+    ] {
+        let left = sources.leave(&Leave::HostRoute, keys(v4, v6)).unwrap();
+        assert!(left[0].address.is_ipv4());
+        let count = |is_ipv4| {
+            left.iter()
+                .filter(|key| key.address.is_ipv4() == is_ipv4)
+                .count()
+        };
+        assert_eq!([count(true), count(false)], expected);
+    }
 }
 
 #[tokio::test]
