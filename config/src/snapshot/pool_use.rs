@@ -8,8 +8,6 @@ use crate::resource::Endpoint;
 #[derive(Clone, Default)]
 pub(super) struct PoolUse {
     by_name: imbl::OrdMap<Arc<str>, usize>,
-    /// Endpoints that name any.
-    total: usize,
 }
 
 impl PoolUse {
@@ -26,11 +24,9 @@ impl PoolUse {
             if is_last {
                 self.by_name.remove(name);
             }
-            self.total = self.total.saturating_sub(1);
         }
         if let Some(name) = new {
             *self.by_name.entry(Arc::clone(name)).or_default() += 1;
-            self.total += 1;
         }
     }
 
@@ -42,10 +38,5 @@ impl PoolUse {
     /// The pools that endpoints name, in the order of their names.
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.by_name.keys()
-    }
-
-    /// Endpoints that name a pool.
-    pub(super) fn total(&self) -> usize {
-        self.total
     }
 }

@@ -174,14 +174,6 @@ impl ProjectTable {
         self.pools.names()
     }
 
-    /// Whether something of it comes from where the project itself says: an endpoint that names
-    /// no pool, meta events, or the endpoints that it will have.
-    pub(super) fn uses_own_pool(&self) -> bool {
-        self.endpoints.len() > self.pools.total()
-            || self.endpoints.is_empty()
-            || self.project.meta().is_some()
-    }
-
     pub(super) fn shared_project(&self) -> &Arc<Project> {
         &self.project
     }

@@ -18,11 +18,13 @@ impl Snapshot {
         Published::of(shared, self.uses_host_route(), now_ms)
     }
 
-    /// The list for a project: exactly those pools that its deliveries come from, with those they
-    /// fall back to.
+    /// The list for a project: the pools that its endpoints name and the one of the project itself,
+    /// with those they fall back to. The latter also when all endpoints name another: meta events,
+    /// certificates of providers, confirmations and trials of tokens come from it, and deliveries
+    /// to endpoints that are yet to be made.
     #[must_use]
     pub fn published_for(&self, table: &ProjectTable, now_ms: i64) -> Published {
-        let own = table.uses_own_pool().then(|| self.pool_of(table, None));
+        let own = std::iter::once(self.pool_of(table, None));
         let named = table.pools_of_endpoints();
         let named = named.map(|name| self.pool_called(table, name));
         let (mut pools, mut has_host_route) = (BTreeMap::<&str, &Arc<EgressPool>>::new(), false);
@@ -44,7 +46,7 @@ impl Snapshot {
         Published::of(pools.into_values(), has_host_route, now_ms)
     }
 
-    /// Whether a delivery may come from where the host routes it. With neither pools nor projects
+    /// Whether a request may come from where the host routes it. With neither pools nor projects
     /// it would.
     fn uses_host_route(&self) -> bool {
         if !matches!(self.pool_of_nobody(), PoolChoice::HostRoute) {
@@ -52,10 +54,6 @@ impl Snapshot {
         }
         let is_bare = self.projects.is_empty() && self.egress_pools().next().is_none();
         let mut tables = self.projects.values();
-        is_bare
-            || tables.any(|table| {
-                let choice = || self.pool_of(table, None);
-                table.uses_own_pool() && matches!(choice(), PoolChoice::HostRoute)
-            })
+        is_bare || tables.any(|table| matches!(self.pool_of(table, None), PoolChoice::HostRoute))
     }
 }

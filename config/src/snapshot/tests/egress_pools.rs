@@ -343,7 +343,11 @@ fn a_dedicated_pool_is_listed_for_its_projects_alone() {
         listed(&snapshot.published_for(table, 0))
     };
     assert_eq!(own(&snapshot, 1), ["acme", "spare"]);
-    assert_eq!(own(&snapshot, 2), ["eu"], "what it may not use is not used");
+    assert_eq!(
+        own(&snapshot, 2),
+        ["default", "eu"],
+        "its own, and not what it may not use"
+    );
     let (snapshot, _) = snapshot.apply(&transaction(2, vec![endpoint(23, 2, "o")], &[]));
     assert_eq!(own(&snapshot, 2), ["default", "eu"]);
     let all = [
@@ -377,7 +381,8 @@ fn the_route_of_the_host_is_listed_as_long_as_something_may_come_from_it() {
     let apply = |upserts| snapshot.apply(&transaction(2, upserts, &[])).0;
     assert_eq!(
         is_dynamic(&apply(vec![endpoint_with(20, 1, "eu")])),
-        (false, false)
+        (true, true),
+        "certificates of its providers come from there"
     );
     assert_eq!(
         is_dynamic(&apply(vec![project_with(1, "eu")])),
@@ -461,8 +466,7 @@ proptest! {
                         PoolChoice::HostRoute => prop_assert!(named.is_none() && snapshot.egress_pool("default").is_none()),
                         PoolChoice::Named(pool) => {
                             let own = listed(&snapshot.published_for(table, 0));
-                            let is_used = endpoint.is_some() || table.uses_own_pool();
-                            prop_assert!(!is_used || own.contains(&pool.name().to_string()));
+                            prop_assert!(own.contains(&pool.name().to_string()));
                             prop_assert_eq!(&**pool.name(), named.map_or("default", |name| name));
                             prop_assert!(pool.serves(id));
                         }
