@@ -95,6 +95,10 @@ async fn an_address_that_disappears_is_left_and_used_again_when_it_is_back() {
     let shares = send_all().await;
     assert_eq!(shares.len(), 2, "{shares:?}");
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "compared with the wall clock of the log"
+    )]
     let gone = OffsetDateTime::now_utc();
     remove(ADDRESSES[0]);
     state_is(&outrider, ADDRESSES[0], "down").await;
