@@ -54,7 +54,7 @@ use self::connect::{Dialled, Dialler};
 use self::exchange::{Answer, Draft, ReadBounds, Reusable, Sent, exchange};
 pub use self::exchange::{Exchange, Timing};
 use self::fault::Fault;
-use self::gate::{Caps, Gate};
+use self::gate::{Caps, Gate, Keeper};
 use self::open::{Limits, Opener};
 use self::pool::{Bounds, Connection, Key, Pool};
 pub use self::post::Form;
@@ -122,9 +122,9 @@ struct Inner {
     resolver: Resolver,
     via: Option<Arc<Proxy>>,
     certificates: HashMap<Arc<str>, NamedTls>,
-    pool: Pool<Connection>,
+    pool: Arc<Pool<Connection>>,
     /// Of the clients of the forward proxy.
-    upstreams: Pool<Upstream>,
+    upstreams: Arc<Pool<Upstream>>,
     gate: Arc<Gate>,
     sources: Arc<Sources>,
     reflectors: Vec<Reflector>,
@@ -173,6 +173,9 @@ impl Egress {
         let sources = Arc::new(Sources::new(metrics.map_err(EgressError::Metrics)?));
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
+        let (pool, upstreams) = (Arc::new(Pool::new(bounds)), Arc::new(Pool::new(bounds)));
+        let keepers: [Arc<dyn Keeper>; 2] = [Arc::clone(&pool) as _, Arc::clone(&upstreams) as _];
+        gate.kept_by(keepers.iter().map(Arc::downgrade).collect());
         let inner = Inner {
             vetting: ArcSwap::from_pointee(Vetting {
                 policy: settings.policy,
@@ -186,8 +189,8 @@ impl Egress {
                 .into_iter()
                 .map(|one| (Arc::clone(&one.name), one))
                 .collect(),
-            pool: Pool::new(bounds),
-            upstreams: Pool::new(bounds),
+            pool,
+            upstreams,
             dialler: Dialler::new(
                 Opener::new(limits, Arc::clone(&gate), Arc::clone(&sources)),
                 Profiles::new(settings.extra_roots)?,
@@ -360,10 +363,11 @@ impl Inner {
             draft.off();
             self.counters.stale.fetch_add(1, Ordering::Relaxed);
         }
+        let left = terms.timeout.saturating_sub(draft.spent());
         // Boxed: the rare and large part would make every attempt as large.
         let dial = self
             .dialler
-            .dial(keys, &self.pool, terms.connect_timeout, draft);
+            .dial(keys, &self.pool, (terms.connect_timeout, left), draft);
         let Dialled {
             key,
             mut connection,

@@ -1,6 +1,7 @@
 //! A data plane at work: its listener, its dispatcher, and what runs beside them, until the drain.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -185,20 +186,18 @@ impl Serving {
     pub async fn drain(self) -> Result<(), outrider_store::CloseError> {
         let plane = self.plane;
         plane.state.send_replace(State::Draining);
-        if let Some(forward) = &self.forward {
-            forward.refuse_new();
-        }
+        let grace = plane.settings.drain_grace;
+        let forward = self
+            .forward
+            .map(|forward| tokio::spawn(drain_forward(forward, grace)));
         self.listener.stop().await; // intake first: what it accepts now may still be delivered
         self.stop_delivery.cancel();
         ended("the dispatcher", self.delivery).await;
         for (name, worker) in self.workers {
             ended(name, worker).await;
         }
-        if let Some(forward) = self.forward {
-            // Its tunnels have had the time of the deliveries.
-            let cut = CancellationToken::new();
-            cut.cancel();
-            forward.drain(cut).await;
+        if let Some(forward) = forward {
+            ended("the forward proxy", forward).await;
         }
         self.stop_ending.cancel();
         ended("the task of cancelled deliveries", self.ending).await;
@@ -209,6 +208,20 @@ impl Serving {
         plane.stop_admin.cancel();
         ended("the admin listener", plane.admin).await;
         closed
+    }
+}
+
+/// What goes through the proxy has as much time as the deliveries.
+async fn drain_forward(forward: ForwardListener, grace: Duration) {
+    let cut = CancellationToken::new();
+    let late = async {
+        tokio::time::sleep(grace).await;
+        cut.cancel();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = forward.drain(cut.clone()) => {}
+        () = late => {}
     }
 }
 

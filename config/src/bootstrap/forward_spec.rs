@@ -48,6 +48,9 @@ impl ForwardSettings {
         if self.identities.is_empty() && !listen.ip().to_canonical().is_loopback() {
             return Err("needs `egress.identities`: without them only loopback is served");
         }
+        if self.identities.is_empty() && self.proxy_protocol.is_some() {
+            return Err("needs `egress.identities`: behind a balancer not only loopback is served");
+        }
         Ok(())
     }
 }

@@ -94,7 +94,7 @@ impl Executor {
             Ok(token) => shown(&token, trials.clock.now_ms()),
             Err(unavailable) => json!({
                 "success": false,
-                "error": &*unavailable.0,
+                "error": &*unavailable.reason,
                 "message": "no token could be fetched",
             }),
         })

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use outrider_webhook::address::ProjectRef;
 use outrider_webhook::authentication::oauth2::{Client, Token, error_code};
-use outrider_webhook::retry::Outcome;
+use outrider_webhook::retry::{Failure, Outcome};
 use tokio::time::{Instant, timeout_at};
 
 use crate::chance::Chance;
@@ -30,7 +30,20 @@ const FAILURE_KEPT: Duration = Duration::from_secs(1);
 
 /// There is no token: what happened, for the operator. Without anything that was sent or answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unavailable(pub(crate) Arc<str>);
+pub(crate) struct Unavailable {
+    pub(crate) reason: Arc<str>,
+    /// The fault of our own that kept us from asking: never charged to the endpoint.
+    pub(super) ours: Option<Failure>,
+}
+
+impl Unavailable {
+    fn new(reason: &str) -> Self {
+        Self {
+            reason: reason.into(),
+            ours: None,
+        }
+    }
+}
 
 /// A token in use.
 #[derive(Debug, Clone)]
@@ -148,7 +161,7 @@ impl Slot {
         asker: Asker<'_>,
         is_wanted: impl Fn(&Held) -> bool,
     ) -> Result<Held, Unavailable> {
-        let late = |_| Unavailable("no token in the time of the attempt".into());
+        let late = |_| Unavailable::new("no token in the time of the attempt");
         let turn = timeout_at(asker.deadline, self.turn.lock()).await;
         let _turn = turn.map_err(late)?;
         if let Some(held) = self.good().filter(is_wanted) {
@@ -164,15 +177,16 @@ impl Slot {
     async fn fetch(&self, client: &Client, asker: Asker<'_>) -> Result<Held, Unavailable> {
         // What ends with the time of this attempt says nothing to others.
         match timeout_at(asker.deadline, ask(client, asker)).await {
-            Err(_) => Err(Unavailable("no answer in the time of the attempt".into())),
+            Err(_) => Err(Unavailable::new("no answer in the time of the attempt")),
             Ok(Ok(token)) => Ok(self.keep(&token)),
             Ok(Err(unavailable)) => {
                 tracing::warn!(
                     project_id = %asker.project.id, client_id = client.client_id(),
-                    reason = &*unavailable.0, "no token for deliveries"
+                    reason = &*unavailable.reason, "no token for deliveries"
                 );
                 let now = Instant::now();
-                if now < asker.deadline {
+                // A fault of our own may be over for the next one.
+                if now < asker.deadline && unavailable.ours.is_none() {
                     self.lock().failed = Some((now, unavailable.clone()));
                 }
                 Err(unavailable)
@@ -235,11 +249,11 @@ impl Slot {
 /// Asks the token endpoint whatever is kept of this client, and keeps nothing.
 pub(crate) async fn try_out(client: &Client, asker: Asker<'_>) -> Result<Token, Unavailable> {
     let asked = timeout_at(asker.deadline, ask(client, asker)).await;
-    asked.unwrap_or_else(|_| Err(Unavailable("token endpoint: no answer in time".into())))
+    asked.unwrap_or_else(|_| Err(Unavailable::new("token endpoint: no answer in time")))
 }
 
 async fn ask(client: &Client, asker: Asker<'_>) -> Result<Token, Unavailable> {
-    let refuse = |text: String| Unavailable(text.into());
+    let refuse = |text: String| Unavailable::new(&text);
     let nonce = u128::from(asker.chance.next()) << 64 | u128::from(asker.chance.next());
     let request = client.request(asker.now_s, nonce);
     let mut request = request.map_err(|error| refuse(error.to_string()))?;
@@ -265,10 +279,11 @@ async fn ask(client: &Client, asker: Asker<'_>) -> Result<Token, Unavailable> {
         }
         Outcome::Failed(failure) => {
             let detail = exchange.detail.unwrap_or_default();
-            Err(refuse(format!(
-                "token endpoint: {}: {detail}",
-                failure.code()
-            )))
+            let reason = format!("token endpoint: {}: {detail}", failure.code());
+            Err(Unavailable {
+                ours: failure.is_infrastructure().then_some(failure),
+                ..Unavailable::new(&reason)
+            })
         }
     }
 }

@@ -86,11 +86,11 @@ impl Dialler {
         &self,
         keys: Vec<Key>,
         pool: &Pool<Connection>,
-        own_limit: Option<Duration>,
+        (own_limit, left): (Option<Duration>, Duration),
         draft: &mut Draft,
     ) -> Result<Dialled, Fault> {
         draft.enter(Phase::Connect);
-        let until = self.opener.limits.until(own_limit);
+        let until = self.opener.limits.until(own_limit, left);
         let (key, way) = self.opener.first(keys, pool, until).await?;
         let (connection, is_reused) = match way {
             Way::New(opened) => (self.establish(&key, opened, until, draft).await?, false),

@@ -139,6 +139,11 @@ impl Draft {
         }
     }
 
+    /// Since it began.
+    pub(super) fn spent(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Goes on to another phase and books the time of the one that ends.
     pub(super) fn enter(&mut self, phase: Phase) {
         self.book();

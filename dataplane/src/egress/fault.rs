@@ -40,7 +40,7 @@ impl Fault {
         let detail = format!("no connection to {address} may be opened: limit reached");
         Self {
             is_limit: true,
-            ..Self::new(Failure::Internal, detail)
+            ..Self::new(Failure::NoHealthySource, detail) // nothing was sent, and it is ours
         }
     }
 
@@ -62,7 +62,7 @@ impl Fault {
             _ if is_reset(error) => Failure::ConnectReset,
             // No local port is left. For IPv6 the same error says that the host has no IPv6.
             Kind::AddrNotAvailable | Kind::AddrInUse if address.is_ipv4() => Failure::PortExhausted,
-            _ if is_exhaustion(error) => Failure::Internal,
+            _ if is_exhaustion(error) => Failure::PortExhausted, // nothing was sent
             // No route, no such family here, or a firewall that says so.
             _ => Failure::ConnectUnreachable,
         };
@@ -175,7 +175,7 @@ mod tests {
     fn only_our_own_exhaustion_is_our_fault() {
         let (v4, v6) = ("192.0.2.1:443", "[2001:db8::1]:443");
         for (address, errno, expected) in [
-            (v4, libc::EMFILE, Failure::Internal),
+            (v4, libc::EMFILE, Failure::PortExhausted),
             (v4, libc::EADDRNOTAVAIL, Failure::PortExhausted),
             (v6, libc::EADDRNOTAVAIL, Failure::ConnectUnreachable),
             (v6, libc::EAFNOSUPPORT, Failure::ConnectUnreachable),

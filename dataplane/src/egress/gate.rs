@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use outrider_webhook::id::ProjectId;
 use tokio::sync::Notify;
@@ -44,6 +44,14 @@ pub(super) struct Gate {
     waiting: AtomicUsize,
     /// An idle connection was given up, and its end has not come yet.
     is_giving_up: AtomicBool,
+    /// All that keep idle connections which are counted here.
+    keepers: OnceLock<Vec<Weak<dyn Keeper>>>, // what they keep holds this
+}
+
+/// Keeps idle connections.
+pub(super) trait Keeper: Send + Sync {
+    /// Closes the one that was idle longest among those that may be given up.
+    fn give_up_one(&self, which: &Give) -> bool;
 }
 
 /// The right to have one connection open; given back on drop.
@@ -81,7 +89,13 @@ impl Gate {
             freed: Notify::new(),
             waiting: AtomicUsize::new(0),
             is_giving_up: AtomicBool::new(false),
+            keepers: OnceLock::new(),
         })
+    }
+
+    /// Whose idle connections may be given up, whoever needs their place.
+    pub(super) fn kept_by(&self, keepers: Vec<Weak<dyn Keeper>>) {
+        let _ = self.keepers.set(keepers); // once, at the start
     }
 
     /// Waits for room, or for a connection that needs none. Cancel-safe; the caller bounds the
@@ -102,7 +116,7 @@ impl Gate {
                     if let Some(connection) = pool.take(key) {
                         return Entered::Idle(connection);
                     }
-                    self.make_room(&full, pool);
+                    self.make_room(&full);
                 }
             }
             freed.await;
@@ -110,8 +124,12 @@ impl Gate {
     }
 
     /// Gives up one idle connection, unless one is on its way out already.
-    fn make_room<C: Pooled>(&self, full: &Give, pool: &Pool<C>) {
-        if !self.is_giving_up.swap(true, Ordering::AcqRel) && !pool.give_up_one(full) {
+    fn make_room(&self, full: &Give) {
+        let keepers = self.keepers.get().map_or(&[][..], Vec::as_slice);
+        let mut there = keepers.iter().filter_map(Weak::upgrade);
+        if !self.is_giving_up.swap(true, Ordering::AcqRel)
+            && !there.any(|keeper| keeper.give_up_one(full))
+        {
             self.is_giving_up.store(false, Ordering::Release);
         }
     }

@@ -25,6 +25,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// How long a client of the forward proxy waits for a place in the count of connections.
 const CLIENT_ROOM_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// The least time that a proxy of ours has to take a connection.
+const PROXY_TIMEOUT_MIN: Duration = Duration::from_millis(250);
+
 /// Time limits of opening a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -47,13 +50,15 @@ pub(super) struct Until {
 }
 
 impl Limits {
-    /// From now on; `own` is the limit of an endpoint that has one, for all of it.
-    pub(super) fn until(&self, own: Option<Duration>) -> Until {
+    /// From now on, of an attempt that has `left`; `own` is the limit of an endpoint that has one,
+    /// for all of it. Who waits for a place is told before its time is over: it is no fault of the
+    /// receiver that there was none.
+    pub(super) fn until(&self, own: Option<Duration>, left: Duration) -> Until {
         let now = Instant::now();
         let connected = now + own.unwrap_or(self.connect_total);
         Until {
             each: own.unwrap_or(self.connect),
-            room: connected,
+            room: connected.min(now + left / 2),
             connected,
             encrypted: own.map(|own| now + own),
         }
@@ -64,7 +69,7 @@ impl Limits {
     pub(super) fn until_for_client(&self) -> Until {
         Until {
             room: Instant::now() + CLIENT_ROOM_TIMEOUT,
-            ..self.until(None)
+            ..self.until(None, self.connect_total)
         }
     }
 }
@@ -160,11 +165,13 @@ impl Opener {
         };
         let limit = until.connected.min(Instant::now() + until.each);
         if let Some(through) = &key.through {
+            // Before the time of the attempt is over: that would be the receiver's fault.
+            let reached = limit.min(until.room.max(Instant::now() + PROXY_TIMEOUT_MIN));
             let Tunnel {
                 link,
                 local,
                 remote,
-            } = through.open(address, limit).await?;
+            } = through.open(address, (reached, until.connected)).await?;
             return Ok(Way::New(Opened {
                 link,
                 permit,
@@ -197,9 +204,11 @@ async fn by_host_route(address: SocketAddr, limit: Instant) -> Result<TcpStream,
     }
 }
 
-/// The first address is the preferred one: its class stands for all, whichever failed first.
+/// The first address is the preferred one: its class stands for all, whichever failed first. But
+/// what is said of the destination comes before what is only ours, as where one proxy is lost and
+/// another one has tried.
 fn together(mut failed: Vec<(usize, Fault)>) -> Fault {
-    failed.sort_by_key(|(position, _)| *position);
+    failed.sort_by_key(|(position, fault)| (fault.failure.is_infrastructure(), *position));
     let faults = failed.into_iter().map(|(_, fault)| fault);
     let all = faults.reduce(|mut first, fault| {
         first.detail.push_str("; ");

@@ -19,6 +19,7 @@ use outrider_webhook::id::ProjectId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::gate::Keeper;
 use super::source::Source;
 use super::tls::Profile;
 use super::via::Through;
@@ -248,9 +249,25 @@ impl<C: Pooled> Pool<C> {
         state.total = total;
     }
 
-    /// Closes the connection that was idle longest among those that may be given up. A scan: only
-    /// called when a limit on open connections is reached.
-    pub(super) fn give_up_one(&self, which: &Give) -> bool {
+    /// Closes all.
+    pub(super) fn clear(&self) {
+        *self.lock() = State::default();
+    }
+
+    /// How many are idle.
+    pub(super) fn idle(&self) -> usize {
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
+        // A panic while it was held is a bug elsewhere; the worst left behind is a wrong count.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Pooled + Send> Keeper for Pool<C> {
+    /// A scan: only called when a limit on open connections is reached.
+    fn give_up_one(&self, which: &Give) -> bool {
         let mut state = self.lock();
         let oldest = state
             .queues
@@ -271,20 +288,5 @@ impl<C: Pooled> Pool<C> {
             queues.remove(&key);
         }
         true
-    }
-
-    /// Closes all.
-    pub(super) fn clear(&self) {
-        *self.lock() = State::default();
-    }
-
-    /// How many are idle.
-    pub(super) fn idle(&self) -> usize {
-        self.lock().total
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<C>> {
-        // A panic while it was held is a bug elsewhere; the worst left behind is a wrong count.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -215,26 +215,43 @@ impl Proxy {
 }
 
 impl Through {
-    /// A tunnel through the proxy at one of its addresses.
-    pub(super) async fn open(&self, address: SocketAddr, limit: Instant) -> Result<Tunnel, Fault> {
-        match timeout_at(limit, self.tunnel(address)).await {
+    /// A tunnel through the proxy at one of its addresses: `limit` is for the way to the proxy,
+    /// `until` for what it does then. Out of the first it is the proxy that is lost, out of the
+    /// second it is the destination that does not answer.
+    pub(super) async fn open(
+        &self,
+        address: SocketAddr,
+        (limit, until): (Instant, Instant),
+    ) -> Result<Tunnel, Fault> {
+        let link = match timeout_at(limit, self.reach(address)).await {
+            Ok(reached) => reached?,
+            Err(_) => return Err(lost("it did not answer in time")),
+        };
+        match timeout_at(until, self.tunnel(link)).await {
             Ok(opened) => opened,
-            Err(_) => Err(lost("it did not answer in time")),
+            Err(_) => {
+                let detail = format!("egress proxy: no connection to {} in time", self.authority);
+                Err(Fault::new(Failure::ConnectTimeout, detail))
+            }
         }
     }
 
-    async fn tunnel(&self, address: SocketAddr) -> Result<Tunnel, Fault> {
+    async fn reach(&self, address: SocketAddr) -> Result<Link, Fault> {
         let broken = |error: io::Error| lost(error);
         let stream = TcpStream::connect(address).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?; // one small request at a time
-        let mut link = match &self.proxy.settings.tls {
+        Ok(match &self.proxy.settings.tls {
             None => Link::Tcp(stream),
             Some((name, config)) => {
                 let connector = TlsConnector::from(Arc::clone(config));
                 let stream = connector.connect(name.clone(), stream).await;
                 Link::Tls(Box::new(stream.map_err(broken)?))
             }
-        };
+        })
+    }
+
+    async fn tunnel(&self, mut link: Link) -> Result<Tunnel, Fault> {
+        let broken = |error: io::Error| lost(error);
         if self.is_forwarded() {
             // Where it leads is told with each answer.
             let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
@@ -305,7 +322,21 @@ impl Through {
             (TIMEOUT, HeaderValue::from(ATTEMPT_MAX_S)),
         ];
         *request.uri_mut() = uri;
-        request.headers_mut().extend(own);
+        let headers = request.headers_mut();
+        // What an event brought must not be taken for ours; here as in all other forms it ends.
+        let foreign: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| {
+                name.as_str().starts_with("x-outrider-") || **name == PROXY_AUTHORIZATION
+            })
+            .cloned()
+            .collect();
+        for name in foreign {
+            headers.remove(name);
+        }
+        for (name, value) in own {
+            headers.insert(name, value);
+        }
         if let Some(endpoint) = self.endpoint {
             let endpoint = text(&endpoint.to_string())?;
             request.headers_mut().insert(ENDPOINT, endpoint);
@@ -385,6 +416,8 @@ fn refused(status: u16, head: &[u8]) -> Fault {
 fn refused_by(status: u16, code: &str) -> Fault {
     let (code, reason) = code.split_once(':').unwrap_or((code, ""));
     let failure = match (code, reason) {
+        // Larger than the proxy takes: it will never be smaller.
+        _ if status == 431 => Failure::ProtocolError,
         // The configuration has not come there yet, or its identity may not act for the project.
         ("denied", reason) if is_of_tenant(reason) => Failure::NoHealthySource,
         ("denied", _) => Failure::EgressDenied { literal: false },
@@ -460,5 +493,47 @@ mod tests {
             assert_eq!(failure(&line), expected, "{code}");
         }
         assert_eq!(failure("server: other"), Failure::NoHealthySource);
+    }
+
+    #[test]
+    fn what_an_event_brought_is_not_taken_for_what_we_say() {
+        let settings = ProxySettings {
+            host: "127.0.0.1".to_owned(),
+            port: 3128,
+            tls: None,
+            authorization: Some(HeaderValue::from_static("Basic b3Vycw==")),
+        };
+        let through = Through {
+            proxy: Proxy::new(settings),
+            authority: "bank.example.com:443".into(),
+            port: 443,
+            tenant: "01JQ0000000000000000000001".into(),
+            endpoint: None,
+            certificate: Some("bank".into()),
+        };
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = Uri::from_static("/hook?a=b");
+        let headers = request.headers_mut();
+        headers.insert("x-mine", HeaderValue::from_static("1"));
+        for name in [
+            TENANT,
+            ENDPOINT,
+            TLS,
+            CERTIFICATE,
+            TIMEOUT,
+            PROXY_AUTHORIZATION,
+        ] {
+            headers.insert(name, HeaderValue::from_static("theirs"));
+        }
+        through.forward(&mut request).unwrap();
+        let headers = request.headers();
+        assert!(
+            !headers.values().any(|value| value == "theirs"),
+            "{headers:?}"
+        );
+        assert_eq!(headers.get_all(CERTIFICATE).iter().count(), 1);
+        assert_eq!([&headers[CERTIFICATE], &headers[TLS]], ["bank", "1"]);
+        assert_eq!(headers["x-mine"], "1");
+        assert_eq!(request.uri(), "https://bank.example.com:443/hook?a=b");
     }
 }

@@ -20,6 +20,9 @@ use super::scratch;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 64 * 1024;
 
+/// For a reply of ours, which is small.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A connection of a client, with TLS or without.
 pub(super) enum Io {
     Plain(TcpStream),
@@ -127,8 +130,15 @@ impl Client {
 
     /// Sends a reply. An error is the client's end.
     pub(super) async fn reply(&mut self, reply: &[u8]) -> io::Result<()> {
-        self.io.write_all(reply).await?;
-        self.io.flush().await
+        let writing = async {
+            self.io.write_all(reply).await?;
+            self.io.flush().await
+        };
+        // One that reads nothing would hold what was opened for it.
+        match timeout(REPLY_TIMEOUT, writing).await {
+            Ok(written) => written,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// Closes after a reply, and lets the client read it.

@@ -44,6 +44,7 @@ impl Forward {
         let mut idle = HEAD_TIMEOUT;
         loop {
             let head = tokio::select! {
+                biased; // a request that is there is answered
                 head = client.head(&self.limits.head, idle, HEAD_TIMEOUT) => head,
                 () = self.draining.cancelled(), if idle == KEEPALIVE => return,
             };
@@ -268,6 +269,11 @@ impl Forward {
     }
 
     fn caller(&self, client: &Client, shown: &Shown) -> Result<Caller<'_>, Refused> {
+        // Who is known by a certificate is not kept out by what others try from there.
+        let of_certificate = self.identities.find(&Shown::Nothing, &client.names);
+        if let Ok(caller) = of_certificate {
+            return Ok(caller);
+        }
         let address = client.address.ip().to_canonical();
         if !matches!(shown, Shown::Nothing)
             && self.failures.is_exhausted(address, &self.limits.failures)

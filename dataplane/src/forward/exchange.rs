@@ -23,6 +23,9 @@ const LIMITS: AnswerLimits = AnswerLimits {
     headers_max: 100,
 };
 
+/// Interim answers to one request. Nobody is known to send more than two.
+const INTERIM_MAX: usize = 16;
+
 /// A request on its way.
 pub(super) struct Outgoing<'a> {
     /// Its head, as the destination gets it.
@@ -85,6 +88,8 @@ struct Download {
     /// Of the head, until it is whole.
     head: Vec<u8>,
     answer: Option<AnswerHead>,
+    /// Interim answers before it.
+    interim: usize,
     left: Left,
     closes: bool,
     /// There was more than the answer.
@@ -132,6 +137,7 @@ pub(super) async fn exchange(
             flow: Flow::default(),
             head: Vec::new(),
             answer: None,
+            interim: 0,
             left: Left::Nothing,
             closes: outgoing.closes,
             has_more: false,
@@ -246,6 +252,9 @@ impl Run<'_> {
         let refuse = |words| Trouble::Upstream(Failure::ProtocolError, words);
         let read = answer_head(&self.down.head, &LIMITS, self.is_head);
         match read.map_err(|_| refuse("the head of the answer is malformed or too large"))? {
+            Some(head) if head.status < 200 && self.down.interim >= INTERIM_MAX => {
+                Err(refuse("the destination sends interim answers without end"))
+            }
             Some(head) if head.status == 101 => Err(refuse("the destination changed the protocol")),
             Some(head) if self.is_old && head.framing == AnswerFraming::Chunked => Err(refuse(
                 "the answer came in chunks, which the client's HTTP/1.0 does not have",
@@ -261,6 +270,7 @@ impl Run<'_> {
         let rest = down.head.split_off(bytes);
         let raw = std::mem::replace(&mut down.head, rest);
         if head.status < 200 {
+            down.interim += 1;
             if !self.is_old {
                 down.flow.push(&head::for_client(&raw, false, false, ""));
             }
@@ -276,7 +286,11 @@ impl Run<'_> {
 
     fn end(self, result: Result<(), Trouble>) -> Done {
         let status = self.down.answer.map_or(0, |answer| answer.status);
-        let has_begun = self.down.flow.bytes > 0;
+        // Interim answers that went out whole leave room for an error of ours.
+        let has_begun = match self.down.answer {
+            Some(_) => self.down.flow.bytes > 0,
+            None => !self.down.flow.is_empty(),
+        };
         match (result, self.down.answer) {
             (Ok(()), Some(answer)) => {
                 let is_sent = self.up.is_sent();
@@ -330,8 +344,10 @@ impl Upload {
                 continue;
             }
             if self.left.is_nothing() {
+                // With TLS, what was taken may not be on its way yet.
+                self.has_failed |= ready!(Pin::new(upstream).poll_flush(cx)).is_err();
                 self.is_done = true;
-                return Pin::new(upstream).poll_flush(cx).map(|_| Ok(()));
+                return Poll::Ready(Ok(()));
             }
             let max = match &self.left {
                 Left::Bytes(left) => usize::try_from(*left).unwrap_or(usize::MAX),

@@ -165,9 +165,11 @@ struct Way {
 impl Acceptor {
     async fn run(self, stop: CancellationToken) {
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                return;
+            let place = tokio::select! {
+                () = stop.cancelled() => return,
+                place = Arc::clone(&self.places).acquire_owned() => place,
             };
+            let Ok(place) = place else { return };
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = self.listener.accept() => accepted, // cancel-safe

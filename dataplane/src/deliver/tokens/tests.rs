@@ -173,7 +173,7 @@ async fn a_token_that_cannot_be_renewed_is_good_to_its_end() {
     assert_eq!(endpoint.asked(), 2);
     let slot = side.tokens.slot(&client);
     slot.lock().held.as_mut().unwrap().ends_at = Instant::now();
-    let Unavailable(reason) = side.get(&client).await.unwrap_err();
+    let Unavailable { reason, .. } = side.get(&client).await.unwrap_err();
     assert_eq!(&*reason, "token endpoint: answered 500");
 }
 
@@ -200,7 +200,7 @@ async fn those_who_wait_for_a_failure_do_not_ask_one_by_one() {
     );
     let client = endpoint.client();
     for got in join_all((0..20).map(|_| side.get(&client))).await {
-        let Unavailable(reason) = got.unwrap_err();
+        let Unavailable { reason, .. } = got.unwrap_err();
         assert_eq!(&*reason, "token endpoint: answered 500");
     }
     assert_eq!(endpoint.asked(), 1);
@@ -212,7 +212,7 @@ async fn one_attempt_without_time_says_nothing_to_the_next() {
     let (side, endpoint) = (Side::new(), TokenEndpoint::start(answer).await);
     let client = endpoint.client();
     let got = side.tokens.get(&client, side.asker(SHORT)).await;
-    let Unavailable(reason) = got.unwrap_err();
+    let Unavailable { reason, .. } = got.unwrap_err();
     assert!(
         reason.contains("in the time") || reason.contains("response_timeout"),
         "{reason}"
@@ -223,9 +223,23 @@ async fn one_attempt_without_time_says_nothing_to_the_next() {
 #[tokio::test]
 async fn the_address_policy_is_that_of_deliveries() {
     let (side, client) = (Side::new(), client("http://169.254.169.254/token"));
-    let Unavailable(reason) = side.get(&client).await.unwrap_err();
+    let Unavailable { reason, .. } = side.get(&client).await.unwrap_err();
     assert!(
         reason.starts_with("token endpoint: egress_denied: "),
         "{reason}"
     );
+}
+
+#[tokio::test]
+async fn a_fault_of_our_own_is_not_that_of_the_endpoint_and_keeps_nobody_from_asking() {
+    let endpoint = TokenEndpoint::start(|number| Some(token(number))).await;
+    let (side, client) = (Side::new(), endpoint.client());
+    let missing = Leave::Missing("eu".into());
+    let asker = Asker {
+        leave: &missing,
+        ..side.asker(LONG)
+    };
+    let unavailable = side.tokens.get(&client, asker).await.unwrap_err();
+    assert_eq!(unavailable.ours, Some(Failure::NoHealthySource));
+    assert!(side.get(&client).await.is_ok());
 }

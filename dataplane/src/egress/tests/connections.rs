@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
+use outrider_webhook::address::Host;
 use outrider_webhook::retry::{Failure, Outcome};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -13,9 +14,9 @@ use tokio::sync::{Barrier, Notify};
 use tokio::time::Instant;
 
 use super::support::*;
-use crate::egress::Egress;
 use crate::egress::pool::{Connection, Key};
 use crate::egress::source::Source;
+use crate::egress::{Egress, Leave, Purpose, Wish};
 
 const ANSWERED: Outcome = Outcome::Answered { status: 200 };
 
@@ -298,6 +299,31 @@ async fn at_a_limit_idle_connections_give_way() {
 }
 
 #[tokio::test]
+async fn idle_connections_of_the_proxys_clients_make_room_for_deliveries_and_the_other_way_round() {
+    let (one, two) = (Receiver::answering(OK).await, Receiver::answering(OK).await);
+    let mut settings = settings();
+    settings.connections_max = 1;
+    let egress = Egress::new(settings).unwrap();
+    let host = Host::Ip(one.address.ip());
+    for _ in 0..2 {
+        let wish = Wish {
+            project: project(1),
+            host: &host,
+            port: one.address.port(),
+            purpose: Purpose::Requests,
+            leave: Leave::HostRoute,
+        };
+        let opened = egress.open(&wish, || true).await;
+        let upstream = opened.map_err(|(_, words)| words).unwrap();
+        assert!(!upstream.is_reused);
+        egress.give_back(upstream);
+        let exchange = send(&egress, &two.url()).await;
+        assert_eq!(exchange.outcome, ANSWERED);
+    }
+    assert_eq!((one.accepted(), two.accepted()), (2, 2));
+}
+
+#[tokio::test]
 async fn a_limit_without_an_end_in_sight_is_our_own_fault() {
     let receiver =
         Receiver::start(|_, mut stream| async move { until_closed(&mut stream).await }).await;
@@ -312,7 +338,25 @@ async fn a_limit_without_an_end_in_sight_is_our_own_fault() {
         egress.send(&second, request(&url), Terms::new(LONG, EXCERPT)),
     );
     assert_eq!(stalled.outcome, Outcome::Failed(Failure::ResponseTimeout));
-    assert_eq!(refused.outcome, Outcome::Failed(Failure::Internal));
+    assert_eq!(refused.outcome, Outcome::Failed(Failure::NoHealthySource));
+}
+
+#[tokio::test]
+async fn who_waited_for_a_place_all_the_time_is_not_told_that_the_receiver_was_slow() {
+    let receiver =
+        Receiver::start(|_, mut stream| async move { until_closed(&mut stream).await }).await;
+    let mut settings = settings();
+    settings.connections_max = 1;
+    let egress = Egress::new(settings).unwrap();
+    let url = receiver.url();
+    let (first, second) = (project(1), project(2));
+    let (stalled, refused) = tokio::join!(
+        egress.send(&first, request(&url), Terms::new(LONG, EXCERPT)),
+        egress.send(&second, request(&url), Terms::new(SHORT, EXCERPT)),
+    );
+    assert_eq!(stalled.outcome, Outcome::Failed(Failure::ResponseTimeout));
+    assert_eq!(refused.outcome, Outcome::Failed(Failure::NoHealthySource));
+    assert!(!refused.was_sent);
 }
 
 #[tokio::test]

@@ -378,7 +378,7 @@ async fn a_family_that_does_not_answer_is_not_waited_for() {
     });
     let alive = v6.local_addr().unwrap();
     let keys = vec![key(silent), key(alive)];
-    let opening = opener.first(keys, &idle, opener.limits.until(None));
+    let opening = opener.first(keys, &idle, opener.limits.until(None, LONG));
     let opened = tokio::time::timeout(LONG / 2, opening).await.unwrap();
     let Ok((key, Way::New(opened))) = opened else {
         panic!("not opened");
