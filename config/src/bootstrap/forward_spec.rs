@@ -322,6 +322,9 @@ mod tests {
         let found = read("  listen: 10.0.0.1:3128").unwrap_err();
         assert!(found[0].contains("egress.identities"), "{found:?}");
         assert!(read("  listen: 127.0.0.1:3128").is_ok());
+        let balanced = "  listen: 127.0.0.1:3128\n  proxy_protocol: [127.0.0.1]";
+        let found = read(balanced).unwrap_err();
+        assert!(found[0].contains("behind a balancer"), "{found:?}");
         let found = read("  identities: [{name: a, projects: ['*']}]").unwrap_err();
         assert!(
             found[0].contains("`passwords` or a `certificate`"),

@@ -14,6 +14,20 @@ use super::support::{Answer, Origin, Proxy, Wire, connect};
 
 const PASSWORD: &str = "the-password-in-use-0";
 
+/// The request for a tunnel by who has the password.
+fn connect_with_password(origin: &Origin) -> String {
+    let encoded = "b3RoZXI6dGhlLXBhc3N3b3JkLWluLXVzZS0w"; // other:the-password-in-use-0
+    let to = origin.address();
+    format!("CONNECT {to} HTTP/1.1\r\nHost: a\r\nProxy-Authorization: basic {encoded}\r\n\r\n")
+}
+
+/// A proxy behind balancers at these addresses.
+async fn behind(balancers: &str) -> Proxy {
+    let identities =
+        json!([{"name": "other", "passwords": [PASSWORD], "projects": [OUTGOING]}]).to_string();
+    Proxy::with(&[("PROXY_PROTOCOL", balancers), ("IDENTITIES", &identities)]).await
+}
+
 /// A proxy with TLS whose clients may show certificates.
 struct Secured {
     proxy: Proxy,
@@ -99,14 +113,8 @@ async fn a_certificate_of_nobody_is_none() {
         answer.assert_refusal("unknown", 407, "auth_required", "http_request_denied");
     }
     // Its password counts where there is one.
-    let encoded = "b3RoZXI6dGhlLXBhc3N3b3JkLWluLXVzZS0w"; // other:the-password-in-use-0
-    let to = origin.address();
     let mut client = secured.connect(None).await;
-    client
-        .write(format!(
-            "CONNECT {to} HTTP/1.1\r\nHost: a\r\nProxy-Authorization: basic {encoded}\r\n\r\n"
-        ))
-        .await;
+    client.write(connect_with_password(&origin)).await;
     assert!(client.head().await.starts_with("HTTP/1.1 200 "));
     // One of another authority is refused in the handshake.
     let stranger = Authority::new().identity(&["shop.clients.example"]);
@@ -134,8 +142,8 @@ const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 #[tokio::test]
 async fn a_balancer_says_whom_a_connection_is_from() {
     let origin = Origin::start().await;
-    let proxy = Proxy::with(&[("PROXY_PROTOCOL", "[127.0.0.1]")]).await;
-    let request = connect(&origin);
+    let proxy = behind("[127.0.0.1]").await;
+    let request = connect_with_password(&origin);
     let v1 = "PROXY TCP4 203.0.113.8 127.0.0.1 4712 3128\r\n";
     for (header, from) in [
         (version_2(), "203.0.113.7:4711"),
@@ -169,7 +177,7 @@ async fn a_balancer_says_whom_a_connection_is_from() {
 #[tokio::test]
 async fn where_balancers_are_nothing_else_is_taken() {
     let origin = Origin::start().await;
-    let proxy = Proxy::with(&[("PROXY_PROTOCOL", "[127.0.0.1]")]).await;
+    let proxy = behind("[127.0.0.1]").await;
     let mut cut = version_2();
     cut[15] = 4; // shorter than its addresses
     let long = format!("PROXY UNKNOWN {}\r\n", "a".repeat(200));
@@ -185,7 +193,7 @@ async fn where_balancers_are_nothing_else_is_taken() {
     ] {
         let mut client = proxy.connect().await;
         client
-            .write([&header[..], connect(&origin).as_bytes()].concat())
+            .write([&header[..], connect_with_password(&origin).as_bytes()].concat())
             .await;
         let said = client.rest().await;
         assert_eq!(said, b"", "{:?}", String::from_utf8_lossy(&header));
@@ -197,10 +205,10 @@ async fn where_balancers_are_nothing_else_is_taken() {
     half.write("PROXY TCP4 203.0.").await;
     assert_eq!(half.rest().await, b"");
     // From elsewhere even a whole one is not believed.
-    let proxy = Proxy::with(&[("PROXY_PROTOCOL", "[192.0.2.0/24]")]).await;
+    let proxy = behind("[192.0.2.0/24]").await;
     let mut client = proxy.connect().await;
     client
-        .write([&version_2()[..], connect(&origin).as_bytes()].concat())
+        .write([&version_2()[..], connect_with_password(&origin).as_bytes()].concat())
         .await;
     assert_eq!(client.rest().await, b"");
     origin.assert_nobody_came().await;
