@@ -187,7 +187,10 @@ async fn who_tries_what_does_not_answer_keeps_nobody_else_waiting() {
         let (mut again, body) = (project.again(), client(&silent.url("/token")));
         waiting.spawn(async move { again.post(PATH, &body).await });
     }
-    silent.wait_for(2, DEADLINE).await;
+    tokio::select! {
+        _ = silent.wait_for(2, DEADLINE) => {}
+        said = waiting.join_next() => panic!("nobody was asked: {}", said.unwrap().unwrap().text()),
+    }
     let refused = project.post(PATH, &client(&endpoint.url())).await;
     assert_eq!(
         refused.refusal(503),
