@@ -12,6 +12,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Small, so that a request does not fit in what the system takes for a receiver that never reads.
 const RECEIVE_BUFFER_BYTES: u32 = 1_024;
+/// What a sender of an endless body may have under way. As large as the system makes it (4 MiB), its own
+/// copying on the two cores that all share would be what is measured: elsewhere it has its own.
+const SEND_BUFFER_BYTES: u32 = 64 * 1_024;
 const BACKLOG: u32 = 1_024;
 /// Between two bytes of an answer that drips.
 const DRIP: Duration = Duration::from_secs(5);
@@ -55,6 +58,9 @@ impl Rude {
         let socket = TcpSocket::new_v4()?;
         if manners == Manners::NeverReads {
             socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+        }
+        if manners == Manners::Endless {
+            socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         }
         socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let listener = socket.listen(BACKLOG)?;
