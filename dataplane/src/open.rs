@@ -164,7 +164,7 @@ pub(crate) async fn end_lost(
 }
 
 /// What recovery found open goes back to the queue. Endpoints that asked to be left alone still
-/// are, for no longer than they may ask for: the clock may have been another one.
+/// are, for no longer than they asked for: the clock may have been another one.
 pub(crate) fn restore(queue: &Queue, recovered: Recovered, now_ms: i64) -> Summary {
     let summary = Summary {
         events: recovered.events,
@@ -185,7 +185,9 @@ pub(crate) fn restore(queue: &Queue, recovered: Recovered, now_ms: i64) -> Summa
         let Some(until_ms) = state.until_ms else {
             continue;
         };
-        let until_ms = until_ms.min(now_ms.saturating_add(longest_ms));
+        // As long as was meant, wherever the clock is now.
+        let meant_ms = until_ms.saturating_sub(state.at_ms).clamp(0, longest_ms);
+        let until_ms = until_ms.min(now_ms.saturating_add(meant_ms));
         match state.condition {
             EndpointCondition::Held if until_ms > now_ms => {
                 queue.restore_hold(state.project, state.endpoint, until_ms);

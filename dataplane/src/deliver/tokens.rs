@@ -26,7 +26,8 @@ const AHEAD_MAX: Duration = Duration::from_secs(60);
 /// How long an attempt that has a good token may take to renew it.
 const AHEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// For how long nobody asks again after a failure, so that those who wait do not ask one by one.
-const FAILURE_KEPT: Duration = Duration::from_secs(1);
+/// Shorter than the least time to a next attempt (1 s), which is not to be told of the one before.
+const FAILURE_KEPT: Duration = Duration::from_millis(900);
 
 /// There is no token: what happened, for the operator. Without anything that was sent or answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
