@@ -382,10 +382,15 @@ impl Inner {
         draft.timing.is_reused = is_reused;
         match exchange(&mut connection, request, bounds, draft).await? {
             Sent::Answered(answer) => self.answered(answer, (key, connection), draft),
-            Sent::Unwritten(_) => Err(Fault::new(
-                Failure::ConnectReset,
-                "the connection was closed before the request was sent",
-            )),
+            // What the receiver said instead of taking it, if it said anything: that it wants a
+            // certificate, for one, it says after the handshake.
+            Sent::Unwritten(_) => match timeout(SETTLE_TIMEOUT, connection.broken).await {
+                Ok(Ok(fault)) => Err(fault),
+                _ => Err(Fault::new(
+                    Failure::ConnectReset,
+                    "the connection was closed before the request was sent",
+                )),
+            },
         }
     }
 

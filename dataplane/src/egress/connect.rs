@@ -23,7 +23,7 @@ use super::fault::Fault;
 use super::gate::Permit;
 use super::link::Link;
 use super::open::{Opened, Opener, Until, Way};
-use super::pool::{Alive, Connection, Key, Pool};
+use super::pool::{Alive, Broken, Connection, Key, Pool};
 use super::tls::{Profile, Profiles};
 
 /// Head of an answer: headers and bytes accepted (`egress` section 9).
@@ -117,7 +117,7 @@ impl Dialler {
             remote,
         } = opened;
         draft.on(local, remote);
-        let (sender, alive) = match &key.tls {
+        let (sender, (alive, broken)) = match &key.tls {
             None => self.speak(link, permit).await?,
             Some(profile) => {
                 draft.enter(Phase::Handshake);
@@ -128,6 +128,7 @@ impl Dialler {
         Ok(Connection {
             sender,
             _alive: alive,
+            broken,
             opened: Instant::now(),
             local,
             remote,
@@ -166,7 +167,7 @@ impl Dialler {
         &self,
         stream: S,
         permit: Permit,
-    ) -> Result<(SendRequest<Full<Bytes>>, Alive), Fault>
+    ) -> Result<(SendRequest<Full<Bytes>>, (Alive, Broken)), Fault>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -176,17 +177,20 @@ impl Dialler {
             .await
             .map_err(|error| Fault::http(&error, "HTTP set-up"))?;
         let (alive, dropped) = oneshot::channel();
+        let (broke, broken) = oneshot::channel();
         self.tasks.spawn(async move {
             let _permit = permit; // until the socket is closed
-            drive(connection, dropped).await;
+            if let Some(fault) = drive(connection, dropped).await {
+                let _ = broke.send(fault); // nobody may want to know
+            }
         });
-        Ok((sender, alive))
+        Ok((sender, (alive, broken)))
     }
 }
 
-/// Runs a connection until it ends, and not much longer than somebody holds its sending half: a
+/// Runs a connection until it ends, and says why when it broke; not much longer than somebody holds its sending half: a
 /// receiver that does not read would otherwise keep the socket and the request for ever.
-async fn drive<C>(connection: C, dropped: oneshot::Receiver<Infallible>)
+async fn drive<C>(connection: C, dropped: oneshot::Receiver<Infallible>) -> Option<Fault>
 where
     C: Future<Output = hyper::Result<()>>,
 {
@@ -196,8 +200,9 @@ where
         ended = &mut connection => ended, // polled on below if not at its end
         _ = dropped => timeout(CLOSE_TIMEOUT, connection).await.unwrap_or(Ok(())),
     };
-    if let Err(error) = ended {
-        // Whoever waits for an answer gets it as well; this one may have been idle.
-        tracing::debug!(%error, "connection ended");
-    }
+    // Whoever waits for an answer gets it as well; this one may have been idle.
+    ended
+        .inspect_err(|error| tracing::debug!(%error, "connection ended"))
+        .err()
+        .map(|error| Fault::http(&error, "the connection ended"))
 }

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::HeaderName;
 use outrider_webhook::retry::{Failure, Outcome};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::fault::Fault;
 use super::pool::{Connection, Key};
@@ -72,6 +72,9 @@ pub struct Timing {
 pub(super) fn micros_since(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
+
+/// How long the task of a connection that broke may take to say why.
+const REASON_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Bounds of reading an answer.
 #[derive(Debug, Clone, Copy)]
@@ -274,7 +277,7 @@ pub(super) async fn exchange(
         Err(mut refused) => {
             return match refused.take_message() {
                 Some(request) => Ok(Sent::Unwritten(request)),
-                None => Err(Fault::http(refused.error(), "no answer")),
+                None => Err(why(Fault::http(refused.error(), "no answer"), connection).await),
             };
         }
     };
@@ -288,6 +291,18 @@ pub(super) async fn exchange(
         is_complete,
         keep: promised_idle(&draft.headers),
     }))
+}
+
+/// A request that the connection was closed upon is told no more than that; the connection may know
+/// that TLS was the reason.
+async fn why(fault: Fault, connection: &mut Connection) -> Fault {
+    if fault.failure != Failure::ConnectReset {
+        return fault;
+    }
+    match timeout(REASON_TIMEOUT, &mut connection.broken).await {
+        Ok(Ok(reason)) if reason.failure == Failure::TlsFailure => reason,
+        _ => fault,
+    }
 }
 
 /// Reads until the end (true) or the bound (false). Dropping a body that has not ended closes

@@ -19,6 +19,7 @@ use outrider_webhook::id::ProjectId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::fault::Fault;
 use super::gate::Keeper;
 use super::source::Source;
 use super::tls::Profile;
@@ -71,9 +72,14 @@ impl Key {
 /// Tells the task of a connection, by being dropped, that nobody will use it any more.
 pub(super) type Alive = oneshot::Sender<Infallible>;
 
+/// Says why a connection broke; closed when it ended well, or is used.
+pub(super) type Broken = oneshot::Receiver<Fault>;
+
 /// An open connection: the sending half; the other half is a task that ends when this is dropped.
 pub(super) struct Connection {
     pub(super) _alive: Alive,
+    /// Why it broke, from its task.
+    pub(super) broken: Broken,
     pub(super) sender: SendRequest<Full<Bytes>>,
     pub(super) opened: Instant,
     pub(super) local: SocketAddr,

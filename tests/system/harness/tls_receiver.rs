@@ -15,7 +15,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::net::TcpListener;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -87,8 +88,11 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, callers: Arc<Calle
     while let Ok((stream, _)) = listener.accept().await {
         let (acceptor, callers) = (acceptor.clone(), Arc::clone(&callers));
         tokio::spawn(async move {
-            let Ok(stream) = acceptor.accept(stream).await else {
-                return; // one of us is a stranger to the other
+            let stream = match acceptor.accept(stream).into_fallible().await {
+                Ok(stream) => stream,
+                // One of us is a stranger to the other. What was sent already is read: closed upon
+                // it, the system would send an RST, which can overtake the alert that says why.
+                Err((_, refused)) => return until_closed(refused).await,
             };
             let shown = stream.get_ref().1.peer_certificates().unwrap();
             let caller = shown[0].clone().into_owned();
@@ -106,4 +110,9 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, callers: Arc<Calle
                 .await;
         });
     }
+}
+
+async fn until_closed(mut stream: TcpStream) {
+    let mut sent = [0; 1024];
+    while stream.read(&mut sent).await.is_ok_and(|count| count > 0) {}
 }

@@ -98,6 +98,7 @@ async fn a_pooled_connection_that_closes_before_a_byte_is_written_is_replaced() 
     let opened = Instant::now();
     let connection = Connection {
         _alive: tokio::sync::oneshot::channel().0,
+        broken: tokio::sync::oneshot::channel().1,
         sender,
         opened,
         local,
