@@ -133,7 +133,7 @@ fn is_reset(error: &io::Error) -> bool {
 }
 
 /// Whether we have run out of descriptors or memory: no fault of the receiver, and not counted.
-fn is_exhaustion(error: &io::Error) -> bool {
+pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)

@@ -188,7 +188,7 @@ impl Opener {
         };
         let (local, remote) = ends(&stream, address)?;
         Ok(Way::New(Opened {
-            link: Link::Tcp(stream),
+            link: Link::Left(stream),
             permit,
             local,
             remote,

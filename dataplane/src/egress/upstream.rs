@@ -14,11 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use super::exchange::micros_since;
 use super::fault::Fault;
 use super::gate::Permit;
-use super::link::Link;
+use super::link::{Link, socket};
 use super::open::{Opened, Way};
 use super::pool::{Key, Pooled};
 use super::route::{self, Destination, Refusal};
@@ -91,10 +92,8 @@ pub(crate) struct OpenTiming {
     pub(crate) tls_us: u64,
 }
 
-enum Io {
-    Plain(Link),
-    Tls(Box<TlsStream<Link>>),
-}
+/// As it is, or inside of TLS that is made here.
+type Io = Either<Link, Box<TlsStream<Link>>>;
 
 impl Egress {
     /// A connection to where a client wants to go, or why there is none, with the words for it:
@@ -147,13 +146,13 @@ impl Egress {
             }
         };
         let io = match &key.tls {
-            None => Io::Plain(link),
+            None => Io::Left(link),
             Some(profile) => {
                 let shaking = Instant::now();
                 let shaken = inner.dialler.encrypt(&key, profile, link, until);
                 let stream = Box::pin(shaken).await.map_err(Unopened::of_fault)?;
                 timing.tls_us = micros_since(shaking);
-                Io::Tls(Box::new(stream))
+                Io::Right(Box::new(stream))
             }
         };
         inner.counters.opened.fetch_add(1, Ordering::Relaxed);
@@ -223,8 +222,8 @@ impl Upstream {
 
     fn socket(&self) -> &TcpStream {
         match &self.io {
-            Io::Plain(link) => link.socket(),
-            Io::Tls(stream) => stream.get_ref().0.socket(),
+            Io::Left(link) => socket(link),
+            Io::Right(stream) => socket(stream.get_ref().0),
         }
     }
 }
@@ -252,10 +251,7 @@ impl AsyncRead for Upstream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
@@ -265,23 +261,14 @@ impl AsyncWrite for Upstream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

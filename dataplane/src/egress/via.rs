@@ -241,11 +241,11 @@ impl Through {
         let stream = TcpStream::connect(address).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?; // one small request at a time
         Ok(match &self.proxy.settings.tls {
-            None => Link::Tcp(stream),
+            None => Link::Left(stream),
             Some((name, config)) => {
                 let connector = TlsConnector::from(Arc::clone(config));
                 let stream = connector.connect(name.clone(), stream).await;
-                Link::Tls(Box::new(stream.map_err(broken)?))
+                Link::Right(Box::new(stream.map_err(broken)?))
             }
         })
     }

@@ -207,7 +207,7 @@ async fn secured(mut stream: TcpStream, mut address: SocketAddr, way: Way) -> Op
         }
     }
     let (io, names) = match way.tls {
-        None => (Io::Plain(stream), Vec::new()),
+        None => (Io::Left(stream), Vec::new()),
         Some(acceptor) => {
             let shaken = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
             let stream = match shaken {
@@ -223,7 +223,7 @@ async fn secured(mut stream: TcpStream, mut address: SocketAddr, way: Way) -> Op
                 .and_then(<[_]>::first)
                 .map(names_in)
                 .unwrap_or_default();
-            (Io::Tls(Box::new(stream)), names)
+            (Io::Right(Box::new(stream)), names)
         }
     };
     Some(Client::new(io, address, names, Vec::new()))

@@ -11,6 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::egress::fault::is_exhaustion;
+
 /// Why there is no connection from that address.
 #[derive(Debug)]
 pub(crate) enum BindError {
@@ -25,13 +27,7 @@ pub(crate) enum BindError {
 impl BindError {
     /// Whether we have run out of descriptors or memory: says nothing of the way there.
     pub(crate) fn is_exhaustion(&self) -> bool {
-        let Self::Failed(error) = self else {
-            return false;
-        };
-        matches!(
-            error.raw_os_error(),
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-        )
+        matches!(self, Self::Failed(error) if is_exhaustion(error))
     }
 }
 
