@@ -8,6 +8,7 @@
 //! The order of one attempt: the URL is judged, the name resolved once, all its addresses judged,
 //! an open connection to one of them taken or a new one opened, the request sent, the answer read.
 
+mod ask;
 mod connect;
 mod exchange;
 mod fault;
@@ -19,6 +20,7 @@ mod pool;
 mod post;
 mod resolve;
 mod route;
+mod set_up;
 mod settings;
 mod source;
 #[cfg(test)]
@@ -34,13 +36,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderValue, Method, Request, Uri};
-use http_body_util::Full;
 use outrider_config::snapshot::EgressPool;
 use outrider_webhook::address::{Policy, ProjectRef, TargetUrl};
-use outrider_webhook::client_tls::ClientTls;
 use outrider_webhook::id::ProjectId;
 use outrider_webhook::retry::Failure;
 use outrider_webhook::sign::SignedRequest;
@@ -48,22 +45,21 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::metrics::SourceMetrics;
-
+use self::ask::Ask;
+pub use self::ask::Terms;
 use self::connect::{Dialled, Dialler};
 use self::exchange::{Answer, Draft, ReadBounds, Reusable, Sent, exchange};
 pub use self::exchange::{Exchange, Timing};
 use self::fault::Fault;
-use self::gate::{Caps, Gate, Keeper};
-use self::open::{Limits, Opener};
-use self::pool::{Bounds, Connection, Key, Pool};
+use self::gate::Gate;
+use self::pool::{Connection, Key, Pool};
 pub use self::post::Form;
 use self::resolve::Resolver;
 use self::route::{Destination, Refusal, Vetting};
 pub use self::settings::{EgressError, EgressStats, NamedTls, Reflector, Settings};
 use self::source::Sources;
 pub use self::source::{Caller, Leave};
-use self::tls::{Profile, Profiles};
+use self::tls::Profile;
 pub(crate) use self::upstream::{OpenTiming, Purpose, Unopened, Upstream, Wish};
 use self::via::Proxy;
 pub use self::via::ProxySettings;
@@ -71,44 +67,6 @@ pub use self::via::ProxySettings;
 /// How long a connection may take to become free after its answer was read. A receiver that
 /// answers without reading the request keeps it busy: such a connection is closed.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(50);
-
-/// On which terms a request is sent.
-#[derive(Debug, Clone)]
-pub struct Terms {
-    /// For all of it, from the name to the last byte of the answer.
-    pub timeout: Duration,
-    /// Bytes of the answer's body that are kept.
-    pub excerpt_max: usize,
-    /// Until there is a connection, instead of the limits of the process.
-    pub connect_timeout: Option<Duration>,
-    /// TLS settings instead of those of the process.
-    pub tls: Option<Arc<ClientTls>>,
-    /// The certificate by which the receiver knows us, where it is known by its name.
-    pub certificate: Option<Arc<str>>,
-    /// Where it leaves from.
-    pub leave: Leave,
-}
-
-impl Terms {
-    /// With the settings of the process, by the host's route.
-    #[must_use]
-    pub const fn new(timeout: Duration, excerpt_max: usize) -> Self {
-        Self {
-            timeout,
-            excerpt_max,
-            connect_timeout: None,
-            tls: None,
-            certificate: None,
-            leave: Leave::HostRoute,
-        }
-    }
-
-    /// The same from there.
-    #[must_use]
-    pub fn leaving(self, leave: Leave) -> Self {
-        Self { leave, ..self }
-    }
-}
 
 /// The way out. Clones share everything; the connections end with the last one.
 #[derive(Clone)]
@@ -147,72 +105,6 @@ struct Counters {
 }
 
 impl Egress {
-    /// Prepares everything; opens nothing.
-    ///
-    /// # Errors
-    /// [`EgressError`] for settings that cannot work.
-    pub fn new(settings: Settings) -> Result<Self, EgressError> {
-        let gate = Gate::new(Caps {
-            per_project: settings.connections_per_project_max,
-            per_destination: settings.connections_per_destination_max,
-            total: settings.connections_max,
-        });
-        let limits = Limits {
-            connect: settings.connect_timeout,
-            connect_total: settings.connect_total_timeout,
-            tls: settings.tls_timeout,
-        };
-        let bounds = Bounds {
-            idle_timeout: settings.idle_timeout,
-            age_max: settings.age_max,
-            per_key_max: settings.idle_per_key_max,
-            total_max: settings.idle_max,
-        };
-        let metrics = settings.source_metrics;
-        let metrics = metrics.map_or_else(SourceMetrics::new, Ok);
-        let sources = Arc::new(Sources::new(metrics.map_err(EgressError::Metrics)?));
-        let tasks = TaskTracker::new();
-        let stop = CancellationToken::new();
-        let (pool, upstreams) = (Arc::new(Pool::new(bounds)), Arc::new(Pool::new(bounds)));
-        let keepers: [Arc<dyn Keeper>; 2] = [Arc::clone(&pool) as _, Arc::clone(&upstreams) as _];
-        gate.kept_by(keepers.iter().map(Arc::downgrade).collect());
-        let inner = Inner {
-            vetting: ArcSwap::from_pointee(Vetting {
-                policy: settings.policy,
-                version: 0,
-            }),
-            overrides: settings.resolve_overrides.into_iter().collect(),
-            resolver: Resolver::new(&settings.name_servers, settings.dns_timeout)?,
-            via: settings.via.map(Proxy::new),
-            certificates: settings
-                .certificates
-                .into_iter()
-                .map(|one| (Arc::clone(&one.name), one))
-                .collect(),
-            pool,
-            upstreams,
-            dialler: Dialler::new(
-                Opener::new(limits, Arc::clone(&gate), Arc::clone(&sources)),
-                Profiles::new(settings.extra_roots)?,
-                tasks.clone(),
-                settings.response_head_bytes_max,
-            ),
-            gate,
-            sources,
-            reflectors: settings.reflectors,
-            tasks,
-            body_max: settings.response_bytes_max,
-            reap_every: (settings.idle_timeout / 2).max(Duration::from_millis(10)),
-            has_reaper: AtomicBool::new(false),
-            _stop_on_drop: stop.clone().drop_guard(),
-            stop,
-            counters: Counters::default(),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
-    }
-
     /// Sends a request for a project and reads the answer. Never fails: everything that can
     /// happen is an [`Exchange`].
     pub async fn send(
@@ -484,62 +376,6 @@ impl Counters {
     fn denied(&self) -> Vec<(&'static str, u64)> {
         let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
         denied.iter().map(|(code, count)| (*code, *count)).collect()
-    }
-}
-
-/// What is asked of a destination.
-enum Ask<'a> {
-    /// A delivery.
-    Signed(SignedRequest),
-    /// A document, for ourselves.
-    Get(&'a TargetUrl),
-    /// A form, for ourselves.
-    Post(Form<'a>),
-}
-
-impl Ask<'_> {
-    fn target(&self) -> &TargetUrl {
-        match self {
-            Self::Signed(request) => request.target(),
-            Self::Get(url) => url,
-            Self::Post(form) => form.url,
-        }
-    }
-
-    /// The request as it goes over the wire; what was signed is not touched.
-    fn into_request(self) -> Result<Request<Full<Bytes>>, Fault> {
-        let refuse =
-            |what: &str| Fault::new(Failure::Internal, format!("request not possible: {what}"));
-        let host = HeaderValue::from_str(self.target().authority())
-            .map_err(|_| refuse("the authority is no header value"))?;
-        let (method, path, mut headers, body) = match self {
-            Self::Signed(signed) => {
-                let parts = signed.into_parts();
-                (
-                    Method::POST,
-                    parts.path_and_query,
-                    parts.headers,
-                    parts.body,
-                )
-            }
-            Self::Get(url) => {
-                let path = url.path_and_query().clone();
-                (Method::GET, path, get::headers(), Bytes::new())
-            }
-            Self::Post(form) => {
-                let path = form.url.path_and_query().clone();
-                (Method::POST, path, form.headers(), form.body)
-            }
-        };
-        headers.insert(HOST, host);
-        if method == Method::POST {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        }
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = Uri::from(path);
-        *request.headers_mut() = headers;
-        Ok(request)
     }
 }
 

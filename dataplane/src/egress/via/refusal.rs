@@ -1,0 +1,104 @@
+//! What the proxy's refusals mean, and what its absence.
+
+use outrider_webhook::http1::{blanks_off, field, lines};
+use outrider_webhook::retry::Failure;
+
+use super::ERROR;
+use crate::egress::fault::Fault;
+
+/// A fault of the proxy, or of the way to it.
+pub(super) fn lost(why: impl std::fmt::Display) -> Fault {
+    Fault::new(Failure::NoHealthySource, format!("egress proxy: {why}"))
+}
+
+/// What a refusal of the proxy means for the attempt.
+pub(super) fn refused(status: u16, head: &[u8]) -> Fault {
+    match value(head, ERROR.as_str()) {
+        Some(error) => refused_by(status, error),
+        None => lost(format!("status {status}, which is not of our proxy")),
+    }
+}
+
+/// The same, by the error's name.
+pub(super) fn refused_by(status: u16, code: &str) -> Fault {
+    let (code, reason) = code.split_once(':').unwrap_or((code, ""));
+    let failure = match (code, reason) {
+        // Larger than the proxy takes: it will never be smaller.
+        _ if status == 431 => Failure::ProtocolError,
+        // The configuration has not come there yet, or its identity may not act for the project.
+        ("denied", reason) if is_of_tenant(reason) => Failure::NoHealthySource,
+        ("denied", _) => Failure::EgressDenied { literal: false },
+        (code, _) => Failure::ALL
+            .into_iter()
+            .find(|failure| failure.code() == code)
+            // `auth_required`, `bad_request`, `limit`, `draining`.
+            .unwrap_or(Failure::NoHealthySource),
+    };
+    let code: String = code.chars().take(64).collect();
+    let reason: String = reason.chars().take(64).collect();
+    let detail = match reason.as_str() {
+        "" => format!("egress proxy: {code}"),
+        reason => format!("egress proxy: {code}, {reason}"),
+    };
+    if failure.is_infrastructure() {
+        tracing::warn!(status, code, reason, "the egress proxy refuses");
+    }
+    Fault::new(failure, detail)
+}
+
+fn is_of_tenant(reason: &str) -> bool {
+    matches!(
+        reason,
+        "tenant_required"
+            | "tenant_not_allowed"
+            | "unknown_tenant"
+            | "unknown_pool"
+            | "unknown_endpoint"
+            | "unknown_certificate"
+    )
+}
+
+/// The text of a field.
+pub(super) fn value<'h>(head: &'h [u8], name: &str) -> Option<&'h str> {
+    let found = lines(head).skip(1).find_map(|line| {
+        let (own, value) = field(line).ok()?;
+        own.eq_ignore_ascii_case(name.as_bytes()).then_some(value)
+    });
+    std::str::from_utf8(blanks_off(found?)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(line: &str) -> Failure {
+        let head = format!("HTTP/1.1 502 Bad Gateway\r\n{line}\r\n\r\n");
+        refused(502, head.as_bytes()).failure
+    }
+
+    #[test]
+    fn faults_of_the_proxy_are_ours_and_those_of_the_destination_are_not() {
+        for (code, expected) in [
+            (
+                "denied:address_denied",
+                Failure::EgressDenied { literal: false },
+            ),
+            ("denied:unknown_tenant", Failure::NoHealthySource),
+            ("denied:unknown_pool", Failure::NoHealthySource),
+            ("auth_required", Failure::NoHealthySource),
+            ("limit", Failure::NoHealthySource),
+            ("draining", Failure::NoHealthySource),
+            ("bad_request", Failure::NoHealthySource),
+            ("of_a_later_version", Failure::NoHealthySource),
+            ("port_exhausted", Failure::PortExhausted),
+            ("no_healthy_source", Failure::NoHealthySource),
+            ("dns_failure", Failure::DnsFailure),
+            ("connect_refused", Failure::ConnectRefused),
+            ("connect_timeout", Failure::ConnectTimeout),
+        ] {
+            let line = format!("X-Outrider-Egress-Error: {code}");
+            assert_eq!(failure(&line), expected, "{code}");
+        }
+        assert_eq!(failure("server: other"), Failure::NoHealthySource);
+    }
+}
