@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::harness::{Api, DEADLINE, Fault, Receiver, Setup, until};
+use super::harness::{Api, DEADLINE, Fault, LEAVES_FROM, Receiver, Setup, until};
 
 /// The one attempt of an event, once it is recorded.
 async fn first_attempt(project: &mut Api, event: &str) -> Value {
@@ -69,7 +69,7 @@ async fn every_way_to_fail_has_its_flags_and_its_class() {
                 receiver.address().to_string()
             );
             let source = attempt["source_address"].as_str().unwrap();
-            assert!(source.starts_with("127.0.0.1:"), "{source}");
+            assert!(source.starts_with(&format!("{LEAVES_FROM}:")), "{source}");
         }
     }
 }

@@ -70,7 +70,9 @@ projects:
 
 #[tokio::test]
 async fn without_pools_the_route_of_the_host_is_published() {
-    let outrider = Setup::new(&Resources::outgoing(&[])).start().await;
+    let outrider = Setup::by_host_route(&Resources::outgoing(&[]))
+        .start()
+        .await;
     let dynamic = json!({
         "name": "dynamic", "region": null, "mode": "dynamic", "ipv4": [], "ipv6": [], "state": "active",
         "effective_at": null, "retired_at": null,
@@ -198,7 +200,7 @@ struct Shop {
 }
 
 async fn shop() -> Shop {
-    let outrider = Setup::through_api().start().await;
+    let outrider = Setup::through_api_alone().start().await;
     let mut admin = outrider.admin_api();
     let mut acme = admin.make_project("acme", "outgoing", &json!({})).await;
     let other = admin.make_project("other", "outgoing", &json!({})).await;
@@ -325,7 +327,7 @@ async fn told_at(admin: &mut Api, name: &str, owner: &Receiver) -> Api {
 #[tokio::test]
 async fn owners_hear_of_the_addresses_that_they_let_in() {
     let (owner, other) = (Receiver::start().await, Receiver::start().await);
-    let outrider = Setup::through_api().start().await;
+    let outrider = Setup::through_api_alone().start().await;
     let mut admin = outrider.admin_api();
     let mut acme = told_at(&mut admin, "acme", &owner).await;
     let mut others = told_at(&mut admin, "other", &other).await;
@@ -394,7 +396,7 @@ async fn whatever_leaves_comes_from_an_address_that_is_listed_for_its_project() 
         Receiver::start().await,
         Receiver::start().await,
     );
-    let outrider = Setup::through_api().start().await;
+    let outrider = Setup::through_api_alone().start().await;
     let mut admin = outrider.admin_api();
     let mut acme = told_at(&mut admin, "acme", &owner).await;
     let mut other = admin.make_project("other", "outgoing", &json!({})).await;

@@ -184,7 +184,7 @@ async fn pools_of_two_tenants_never_mix() {
         ("/one", loopback(2..=3)),
         ("/two", loopback(4..=5)),
         ("/own", loopback([6])),
-        ("/none", loopback([1])),
+        ("/none", loopback([77])), // LEAVES_FROM
     ] {
         let mut of_path = received.clone();
         of_path.retain(|one| one.path_and_query == path);
@@ -202,7 +202,7 @@ async fn pools_of_two_tenants_never_mix() {
         attempt["source_address"]
             .as_str()
             .unwrap()
-            .starts_with("127.0.0.1:"),
+            .starts_with("127.0.0.77:"),
         "{attempt}"
     );
 }

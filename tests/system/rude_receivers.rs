@@ -9,7 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::harness::{Api, DEADLINE, Endpoint, OUTGOING, Receiver, Resources, Setup, uid, until};
+use super::harness::{
+    Api, Callers, DEADLINE, Endpoint, OUTGOING, Receiver, Resources, Setup, Witness, uid, until,
+};
 
 const SECRET: &str = "shared-with-the-customer";
 
@@ -30,6 +32,7 @@ enum Manners {
 struct Rude {
     address: SocketAddr,
     task: JoinHandle<()>,
+    _witness: Witness,
 }
 
 impl Rude {
@@ -39,9 +42,11 @@ impl Rude {
         socket.set_recv_buffer_size(4096).unwrap();
         socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
         let listener = socket.listen(64).unwrap();
+        let witness = Witness::default();
         Self {
             address: listener.local_addr().unwrap(),
-            task: tokio::spawn(accept(listener, manners)),
+            task: tokio::spawn(accept(listener, manners, witness.callers())),
+            _witness: witness,
         }
     }
 
@@ -56,10 +61,11 @@ impl Drop for Rude {
     }
 }
 
-async fn accept(listener: TcpListener, manners: Manners) {
+async fn accept(listener: TcpListener, manners: Manners, callers: Callers) {
     let mut connections = JoinSet::new(); // aborts them when this task is aborted
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        callers.saw(peer);
         connections.spawn(serve(stream, manners));
     }
 }

@@ -1,6 +1,6 @@
 //! Answers of destinations, as the client gets them; and destinations that answer badly, or not.
 
-use super::super::harness::DEADLINE;
+use super::super::harness::{DEADLINE, LEAVES_FROM};
 use super::support::{Origin, Proxy, Wire};
 
 /// A request to the origin, and both ends of its way.
@@ -44,7 +44,7 @@ async fn no_answer_can_look_as_if_the_proxy_had_made_it() {
     assert_eq!(
         ours[..2],
         [
-            "x-outrider-source-ip: 127.0.0.1",
+            &*format!("x-outrider-source-ip: {LEAVES_FROM}"),
             "x-outrider-dest-ip: 127.0.0.1"
         ]
     );

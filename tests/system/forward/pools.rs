@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::net::TcpSocket;
 
 use super::super::egress_sources::{change_pool, ip, make_pool, make_project};
-use super::super::harness::{Api, DEADLINE, Setup, is_inside, run, until};
+use super::super::harness::{Api, DEADLINE, LEAVES_FROM, Setup, is_inside, run, until};
 use super::destination::Destination;
 use super::support::{Answer, Origin, Proxy, Wire};
 use super::vectors::own_all_addresses;
@@ -75,7 +75,7 @@ async fn clients_leave_from_the_pool_of_their_tenant() {
     let (shop, other) = (shop.project().to_owned(), other.project().to_owned());
     let mut open = Vec::new(); // idle connections are not taken by who leaves from elsewhere
     for (lines, expected) in [
-        (String::new(), "127.0.0.1"),
+        (String::new(), LEAVES_FROM),
         (of(&shop), "127.0.0.2"),
         (of(&other), "127.0.0.3"),
         (of(&format!("{shop}.us")), "127.0.0.3"),

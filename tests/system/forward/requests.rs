@@ -1,6 +1,6 @@
 //! Requests for whole URLs, as the destination gets them.
 
-use super::super::harness::{Authority, Resources, Setup};
+use super::super::harness::{Authority, DEADLINE, Resources, Setup};
 use super::support::{Origin, Proxy};
 
 /// A short answer that keeps the connection.
@@ -184,6 +184,15 @@ async fn a_body_may_wait_for_its_interim_answer() {
     assert_eq!(client.rest().await, b"");
 }
 
+/// An answer is a client's before its connection is anybody else's.
+async fn until_idle(proxy: &Proxy) {
+    let (metric, labels) = ("outrider_egress", ["figure=\"connections_idle\""]);
+    let outrider = &proxy.outrider;
+    outrider
+        .wait_for_metric(metric, &labels, 1.0, DEADLINE)
+        .await;
+}
+
 #[tokio::test]
 async fn connections_of_both_sides_are_used_again() {
     let (proxy, origin) = (Proxy::start().await, Origin::start().await);
@@ -204,7 +213,8 @@ async fn connections_of_both_sides_are_used_again() {
         assert_eq!(answer.body, number.as_bytes());
         assert_eq!(answer.header("connection"), None);
     }
-    // Another client gets the connection of the first.
+    // Another client gets the connection of the first, once that is free.
+    until_idle(&proxy).await;
     let mut other = proxy.connect().await;
     other.write(&request).await;
     server.head().await;

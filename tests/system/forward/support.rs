@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::super::harness::{DEADLINE, Outrider, Resources, Setup, free_port};
+use super::super::harness::{DEADLINE, Outrider, Resources, Setup, Witness, free_port};
 
 /// A running gateway with a forward proxy.
 pub(super) struct Proxy {
@@ -215,12 +215,14 @@ impl Answer {
 /// A destination that a test plays.
 pub(super) struct Origin {
     listener: TcpListener,
+    witness: Witness,
 }
 
 impl Origin {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { listener }
+        let witness = Witness::default();
+        Self { listener, witness }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -238,17 +240,22 @@ impl Origin {
 
     /// The next connection to it, and where that comes from.
     pub(super) async fn accept_from(&self) -> (Wire, IpAddr) {
-        let accepted = timeout(DEADLINE, self.listener.accept()).await;
-        let (stream, peer) = accepted.expect("no connection").unwrap();
+        let (stream, peer) = self.next().await.unwrap();
         (Wire::on(stream), peer.ip())
     }
 
     /// The next connection to it, with TLS.
     pub(super) async fn accept_tls(&self, acceptor: &TlsAcceptor) -> io::Result<Wire> {
-        let accepted = timeout(DEADLINE, self.listener.accept()).await;
-        let (stream, _) = accepted.expect("no connection")?;
+        let (stream, _) = self.next().await?;
         let shaken = timeout(DEADLINE, acceptor.accept(stream)).await;
         Ok(Wire::on(shaken.expect("no handshake")?))
+    }
+
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accepted = timeout(DEADLINE, self.listener.accept()).await;
+        let (stream, peer) = accepted.expect("no connection")?;
+        self.witness.callers().saw(peer);
+        Ok((stream, peer))
     }
 
     /// Asserts that nobody connects any more once `last` has: a connection of the test itself,

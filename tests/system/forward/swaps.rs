@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -13,6 +14,8 @@ use super::support::Proxy;
 
 const CLIENTS: usize = 8;
 const CHANGES: usize = 30;
+/// Of each client, so that together they stay within the 500 connections a second of a tenant.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tunnels and requests by turns until the end; how many there were.
 async fn go_on(proxy: Arc<Proxy>, (to, tenant): (String, String), end: Arc<AtomicBool>) -> usize {
@@ -33,6 +36,7 @@ async fn go_on(proxy: Arc<Proxy>, (to, tenant): (String, String), end: Arc<Atomi
             .await;
         assert_eq!(tunnel.answer().await.status(), 200);
         done += 2;
+        tokio::time::sleep(PAUSE).await;
     }
     done
 }

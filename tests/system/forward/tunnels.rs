@@ -1,6 +1,6 @@
 //! CONNECT: a way for bytes, both ways, until both sides have ended.
 
-use super::super::harness::{DEADLINE, until};
+use super::super::harness::{DEADLINE, LEAVES_FROM, until};
 use super::support::{Origin, Proxy, connect};
 
 #[tokio::test]
@@ -11,7 +11,7 @@ async fn bytes_go_both_ways_and_the_reply_says_between_whom() {
     let head = client.head().await;
     let lines: Vec<&str> = head.trim_end().split("\r\n").collect();
     assert_eq!(lines[0], "HTTP/1.1 200 OK");
-    assert_eq!(lines[1], "x-outrider-source-ip: 127.0.0.1");
+    assert_eq!(lines[1], format!("x-outrider-source-ip: {LEAVES_FROM}"));
     assert_eq!(lines[2], "x-outrider-dest-ip: 127.0.0.1");
     assert!(lines[3].starts_with("x-outrider-timing: dns="), "{head}");
     assert!(lines[3].contains(",connect="), "{head}");

@@ -8,6 +8,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::http_client::{Client, Reply};
+use super::listed;
 use super::wait::{DEADLINE, until};
 
 /// Says how far behind a list is; absent when it is not.
@@ -105,6 +106,9 @@ impl Api {
 
     /// One request and its reply, whatever that is.
     pub(crate) async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Reply {
+        if path.starts_with("/api/v1/egress-pools") {
+            body.into_iter().for_each(listed::leaves_from_also);
+        }
         let body = body.map(|json| json.to_string().into());
         self.call_with(method, path, &[], body).await
     }

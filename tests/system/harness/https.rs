@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::authority::Authority;
+use super::listed::{Callers, Witness};
 
 type Asked = Arc<Mutex<Vec<String>>>;
 
@@ -27,6 +28,7 @@ pub(crate) struct Https {
     root: String,
     asked: Asked,
     task: JoinHandle<()>,
+    _witness: Witness,
 }
 
 impl Https {
@@ -37,17 +39,20 @@ impl Https {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Asked::default();
+        let witness = Witness::default();
         let task = tokio::spawn(serve(
             listener,
             acceptor,
             Arc::new(documents),
             Arc::clone(&asked),
+            witness.callers(),
         ));
         Self {
             address,
             root: authority.root().to_owned(),
             asked,
             task,
+            _witness: witness,
         }
     }
 
@@ -78,8 +83,10 @@ async fn serve(
     acceptor: TlsAcceptor,
     documents: Arc<HashMap<String, String>>,
     asked: Asked,
+    callers: Callers,
 ) {
-    while let Ok((stream, _)) = listener.accept().await {
+    while let Ok((stream, peer)) = listener.accept().await {
+        callers.saw(peer);
         let (acceptor, documents) = (acceptor.clone(), Arc::clone(&documents));
         let asked = Arc::clone(&asked);
         tokio::spawn(async move {

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::api::Api;
 use super::http_client::{Client, get};
+use super::listed;
 use super::ports::free_port;
 use super::resources::Resources;
 use super::wait::{DEADLINE, unix_s, until};
@@ -27,32 +28,59 @@ pub(crate) struct Setup {
     flags: Vec<String>,
     env: Vec<(String, String)>,
     has_resources: bool,
+    has_pool: bool,
     clock_offset_s: i64,
     clock_held_at: Option<u64>,
 }
 
 impl Setup {
-    /// A fresh directory, free ports, deliveries to loopback allowed.
+    /// A fresh directory, free ports, deliveries to loopback allowed, all from a pool.
     pub(crate) fn new(resources: &Resources) -> Self {
-        Self::guarded(resources).flag("--unsafe-egress-allow", "127.0.0.0/8")
-    }
-
-    /// The same with the address policy as it is in production.
-    pub(crate) fn guarded(resources: &Resources) -> Self {
         let setup = Self {
-            has_resources: true,
+            has_pool: true,
             ..Self::empty()
         };
-        fs::write(setup.dir.path().join(RESOURCES), resources.text()).unwrap();
-        setup
+        setup.on(resources).allowing_loopback()
     }
 
-    /// No resource file: everything is made through the API. Deliveries to loopback allowed, and
-    /// segments as [`Setup::small_segments`].
+    /// The same without a pool that the resources do not have: deliveries from any address.
+    pub(crate) fn by_host_route(resources: &Resources) -> Self {
+        Self::guarded(resources).allowing_loopback()
+    }
+
+    /// That with the address policy as it is in production.
+    pub(crate) fn guarded(resources: &Resources) -> Self {
+        Self::empty().on(resources)
+    }
+
+    /// All but the pool is made through the API. Deliveries to loopback allowed, and segments as
+    /// [`Setup::small_segments`].
     pub(crate) fn through_api() -> Self {
-        Self::empty()
-            .flag("--unsafe-egress-allow", "127.0.0.0/8")
-            .small_segments()
+        Self::new(&Resources::default()).small_segments()
+    }
+
+    /// The same without any resource file.
+    pub(crate) fn through_api_alone() -> Self {
+        listed::leaves_from_anywhere();
+        Self::empty().allowing_loopback().small_segments()
+    }
+
+    fn on(mut self, resources: &Resources) -> Self {
+        self.has_resources = true;
+        self.write(resources);
+        self
+    }
+
+    fn write(&self, resources: &Resources) {
+        let text = match self.has_pool {
+            true => resources.text_with_a_pool(),
+            false => resources.text(),
+        };
+        fs::write(self.dir.path().join(RESOURCES), text).unwrap();
+    }
+
+    fn allowing_loopback(self) -> Self {
+        self.flag("--unsafe-egress-allow", "127.0.0.0/8")
     }
 
     fn empty() -> Self {
@@ -64,6 +92,7 @@ impl Setup {
             flags: Vec::new(),
             env: Vec::new(),
             has_resources: false,
+            has_pool: false,
             clock_offset_s: 0,
             clock_held_at: None,
         }
@@ -288,7 +317,7 @@ impl Outrider {
 
     /// Writes another resource file, for the next start.
     pub(crate) fn replace_resources(&self, resources: &Resources) {
-        fs::write(self.setup.dir.path().join(RESOURCES), resources.text()).unwrap();
+        self.setup.write(resources);
     }
 
     /// Starts it on the directory it has, where it is not expected to serve; how that ended.

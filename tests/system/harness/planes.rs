@@ -270,20 +270,20 @@ pub(crate) struct Planes {
 }
 
 impl Planes {
-    /// A control plane with a resource file, or with none; not started.
+    /// A control plane with a resource file, or with one of nothing but a pool to leave from; not
+    /// started.
     pub(crate) fn new(resources: Option<&Resources>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (api, xds) = (free_port(), free_port());
-        let mut process = Process::new("controlplane", dir.path().join("control")).args(&[
+        let file = dir.path().join("resources.yaml");
+        let resources = resources.cloned().unwrap_or_default();
+        fs::write(&file, resources.text_with_a_pool()).unwrap();
+        let process = Process::new("controlplane", dir.path().join("control")).args(&[
             ("--api-listen", &api.to_string()),
             ("--xds-listen", &xds.to_string()),
             ("--unsafe-egress-allow", "127.0.0.0/8"),
+            ("--resources", &file.display().to_string()),
         ]);
-        if let Some(resources) = resources {
-            let file = dir.path().join("resources.yaml");
-            fs::write(&file, resources.text()).unwrap();
-            process = process.args(&[("--resources", &file.display().to_string())]);
-        }
         Self {
             control: ControlPlane { process, api, xds },
             dir,

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Interval, interval, timeout};
 
+use super::listed::{Callers, Witness};
 use super::ports::free_port;
 use super::wait::DEADLINE;
 
@@ -102,6 +103,7 @@ struct Shared {
     received: watch::Sender<Vec<Received>>,
     attempts: Mutex<HashMap<(String, String), u32>>,
     connections: watch::Sender<usize>,
+    callers: Callers,
 }
 
 /// A running receiver; it ends when dropped.
@@ -109,6 +111,7 @@ pub(crate) struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
     task: Option<JoinHandle<()>>,
+    _witness: Witness,
 }
 
 impl Receiver {
@@ -147,17 +150,20 @@ impl Receiver {
         greeting: impl Fn(usize) -> Fault + Send + Sync + 'static,
         script: impl Fn(&Received) -> Fault + Send + Sync + 'static,
     ) -> Self {
+        let witness = Witness::default();
         let shared = Shared {
             script: Box::new(script),
             greeting: Box::new(greeting),
             received: watch::Sender::new(Vec::new()),
             attempts: Mutex::default(),
             connections: watch::Sender::new(0),
+            callers: witness.callers(),
         };
         Self {
             address: free_port(),
             shared: Arc::new(shared),
             task: None,
+            _witness: witness,
         }
     }
 
@@ -238,7 +244,8 @@ impl Drop for Receiver {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new(); // aborts them when this task is aborted
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        shared.callers.saw(peer);
         shared.connections.send_modify(|count| *count += 1);
         let number = *shared.connections.borrow();
         while connections.try_join_next().is_some() {}

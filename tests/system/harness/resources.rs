@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::listed;
 use super::receiver::Receiver;
 
 /// API key of the outgoing project.
@@ -192,8 +193,24 @@ impl Resources {
 
     /// The text of the file.
     pub(crate) fn text(&self) -> String {
-        let (pools, projects) = (&self.egress_pools, &self.projects);
-        let file = json!({"egress_pools": pools, "projects": projects});
+        listed::leaves_from(&self.egress_pools);
+        self.with_pools(&self.egress_pools)
+    }
+
+    /// The text with a pool to leave from, unless the test has its own.
+    pub(super) fn text_with_a_pool(&self) -> String {
+        let own = listed::pools();
+        let pools = if self.egress_pools.is_empty() {
+            &own
+        } else {
+            &self.egress_pools
+        };
+        listed::leaves_from(pools);
+        self.with_pools(pools)
+    }
+
+    fn with_pools(&self, pools: &[Value]) -> String {
+        let file = json!({"egress_pools": pools, "projects": self.projects});
         serde_json::to_string_pretty(&file).unwrap()
     }
 

@@ -22,16 +22,18 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::authority::Authority;
+use super::listed::{Callers, Witness};
 use super::wait::DEADLINE;
 
 /// Certificates of the callers of all requests, in order.
-type Callers = watch::Sender<Vec<CertificateDer<'static>>>;
+type Shown = watch::Sender<Vec<CertificateDer<'static>>>;
 
 /// Answers 200 to callers with a certificate of an authority; it ends when dropped.
 pub(crate) struct TlsReceiver {
     address: SocketAddr,
-    callers: Arc<Callers>,
+    shown: Arc<Shown>,
     task: JoinHandle<()>,
+    _witness: Witness,
 }
 
 impl TlsReceiver {
@@ -54,13 +56,20 @@ impl TlsReceiver {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let callers = Arc::new(watch::Sender::new(Vec::new()));
+        let shown = Arc::new(watch::Sender::new(Vec::new()));
+        let witness = Witness::default();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let task = tokio::spawn(accept(listener, acceptor, Arc::clone(&callers)));
+        let task = tokio::spawn(accept(
+            listener,
+            acceptor,
+            Arc::clone(&shown),
+            witness.callers(),
+        ));
         Self {
             address,
-            callers,
+            shown,
             task,
+            _witness: witness,
         }
     }
 
@@ -71,10 +80,10 @@ impl TlsReceiver {
 
     /// Waits for this many requests; the certificates of their callers.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<CertificateDer<'static>> {
-        let mut watch = self.callers.subscribe();
-        let enough = watch.wait_for(|callers| callers.len() >= count);
-        let callers = tokio::time::timeout(DEADLINE, enough).await;
-        callers.expect("no request came").unwrap().clone()
+        let mut watch = self.shown.subscribe();
+        let enough = watch.wait_for(|shown| shown.len() >= count);
+        let shown = tokio::time::timeout(DEADLINE, enough).await;
+        shown.expect("no request came").unwrap().clone()
     }
 }
 
@@ -84,9 +93,10 @@ impl Drop for TlsReceiver {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, callers: Arc<Callers>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, callers) = (acceptor.clone(), Arc::clone(&callers));
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shown: Arc<Shown>, callers: Callers) {
+    while let Ok((stream, peer)) = listener.accept().await {
+        callers.saw(peer);
+        let (acceptor, all) = (acceptor.clone(), Arc::clone(&shown));
         tokio::spawn(async move {
             let stream = match acceptor.accept(stream).into_fallible().await {
                 Ok(stream) => stream,
@@ -94,13 +104,13 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, callers: Arc<Calle
                 // it, the system would send an RST, which can overtake the alert that says why.
                 Err((_, refused)) => return until_closed(refused).await,
             };
-            let shown = stream.get_ref().1.peer_certificates().unwrap();
-            let caller = shown[0].clone().into_owned();
+            let chain = stream.get_ref().1.peer_certificates().unwrap();
+            let caller = chain[0].clone().into_owned();
             let answer = service_fn(move |request: Request<Incoming>| {
-                let (callers, caller) = (Arc::clone(&callers), caller.clone());
+                let (all, caller) = (Arc::clone(&all), caller.clone());
                 async move {
                     request.into_body().collect().await.unwrap();
-                    callers.send_modify(|all| all.push(caller));
+                    all.send_modify(|all| all.push(caller));
                     Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
                 }
             });

@@ -17,6 +17,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::listed::{Callers, Witness};
+
 /// What it was asked once.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
@@ -33,6 +35,7 @@ pub(crate) struct TokenEndpoint {
     address: SocketAddr,
     asked: Arc<watch::Sender<Vec<Asked>>>,
     task: JoinHandle<()>,
+    _witness: Witness,
 }
 
 impl TokenEndpoint {
@@ -43,11 +46,18 @@ impl TokenEndpoint {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(watch::Sender::new(Vec::new()));
-        let task = tokio::spawn(accept(listener, Arc::new(script), Arc::clone(&asked)));
+        let witness = Witness::default();
+        let task = tokio::spawn(accept(
+            listener,
+            Arc::new(script),
+            Arc::clone(&asked),
+            witness.callers(),
+        ));
         Self {
             address,
             asked,
             task,
+            _witness: witness,
         }
     }
 
@@ -68,8 +78,14 @@ impl Drop for TokenEndpoint {
     }
 }
 
-async fn accept(listener: TcpListener, script: Arc<Script>, asked: Arc<watch::Sender<Vec<Asked>>>) {
-    while let Ok((stream, _)) = listener.accept().await {
+async fn accept(
+    listener: TcpListener,
+    script: Arc<Script>,
+    asked: Arc<watch::Sender<Vec<Asked>>>,
+    callers: Callers,
+) {
+    while let Ok((stream, peer)) = listener.accept().await {
+        callers.saw(peer);
         let (script, asked) = (Arc::clone(&script), Arc::clone(&asked));
         tokio::spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
