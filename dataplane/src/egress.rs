@@ -29,10 +29,10 @@ mod tls;
 mod upstream;
 pub(crate) mod via;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -101,7 +101,6 @@ struct Counters {
     opened: AtomicU64,
     taken: AtomicU64, // from the pool, the stale ones included
     stale: AtomicU64,
-    denied: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Egress {
@@ -188,7 +187,6 @@ impl Egress {
             idle: u64::try_from(inner.pool.idle() + inner.upstreams.idle()).unwrap_or(u64::MAX),
             open: u64::try_from(inner.gate.open()).unwrap_or(u64::MAX),
             dns_lookups: inner.resolver.lookups(),
-            denied: inner.counters.denied(),
         }
     }
 
@@ -239,7 +237,12 @@ impl Inner {
             body_max: self.body_max,
         };
         let keys = self.keys(project, ask.target(), terms);
-        let keys = keys.await.map_err(|refusal| refusal.fault)?;
+        let keys = keys.await.map_err(|refusal| {
+            if let Some(code) = refusal.denied {
+                self.sources.metrics().denied(code);
+            }
+            refusal.fault
+        })?;
         let mut request = ask.into_request()?;
         if let Some(through) = keys.first().and_then(Key::forwarded) {
             through.forward(&mut request)?;
@@ -334,8 +337,7 @@ impl Inner {
         })
     }
 
-    /// Judges a destination and all its addresses, and counts a refusal; puts in where connections
-    /// to it come from.
+    /// Judges a destination and all its addresses; puts in where connections to it come from.
     async fn route(
         &self,
         project: &ProjectRef<'_>,
@@ -350,11 +352,7 @@ impl Inner {
                 route::find(&vetting, overrides, resolver, project, destination).await
             }
         };
-        let keys = found.inspect_err(|refusal| {
-            if let Some(code) = refusal.denied {
-                self.counters.deny(code);
-            }
-        })?;
+        let keys = found?;
         match &self.via {
             Some(_) => Ok(keys), // the proxy knows what the pool has
             None => Ok(self.sources.leave(leave, keys)?),
@@ -364,18 +362,6 @@ impl Inner {
     fn pooled(&self, keys: &[Key]) -> Option<(Key, Connection)> {
         keys.iter()
             .find_map(|key| Some((key.clone(), self.pool.take(key)?)))
-    }
-}
-
-impl Counters {
-    fn deny(&self, code: &'static str) {
-        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
-        *denied.entry(code).or_default() += 1;
-    }
-
-    fn denied(&self) -> Vec<(&'static str, u64)> {
-        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
-        denied.iter().map(|(code, count)| (*code, *count)).collect()
     }
 }
 

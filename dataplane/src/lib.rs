@@ -209,7 +209,7 @@ impl DataPlane {
         let stop_admin = CancellationToken::new();
         let admin = tokio::spawn(admin::serve(listener, view, stop_admin.clone()));
 
-        settings.egress.source_metrics = Some(metrics.sources.clone());
+        settings.egress.metrics = Some(metrics.way_out.clone());
         let egress = Egress::new(settings.egress)?;
         let cache = PayloadCache::new(PAYLOAD_CACHE_BYTES);
         let queue = Queue::new(

@@ -1,6 +1,6 @@
 //! All metrics of the data plane, declared once, with help text. Labels come from closed lists.
 
-mod sources;
+mod egress;
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use prometheus::{
 
 use crate::route::Routed;
 
-pub use sources::SourceMetrics;
-pub(crate) use sources::SourceNow;
+pub use egress::EgressMetrics;
+pub(crate) use egress::{Active, Departure, SourceNow};
 
 /// Latency buckets in seconds (field standard, `standards` section 4).
 const LATENCY_BUCKETS: &[f64] = &[
@@ -87,10 +87,8 @@ pub struct Metrics {
     pub index: IntGaugeVec,
     /// Figures of the egress; set when read.
     pub egress: IntGaugeVec,
-    /// Refused egress by rule; set when read.
-    pub egress_denied: IntGaugeVec,
-    /// Our own source addresses.
-    pub sources: SourceMetrics,
+    /// Connections of the egress, and what it denies.
+    pub way_out: EgressMetrics,
     /// Connections of the public listener.
     pub connections_open: IntGauge,
     /// Connections refused before their first request, by reason.
@@ -130,10 +128,10 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let r = &registry;
-        let sources = SourceMetrics::new()?;
-        sources.register(r)?;
+        let way_out = EgressMetrics::new()?;
+        way_out.register(r)?;
         let metrics = Self {
-            sources,
+            way_out,
             ingest_requests: counters(
                 r,
                 "ingest_requests_total",
@@ -281,12 +279,6 @@ impl Metrics {
             log: gauges(r, "wal", "Figures of the event log", &["figure"])?,
             index: gauges(r, "index", "Figures of the index of the log", &["figure"])?,
             egress: gauges(r, "egress", "Figures of the egress", &["figure"])?,
-            egress_denied: gauges(
-                r,
-                "egress_blocked",
-                "Refused by the address policy since the start",
-                &["rule"],
-            )?,
             connections_open: gauge(
                 r,
                 "ingest_connections_open",
@@ -367,7 +359,7 @@ impl Metrics {
     /// # Errors
     /// When they were declared before: a programming error.
     pub fn forward(&self) -> Result<crate::forward::ForwardMetrics, prometheus::Error> {
-        crate::forward::ForwardMetrics::new(&self.registry)
+        crate::forward::ForwardMetrics::new(&self.registry, self.way_out.clone())
     }
 
     /// One transaction of the control plane is in force.

@@ -126,18 +126,11 @@ impl Stats {
 
 /// Brings the gauges of the way out up to date.
 pub(crate) fn refresh_egress(egress: &Egress, metrics: &Metrics) {
-    let stats = egress.stats();
-    for (figure, value) in stats.figures() {
+    for (figure, value) in egress.stats().figures() {
         metrics
             .egress
             .with_label_values(&[figure])
             .set(i64::try_from(value).unwrap_or(i64::MAX));
-    }
-    for (rule, value) in &stats.denied {
-        metrics
-            .egress_denied
-            .with_label_values(&[rule])
-            .set(i64::try_from(*value).unwrap_or(i64::MAX));
     }
 }
 

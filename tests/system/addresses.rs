@@ -46,7 +46,7 @@ async fn a_literal_address_inside_is_a_dead_letter_and_nothing_is_sent() {
             .await;
     }
     assert_eq!(receiver.connections(), 0);
-    let blocked = outrider.metric("outrider_egress_blocked", &[]).await;
+    let blocked = outrider.metric("outrider_egress_denied_total", &[]).await;
     assert!(blocked >= 6.0, "refusals by rule: {blocked}");
 }
 

@@ -13,7 +13,7 @@ use super::egress_pool::{AddressState, PoolAddress, PoolMode, PoolSelection};
 use super::field::{NOTE_BYTES_MAX, given};
 
 /// What the route of the host is published as (RULINGS 31), so no pool has the name.
-pub(crate) const HOST_ROUTE: &str = "dynamic";
+pub const HOST_ROUTE: &str = "dynamic";
 /// The pool of whoever names none.
 pub(crate) const DEFAULT_POOL: &str = "default";
 /// Longest name, bytes: that of a label in the names of hosts.

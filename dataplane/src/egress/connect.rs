@@ -150,6 +150,7 @@ impl Dialler {
         })?;
         let config = self.profiles.config(key.project, profile);
         let config = config.map_err(|error| Fault::new(Failure::Internal, error.to_string()))?;
+        let _timer = self.opener.metrics().shaking_hands();
         let started = Instant::now();
         let limit = until.encrypted.unwrap_or(started + self.opener.limits.tls);
         let connecting = TlsConnector::from(config).connect(name, link);

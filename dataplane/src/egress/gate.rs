@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::pool::{Give, Key, Place, Pool, Pooled};
 use super::source::Counted;
+use crate::metrics::Active;
 
 /// Limits on open connections.
 #[derive(Debug, Clone, Copy)]
@@ -61,14 +62,30 @@ pub(super) struct Permit {
     destination: Place,
     /// The pool it is counted for.
     pool: Option<Arc<str>>,
-    /// Its place in the count of the address of ours that it is opened from.
-    _counted: Option<Box<Counted>>, // most have none
+    /// Its place in the count of where it is opened from; none for one to a proxy.
+    _leaving: Option<Box<Leaving>>, // small: this is in everything that opens
+}
+
+/// Where a connection is counted besides.
+enum Leaving {
+    /// With those by the host's route.
+    HostRoute { _active: Active },
+    /// With those of an address of ours.
+    Address { _counted: Counted },
 }
 
 impl Permit {
     /// The connection is opened from an address of ours, and counted there.
     pub(super) fn counted(mut self, counted: Counted) -> Self {
-        self._counted = Some(Box::new(counted));
+        let leaving = Leaving::Address { _counted: counted };
+        self._leaving = Some(Box::new(leaving));
+        self
+    }
+
+    /// It is opened by the host's route.
+    pub(super) fn active(mut self, active: Active) -> Self {
+        let leaving = Leaving::HostRoute { _active: active };
+        self._leaving = Some(Box::new(leaving));
         self
     }
 }
@@ -183,7 +200,7 @@ impl Gate {
             project,
             destination: pair.1,
             pool,
-            _counted: None,
+            _leaving: None,
         })
     }
 

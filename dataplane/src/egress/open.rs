@@ -18,6 +18,7 @@ use super::link::Link;
 use super::pool::{Key, Pool, Pooled};
 use super::source::{Source, Sources};
 use super::via::Tunnel;
+use crate::metrics::EgressMetrics;
 
 /// How long one family has for itself before the other is tried as well (RFC 8305, section 8).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -106,6 +107,11 @@ impl Opener {
         }
     }
 
+    /// Where connections are counted.
+    pub(super) fn metrics(&self) -> &EgressMetrics {
+        self.sources.metrics()
+    }
+
     /// A connection to the first of the checked addresses that can be reached, and which one
     /// that is. Where they are of both families, the next one is tried as well when there is no
     /// connection after [`STAGGER`], and the first that comes up is taken.
@@ -180,7 +186,11 @@ impl Opener {
             }));
         }
         let (stream, permit) = match &key.source {
-            Source::HostRoute => (by_host_route(address, limit).await?, permit),
+            Source::HostRoute => {
+                let connecting = self.sources.connect_by_host_route(address, limit);
+                let (stream, active) = connecting.await?;
+                (stream, permit.active(active))
+            }
             Source::Pool(leaving) => {
                 let (stream, counted) = self.sources.connect(leaving, address, limit).await?;
                 (stream, permit.counted(counted))
@@ -193,14 +203,6 @@ impl Opener {
             local,
             remote,
         }))
-    }
-}
-
-async fn by_host_route(address: SocketAddr, limit: Instant) -> Result<TcpStream, Fault> {
-    match timeout_at(limit, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Fault::connect(address, &error)),
-        Err(_) => Err(Fault::connect_timeout(address)),
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::EgressError;
+use crate::metrics::EgressMetrics;
 
 /// Bounds of the time an answer is used, whatever its own TTL says (`egress` section 7).
 const TTL_MIN: Duration = Duration::from_secs(1);
@@ -66,6 +67,7 @@ pub(super) struct Resolver {
     limit: Duration,
     slots: Mutex<HashMap<Box<str>, Slot>>,
     lookups: AtomicU64,
+    metrics: EgressMetrics,
 }
 
 impl Resolver {
@@ -73,7 +75,11 @@ impl Resolver {
     ///
     /// # Errors
     /// [`EgressError::Resolver`] when the resolver library refuses the settings.
-    pub(super) fn new(name_servers: &[SocketAddr], limit: Duration) -> Result<Self, EgressError> {
+    pub(super) fn new(
+        name_servers: &[SocketAddr],
+        limit: Duration,
+        metrics: EgressMetrics,
+    ) -> Result<Self, EgressError> {
         let servers = match name_servers {
             [] => system_servers(),
             given => given.iter().copied().map(name_server).collect(),
@@ -87,6 +93,7 @@ impl Resolver {
             limit,
             slots: Mutex::default(),
             lookups: AtomicU64::new(0),
+            metrics,
         })
     }
 
@@ -121,6 +128,7 @@ impl Resolver {
 
     async fn ask(&self, name: &str) -> Answers {
         self.lookups.fetch_add(1, Ordering::Relaxed);
+        let _timer = self.metrics.looking_up();
         let (addresses, ttl) = bounded(self.ask_both(name).await);
         Answers {
             addresses,

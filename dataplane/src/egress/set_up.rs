@@ -19,7 +19,7 @@ use super::source::Sources;
 use super::tls::Profiles;
 use super::via::Proxy;
 use super::{Counters, Egress, Inner};
-use crate::metrics::SourceMetrics;
+use crate::metrics::EgressMetrics;
 
 impl Egress {
     /// Prepares everything; opens nothing.
@@ -43,9 +43,9 @@ impl Egress {
             per_key_max: settings.idle_per_key_max,
             total_max: settings.idle_max,
         };
-        let metrics = settings.source_metrics;
-        let metrics = metrics.map_or_else(SourceMetrics::new, Ok);
-        let sources = Arc::new(Sources::new(metrics.map_err(EgressError::Metrics)?));
+        let metrics = settings.metrics.map_or_else(EgressMetrics::new, Ok);
+        let metrics = metrics.map_err(EgressError::Metrics)?;
+        let sources = Arc::new(Sources::new(metrics.clone()));
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let (pool, upstreams) = (Arc::new(Pool::new(bounds)), Arc::new(Pool::new(bounds)));
@@ -57,7 +57,7 @@ impl Egress {
                 version: 0,
             }),
             overrides: settings.resolve_overrides.into_iter().collect(),
-            resolver: Resolver::new(&settings.name_servers, settings.dns_timeout)?,
+            resolver: Resolver::new(&settings.name_servers, settings.dns_timeout, metrics)?,
             via: settings.via.map(Proxy::new),
             certificates: settings
                 .certificates

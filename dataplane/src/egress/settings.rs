@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::via::ProxySettings;
 
-use crate::metrics::SourceMetrics;
+use crate::metrics::EgressMetrics;
 
 /// How egress behaves. Made with [`Settings::new`]; the defaults are those of `egress` section 9.
 pub struct Settings {
@@ -57,8 +57,8 @@ pub struct Settings {
     pub response_bytes_max: u64,
     /// Where our addresses are tried from, to see that they reach anything; at least two, or none.
     pub reflectors: Vec<Reflector>,
-    /// Figures of our addresses; `None` for some of its own.
-    pub source_metrics: Option<SourceMetrics>,
+    /// Where connections and denials are counted; `None` for figures of its own.
+    pub metrics: Option<EgressMetrics>,
 }
 
 /// A place of the operator's that takes connections.
@@ -113,7 +113,7 @@ impl Settings {
             response_head_bytes_max: 64 * 1024,
             response_bytes_max: 1024 * 1024,
             reflectors: Vec::new(),
-            source_metrics: None,
+            metrics: None,
         }
     }
 }
@@ -136,7 +136,7 @@ pub enum EgressError {
     #[error("name resolution cannot be set up: {0}")]
     Resolver(#[source] hickory_resolver::net::NetError),
     /// A metric cannot be declared: a programming error.
-    #[error("metrics of source addresses: {0}")]
+    #[error("metrics of egress: {0}")]
     Metrics(#[source] prometheus::Error),
 }
 
@@ -155,12 +155,10 @@ pub struct EgressStats {
     pub open: u64,
     /// Look-ups that went to the name servers.
     pub dns_lookups: u64,
-    /// Refusals by the address policy, by code.
-    pub denied: Vec<(&'static str, u64)>,
 }
 
 impl EgressStats {
-    /// Name and value of each figure, without the refusals.
+    /// Name and value of each figure.
     #[must_use]
     pub const fn figures(&self) -> [(&'static str, u64); 6] {
         [

@@ -7,12 +7,14 @@
 //! - `leave`: what the configuration says of a delivery
 //! - `choice`: which addresses may be used, and in which order they are tried
 //! - `bind`: a connection from one of them
+//! - `host_route`: a connection from none of them
 //! - `health`, `window`, `reflector`, `watch`: which of them are up
 //! - `usage`: how many connections they have
 
 pub(super) mod bind;
 mod choice;
 mod health;
+mod host_route;
 mod leave;
 mod reflector;
 mod usage;
@@ -41,7 +43,7 @@ use self::window::Window;
 use super::fault::Fault;
 use super::pool::Key;
 use super::route::ADDRESSES_TRIED_MAX;
-use crate::metrics::SourceMetrics;
+use crate::metrics::{Departure, EgressMetrics};
 
 /// A connect that is given up before its time, but not before this, counts as one without an
 /// answer: the first packet was sent twice by then.
@@ -133,17 +135,22 @@ pub(super) struct Sources {
     /// When a pool was last asked for an address, by name.
     asked: Mutex<HashMap<Arc<str>, Instant>>,
     usage: Arc<Usage>,
-    metrics: SourceMetrics,
+    metrics: EgressMetrics,
 }
 
 impl Sources {
-    pub(super) fn new(metrics: SourceMetrics) -> Self {
+    pub(super) fn new(metrics: EgressMetrics) -> Self {
         Self {
             known: Mutex::default(),
             asked: Mutex::default(),
             usage: Arc::default(),
             metrics,
         }
+    }
+
+    /// Where connections are counted.
+    pub(super) fn metrics(&self) -> &EgressMetrics {
+        &self.metrics
     }
 
     /// Puts the source into the keys of checked addresses, and takes out those that cannot be
@@ -242,7 +249,8 @@ impl Sources {
             .to(destination, |open| leaving.rank(destination, open));
         let mut is_exhausted = false;
         for source in ranked {
-            let active = self.metrics.active(&leaving.pool, source);
+            let from = Departure::Pool(&leaving.pool, source);
+            let active = self.metrics.active(from);
             let counted = self.usage.count(source, destination, active);
             let trying = Trying::new(self, &leaving.pool, source, destination);
             match timeout_at(limit, bind::connect(source, destination)).await {
@@ -364,8 +372,8 @@ impl<'a> Trying<'a> {
     fn note(&mut self, result: &'static str, has_answered: Option<bool>) {
         self.has_ended = true;
         let (source, took) = (self.source, self.started.elapsed());
-        let metrics = &self.sources.metrics;
-        metrics.connected(self.pool, source, result, took);
+        let from = Departure::Pool(self.pool, source);
+        self.sources.metrics.connected(from, result, took);
         if let Some(has_answered) = has_answered {
             let mut known = self.sources.lock();
             let window = &mut known.entry(source).or_default().window;

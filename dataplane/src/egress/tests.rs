@@ -2,6 +2,7 @@
 
 mod answers;
 mod connections;
+mod figures;
 mod names;
 mod policy;
 mod sources;

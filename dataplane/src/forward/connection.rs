@@ -102,7 +102,7 @@ impl Forward {
     /// Tells a client why not. What it sends after that is not looked at: what it wanted to send
     /// with the request cannot be told from the next one.
     async fn refuse(&self, client: &mut Client, (refusal, words): Refused) -> After {
-        self.metrics.refused(refusal.code());
+        self.metrics.refused(refusal);
         match client.reply(&refusal.reply(&words, true)).await {
             Ok(()) => After::Close,
             Err(_) => After::Gone,

@@ -2,6 +2,9 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use super::refusal::Refusal;
+use crate::metrics::EgressMetrics;
+
 /// Handles of its metrics.
 #[derive(Clone)]
 pub struct ForwardMetrics {
@@ -10,6 +13,7 @@ pub struct ForwardMetrics {
     auth_failures: IntCounter,
     tunnels: IntGauge,
     bytes: IntCounterVec,
+    way_out: EgressMetrics,
 }
 
 /// An open tunnel, counted until it is dropped.
@@ -26,7 +30,10 @@ impl ForwardMetrics {
     ///
     /// # Errors
     /// When they are there already: a programming error.
-    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(
+        registry: &Registry,
+        way_out: EgressMetrics,
+    ) -> Result<Self, prometheus::Error> {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             let made = IntCounterVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(made.clone()))?;
@@ -60,6 +67,7 @@ impl ForwardMetrics {
                 "Bytes through the forward proxy by direction: up (from clients), down",
                 &["direction"],
             )?,
+            way_out,
         })
     }
 
@@ -67,8 +75,11 @@ impl ForwardMetrics {
         self.requests.with_label_values(&[method, end]).inc();
     }
 
-    pub(super) fn refused(&self, code: &str) {
-        self.refusals.with_label_values(&[code]).inc();
+    pub(super) fn refused(&self, refusal: Refusal) {
+        self.refusals.with_label_values(&[refusal.code()]).inc();
+        if let Refusal::Denied(reason) = refusal {
+            self.way_out.denied(reason);
+        }
     }
 
     pub(super) fn auth_failed(&self) {

@@ -85,7 +85,7 @@ impl EgressPlane {
         let listener = listener.map_err(|source| StartError::Admin { address, source })?;
         let stop_admin = CancellationToken::new();
         let admin = tokio::spawn(admin::serve(listener, view, stop_admin.clone()));
-        settings.egress.source_metrics = Some(metrics.sources.clone());
+        settings.egress.metrics = Some(metrics.way_out.clone());
         let egress = Egress::new(settings.egress)?;
         let (dir, key) = settings.state;
         let mark = dir.with_file_name("journal.json");

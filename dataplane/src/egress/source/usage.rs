@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus::IntGauge;
+use crate::metrics::Active;
 
 type Pair = (IpAddr, SocketAddr);
 
@@ -21,24 +21,23 @@ pub(crate) struct Usage {
 pub(crate) struct Counted {
     usage: Arc<Usage>,
     pair: Pair,
-    active: IntGauge,
+    _active: Active,
 }
 
 impl Usage {
-    /// One more from `source` to `destination`; `active` shows those of the source.
+    /// One more from `source` to `destination`, which is shown by `active`.
     pub(crate) fn count(
         self: &Arc<Self>,
         source: IpAddr,
         destination: SocketAddr,
-        active: IntGauge,
+        active: Active,
     ) -> Counted {
         let pair = (source, destination);
         *self.lock().entry(pair).or_default() += 1;
-        active.inc();
         Counted {
             usage: Arc::clone(self),
             pair,
-            active,
+            _active: active,
         }
     }
 
@@ -69,7 +68,6 @@ impl Usage {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.active.dec();
         if let Entry::Occupied(mut count) = self.usage.lock().entry(self.pair) {
             if *count.get() <= 1 {
                 count.remove(); // nothing is kept of pairs without connections
@@ -89,9 +87,10 @@ mod tests {
         let usage = Arc::new(Usage::default());
         let source: IpAddr = "192.0.2.1".parse().unwrap();
         let [a, b] = ["198.51.100.1:443", "198.51.100.1:8443"].map(|to| to.parse().unwrap());
-        let active = IntGauge::new("active", "of the source").unwrap();
-        let held = [a, a].map(|to| usage.count(source, to, active.clone()));
-        let other = usage.count(source, b, active.clone());
+        let active = prometheus::IntGauge::new("active", "of the source").unwrap();
+        let one = |to| usage.count(source, to, Active::new(active.clone()));
+        let held = [a, a].map(one);
+        let other = one(b);
         let open = |to| usage.to(to, |open| open(source));
         assert_eq!((open(a), open(b)), (2, 1));
         assert_eq!((active.get(), usage.most()[&source]), (3, 2));

@@ -17,6 +17,7 @@ use super::sources::{leave, pool_of, send_from};
 use super::support::*;
 use crate::egress::resolve::{ResolveError, Resolver};
 use crate::egress::{Egress, Settings};
+use crate::metrics::EgressMetrics;
 
 /// Name (with its final dot) to records; a missing name does not exist.
 type Zone = HashMap<&'static str, Vec<RData>>;
@@ -42,7 +43,12 @@ impl NameServer {
     }
 
     fn resolver(&self) -> Resolver {
-        Resolver::new(&[self.address], Duration::from_secs(5)).unwrap()
+        Resolver::new(
+            &[self.address],
+            Duration::from_secs(5),
+            EgressMetrics::new().unwrap(),
+        )
+        .unwrap()
     }
 
     fn settings(&self) -> Settings {
@@ -146,7 +152,12 @@ async fn a_silent_name_server_is_a_dns_failure_within_the_attempts_time() {
 #[tokio::test]
 async fn a_silent_name_server_ends_at_the_limit_of_the_lookup() {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let resolver = Resolver::new(&[socket.local_addr().unwrap()], SHORT).unwrap();
+    let resolver = Resolver::new(
+        &[socket.local_addr().unwrap()],
+        SHORT,
+        EgressMetrics::new().unwrap(),
+    )
+    .unwrap();
     let answers = resolver.lookup("slow.example.com").await;
     assert_eq!(answers.addresses, Err(ResolveError::Timeout));
 }

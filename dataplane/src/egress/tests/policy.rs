@@ -23,7 +23,6 @@ async fn a_literal_loopback_address_is_refused_for_good_unless_allowed() {
     );
     assert!(exchange.detail.is_some());
     let stats = egress.stats();
-    assert_eq!(stats.denied.iter().map(|(_, count)| count).sum::<u64>(), 1);
     assert_eq!((receiver.accepted(), stats.opened, stats.open), (0, 0, 0));
 }
 

@@ -126,7 +126,7 @@ async fn a_family_that_the_pool_does_not_have_is_not_called() {
 
 #[test]
 fn both_families_are_among_those_that_are_tried() {
-    let sources = Sources::new(crate::metrics::SourceMetrics::new().unwrap());
+    let sources = Sources::new(crate::metrics::EgressMetrics::new().unwrap());
     let keys = |v4: u8, v6: u8| {
         let v4 = (0..v4).map(|last| key(([198, 51, 100, last], 443).into()));
         let v6 = (0..v6).map(|last| {
@@ -178,7 +178,7 @@ async fn an_address_that_is_not_here_is_left_for_the_next() {
 /// What the kernel says then is also what it says of an address that has just gone.
 #[tokio::test]
 async fn a_destination_without_a_way_there_takes_no_address_down() {
-    let sources = Sources::new(crate::metrics::SourceMetrics::new().unwrap());
+    let sources = Sources::new(crate::metrics::EgressMetrics::new().unwrap());
     let (pool, nowhere) = (active("p", [2, 3]), "198.51.100.1:443".parse().unwrap());
     for _ in 0..3 {
         let keys = sources.leave(&leave(&pool), vec![key(nowhere)]).unwrap();
@@ -367,7 +367,7 @@ async fn a_family_that_does_not_answer_is_not_waited_for() {
         connect_total: LONG,
         tls: LONG,
     };
-    let metrics = crate::metrics::SourceMetrics::new().unwrap();
+    let metrics = crate::metrics::EgressMetrics::new().unwrap();
     let gate = gate::Gate::new(caps);
     let opener = Opener::new(limits, Arc::clone(&gate), Arc::new(Sources::new(metrics)));
     let idle = Pool::<Connection>::new(pool::Bounds {

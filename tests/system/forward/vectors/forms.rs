@@ -172,8 +172,12 @@ impl Delivered {
 async fn counted(outrider: &Outrider) -> Vec<f64> {
     let mut counts = Vec::new();
     for (reason, _) in WORDS {
-        let label = format!("rule=\"{reason}\"");
-        counts.push(outrider.metric("outrider_egress_blocked", &[&label]).await);
+        let label = format!("reason=\"{reason}\"");
+        counts.push(
+            outrider
+                .metric("outrider_egress_denied_total", &[&label])
+                .await,
+        );
     }
     counts
 }

@@ -12,10 +12,10 @@ use super::super::choice::Standing;
 use super::super::{Caller, Leave, Source};
 use super::*;
 use crate::egress::pool::Key;
-use crate::metrics::SourceMetrics;
+use crate::metrics::EgressMetrics;
 
 fn sources() -> Sources {
-    Sources::new(SourceMetrics::new().unwrap())
+    Sources::new(EgressMetrics::new().unwrap())
 }
 
 fn pool(addresses: &[IpAddr]) -> Arc<EgressPool> {
@@ -180,7 +180,12 @@ impl Drop for Reflectors {
 /// A round as it is made every ten seconds. Whether one was due.
 async fn round_on(sources: &Sources, pools: &[Arc<EgressPool>], reflectors: &[Reflector]) -> bool {
     let nobody = "127.0.0.1:9".parse().unwrap(); // reflectors with addresses are not looked up
-    let resolver = Resolver::new(&[nobody], Duration::from_secs(1)).unwrap();
+    let resolver = Resolver::new(
+        &[nobody],
+        Duration::from_secs(1),
+        EgressMetrics::new().unwrap(),
+    )
+    .unwrap();
     let used = sources.used(pools);
     let is_due = !used.is_empty();
     let rounds = round(used, reflectors, &resolver).await;
