@@ -63,6 +63,7 @@ pub(crate) fn listener(
         tunnel_idle: settings.tunnel_idle,
         tunnel_life: settings.tunnel_life,
         connections_max: settings.connections_max,
+        seed: rand::random(),
     }))
 }
 

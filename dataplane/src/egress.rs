@@ -26,6 +26,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod told;
 mod upstream;
 pub(crate) mod via;
 
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use outrider_config::snapshot::EgressPool;
-use outrider_webhook::address::{Policy, ProjectRef, TargetUrl};
+use outrider_webhook::address::{Policy, ProjectRef};
 use outrider_webhook::id::ProjectId;
 use outrider_webhook::retry::Failure;
 use outrider_webhook::sign::SignedRequest;
@@ -54,12 +55,14 @@ use self::fault::Fault;
 use self::gate::Gate;
 use self::pool::{Connection, Key, Pool};
 pub use self::post::Form;
+pub(crate) use self::resolve::Answers;
 use self::resolve::Resolver;
-use self::route::{Destination, Refusal, Vetting};
+use self::route::{Destination, Names, Refusal, Vetting};
 pub use self::settings::{EgressError, EgressStats, NamedTls, Reflector, Settings};
 use self::source::Sources;
 pub use self::source::{Caller, Leave};
 use self::tls::Profile;
+pub(crate) use self::told::Resolved;
 pub(crate) use self::upstream::{OpenTiming, Purpose, Unopened, Upstream, Wish};
 use self::via::Proxy;
 pub use self::via::ProxySettings;
@@ -236,7 +239,8 @@ impl Inner {
             excerpt_max: terms.excerpt_max,
             body_max: self.body_max,
         };
-        let keys = self.keys(project, ask.target(), terms);
+        let mut answers = None;
+        let keys = self.keys(project, &ask, terms, &mut answers);
         let keys = keys.await.map_err(|refusal| {
             if let Some(code) = refusal.denied {
                 self.sources.metrics().denied(code);
@@ -275,6 +279,16 @@ impl Inner {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         draft.timing.is_reused = is_reused;
+        if !is_reused {
+            let opened = told::Opened {
+                project: project.id,
+                request: &request,
+                key: &key,
+                connection: &connection,
+                answers: answers.as_deref(),
+            };
+            opened.tell(&terms.leave, &draft.timing);
+        }
         match exchange(&mut connection, request, bounds, draft).await? {
             Sent::Answered(answer) => self.answered(answer, (key, connection), draft),
             // What the receiver said instead of taking it, if it said anything: that it wants a
@@ -309,10 +323,14 @@ impl Inner {
     async fn keys(
         &self,
         project: &ProjectRef<'_>,
-        target: &TargetUrl,
+        ask: &Ask<'_>,
         terms: &Terms,
+        answers: &mut Option<Arc<Answers>>,
     ) -> Result<Vec<Key>, Refusal> {
-        let mut destination = Destination::of(target);
+        let mut destination = Destination::of(ask.target());
+        if self.via.is_some() {
+            destination.traceparent = ask.traceparent().cloned();
+        }
         if let (Some(profile), Some(own)) = (&mut destination.tls, &terms.tls) {
             *profile = Profile::Own(Arc::clone(own));
         }
@@ -323,7 +341,8 @@ impl Inner {
                 None => *profile = self.profile_named(project.id, name)?,
             }
         }
-        self.route(project, destination, &terms.leave).await
+        self.route(project, destination, &terms.leave, answers)
+            .await
     }
 
     /// TLS by a certificate that this host has. Without it nothing is sent: it may come.
@@ -343,13 +362,18 @@ impl Inner {
         project: &ProjectRef<'_>,
         destination: Destination<'_>,
         leave: &Leave,
+        answers: &mut Option<Arc<Answers>>,
     ) -> Result<Vec<Key>, Refusal> {
         let vetting = self.vetting.load_full();
         let found = match &self.via {
             Some(proxy) => proxy.keys(&vetting, project, destination, leave).await,
             None => {
-                let (overrides, resolver) = (&self.overrides, &self.resolver);
-                route::find(&vetting, overrides, resolver, project, destination).await
+                let names = Names {
+                    overrides: &self.overrides,
+                    resolver: &self.resolver,
+                    answers,
+                };
+                route::find(&vetting, names, project, destination).await
             }
         };
         let keys = found?;

@@ -38,6 +38,7 @@ pub use self::listener::ForwardListener;
 pub use self::metrics::ForwardMetrics;
 pub use self::plane::{EgressPlane, EgressServing, PlaneSettings};
 use crate::buckets::Buckets;
+use crate::chance::Chance;
 use crate::egress::Egress;
 use crate::table::RoutingTable;
 
@@ -65,6 +66,8 @@ pub struct Settings {
     pub tunnel_life: Duration,
     /// Connections of clients at once.
     pub connections_max: usize,
+    /// Of the ids in its log.
+    pub seed: u64,
 }
 
 struct Limits {
@@ -86,6 +89,8 @@ struct Forward {
     failures: Buckets<IpAddr>,
     opens: Buckets<ProjectId>,
     metrics: ForwardMetrics,
+    /// Ids of the lines of the log.
+    ids: Chance,
     /// Nothing new is begun.
     draining: CancellationToken,
     /// What is left is cut.

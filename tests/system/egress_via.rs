@@ -201,3 +201,49 @@ async fn a_certificate_that_the_host_has_not_got_is_waited_for() {
     let callers = receiver.wait_for(2).await;
     assert_eq!(callers.last().unwrap(), &certificate(&identity));
 }
+
+#[tokio::test]
+async fn the_proxy_hears_of_the_trace_of_a_delivery() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let receiver = Receiver::start().await;
+    let resources = Resources::outgoing(&[Endpoint::new(1, &receiver.url("/hook"), SECRET)]);
+    let mut planes = Planes::new(Some(&resources));
+    planes.control.start().await;
+    let (mut data, mut egress) = through(&planes, "[]");
+    data.process
+        .set("OUTRIDER__LOG__LEVEL", "info,outrider::egress=debug");
+    egress.start().await;
+    data.start().await;
+    let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let event = json!({
+        "endpoint_id": uid(1), "event_type": "a", "data": 1,
+        "custom_headers": {"traceparent": traceparent},
+    });
+    data.client().publish("", &event).await.unwrap().event_uid();
+    let received = receiver.wait_for(1, DEADLINE).await;
+    let sent = received[0].headers.get("traceparent");
+    assert_eq!(
+        sent.and_then(|value| value.to_str().ok()),
+        Some(&*traceparent)
+    );
+    attempts(&data, "success", 1).await;
+    // Where the line is of a new connection, both say whose it is; the proxy at its end.
+    egress.process.signal();
+    data.process.kill();
+    assert_eq!(egress.process.ended().await, Some(0));
+    let lines = |log: String| -> Vec<Value> {
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        lines
+            .filter(|line: &Value| line["message"] == "egress connection")
+            .collect()
+    };
+    for log in [egress.process.stderr(), data.process.stderr()] {
+        let lines = lines(log);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["trace_id"], TRACE, "{lines:?}");
+        assert_eq!(lines[0]["project"], OUTGOING, "{lines:?}");
+        assert_eq!(lines[0]["dest_ip"], "127.0.0.1", "{lines:?}");
+    }
+}

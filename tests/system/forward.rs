@@ -7,6 +7,7 @@ mod destination;
 mod drain;
 mod identities;
 mod listener;
+mod log;
 mod metrics;
 mod pools;
 mod rebinding;

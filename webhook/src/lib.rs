@@ -28,6 +28,7 @@ pub mod schema;
 pub mod secret;
 pub mod selector;
 pub mod sign;
+pub mod trace;
 pub mod undelivered;
 pub mod url_template;
 #[cfg(test)]

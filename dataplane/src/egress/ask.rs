@@ -16,6 +16,7 @@ use super::fault::Fault;
 use super::get;
 use super::post::Form;
 use super::source::Leave;
+use super::told::traceparent;
 
 /// On which terms a request is sent.
 #[derive(Debug, Clone)]
@@ -71,6 +72,14 @@ impl Ask<'_> {
             Self::Signed(request) => request.target(),
             Self::Get(url) => url,
             Self::Post(form) => form.url,
+        }
+    }
+
+    /// Of the trace that it belongs to; one that is not as the standard has it is none.
+    pub(super) fn traceparent(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::Signed(request) => traceparent(request.headers()),
+            Self::Get(_) | Self::Post(_) => None,
         }
     }
 

@@ -50,9 +50,16 @@ pub(super) enum ResolveError {
 
 /// What the name servers said, and until when it holds.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(crate) struct Answers {
     pub(super) addresses: Result<Vec<IpAddr>, ResolveError>,
     valid_until: Instant,
+}
+
+impl Answers {
+    /// The addresses of the name; none when there are none, or they could not be had.
+    pub(crate) fn addresses(&self) -> &[IpAddr] {
+        self.addresses.as_deref().unwrap_or_default()
+    }
 }
 
 /// Addresses and the time to live the name servers gave them.

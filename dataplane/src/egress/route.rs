@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use http::HeaderValue;
 use outrider_webhook::address::{Denied, Host, Policy, ProjectRef, Scheme, TargetUrl};
 use outrider_webhook::retry::Failure;
 
 use super::fault::Fault;
 use super::pool::Key;
-use super::resolve::Resolver;
+use super::resolve::{Answers, Resolver};
 use super::source::Source;
 use super::tls::Profile;
 
@@ -58,6 +59,8 @@ pub(super) struct Destination<'a> {
     pub(super) certificate: Option<Arc<str>>,
     /// Connections under different names are different ones.
     pub(super) server_name: Box<str>,
+    /// `traceparent` of the request, where a proxy is to hear of it.
+    pub(super) traceparent: Option<HeaderValue>,
 }
 
 impl<'a> Destination<'a> {
@@ -69,16 +72,24 @@ impl<'a> Destination<'a> {
             tls: tls_profile(target),
             certificate: None,
             server_name: server_name(target.host()),
+            traceparent: None,
         }
     }
+}
+
+/// How names become addresses, and what they became.
+pub(super) struct Names<'a> {
+    pub(super) overrides: &'a HashMap<String, SocketAddr>,
+    pub(super) resolver: &'a Resolver,
+    /// What the name servers said, for who wants to know.
+    pub(super) answers: &'a mut Option<Arc<Answers>>,
 }
 
 /// Judges a destination for a project and finds where it is: one key per checked address, IPv4
 /// first. So many of each family as may be tried: which of them can be used, the pool knows.
 pub(super) async fn find(
     vetting: &Vetting,
-    overrides: &HashMap<String, SocketAddr>,
-    resolver: &Resolver,
+    names: Names<'_>,
     project: &ProjectRef<'_>,
     destination: Destination<'_>,
 ) -> Result<Vec<Key>, Refusal> {
@@ -94,10 +105,10 @@ pub(super) async fn find(
     };
     let (mut addresses, port) = match destination.host {
         Host::Ip(ip) => check(&[*ip], destination.port, true)?,
-        Host::Name(name) => match overrides.get(&**name) {
+        Host::Name(name) => match names.overrides.get(&**name) {
             Some(instead) => check(&[instead.ip()], instead.port(), false)?,
             None => {
-                let answers = resolver.lookup(name).await;
+                let answers = names.answers.insert(names.resolver.lookup(name).await);
                 let answers = answers.addresses.as_ref().map_err(|error| {
                     Fault::new(Failure::DnsFailure, format!("resolving `{name}`: {error}"))
                 })?;

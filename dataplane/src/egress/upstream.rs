@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::{io, mem};
@@ -24,7 +25,7 @@ use super::open::{Opened, Way};
 use super::pool::{Key, Pooled};
 use super::route::{self, Destination, Refusal};
 use super::tls::Profile;
-use super::{Egress, Leave};
+use super::{Answers, Egress, Leave};
 
 /// Where a client wants to go.
 pub(crate) struct Wish<'a> {
@@ -96,13 +97,17 @@ pub(crate) struct OpenTiming {
 type Io = Either<Link, Box<TlsStream<Link>>>;
 
 impl Egress {
-    /// A connection to where a client wants to go, or why there is none, with the words for it:
-    /// they may name addresses, and nothing of what the client sent. `may_open` is asked before a
-    /// new one is opened.
+    /// A connection to where a client wants to go. `may_open` is asked before a new one is opened;
+    /// `answers` becomes what the name servers said, whatever came of it.
+    ///
+    /// # Errors
+    /// Why there is none, with the words for it: they may name addresses, and nothing of what the
+    /// client sent.
     pub(crate) async fn open(
         &self,
         wish: &Wish<'_>,
         may_open: impl FnOnce() -> bool,
+        answers: &mut Option<Arc<Answers>>,
     ) -> Result<Upstream, (Unopened, String)> {
         let started = Instant::now();
         let inner = &self.inner;
@@ -112,7 +117,9 @@ impl Egress {
             let profile = profile.map_err(|fault| (Unopened::Certificate, fault.detail))?;
             destination.tls = Some(profile);
         }
-        let keys = inner.route(&wish.project, destination, &wish.leave).await;
+        let keys = inner
+            .route(&wish.project, destination, &wish.leave, answers)
+            .await;
         let keys = keys.map_err(Unopened::of_refusal)?;
         let mut timing = OpenTiming {
             dns_us: micros_since(started),
@@ -192,6 +199,7 @@ impl Wish<'_> {
             tls,
             certificate: None,
             server_name,
+            traceparent: None,
         }
     }
 }
@@ -218,6 +226,11 @@ impl Upstream {
         self.timing = timing;
         self.is_reused = true;
         self
+    }
+
+    /// The pool it leaves from; `None` for the host's route.
+    pub(crate) fn pool(&self) -> Option<&Arc<str>> {
+        self.key.source.pool().map(|(name, _)| name)
     }
 
     fn socket(&self) -> &TcpStream {

@@ -38,6 +38,7 @@ pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-outrider-tenant
 pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static("x-outrider-endpoint");
 pub(crate) const TLS: HeaderName = HeaderName::from_static("x-outrider-tls");
 pub(crate) const CERTIFICATE: HeaderName = HeaderName::from_static("x-outrider-client-certificate");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("x-outrider-timeout");
 pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-outrider-egress-error");
 pub(crate) const SOURCE_IP: HeaderName = HeaderName::from_static("x-outrider-source-ip");
@@ -86,6 +87,8 @@ pub(super) struct Through {
     endpoint: Option<Uid>,
     /// The certificate that the proxy has: requests are given to it whole, and it makes TLS.
     certificate: Option<Arc<str>>,
+    /// Of the request that a tunnel is opened for; of no account for what is the same.
+    traceparent: Option<HeaderValue>,
 }
 
 impl PartialEq for Through {
@@ -170,7 +173,8 @@ impl Proxy {
             port,
             tenant: tenant.into(),
             endpoint,
-            certificate: destination.certificate.clone(),
+            certificate: destination.certificate,
+            traceparent: destination.traceparent,
         });
         let addresses = self.addresses().await?;
         let keys = addresses.into_iter().map(|address| Key {

@@ -95,7 +95,7 @@ impl Forward {
                 self.refuse(client, refused).await
             }
         };
-        self.note(&record);
+        self.note(&record, &ask);
         after
     }
 
@@ -140,11 +140,9 @@ impl Forward {
             life: self.limits.tunnel_life,
         };
         let open = self.metrics.tunnel_opened();
-        let carried = tokio::select! {
-            carried = tunnel::carry(client, &mut upstream, lasting) => carried,
-            () = self.cut.cancelled() => tunnel::Carried { up: 0, down: 0, end: "drain" },
-        };
+        let carried = tunnel::carry(client, &mut upstream, lasting, self.cut.cancelled()).await;
         drop(open);
+        record.heard(carried.first_byte);
         self.metrics.carried(carried.up, carried.down);
         record.carried(carried.up, carried.down, carried.end);
         Ok(After::Gone)
@@ -188,7 +186,9 @@ impl Forward {
                 own: &own,
                 limits,
             };
-            match exchange(client, &mut upstream, outgoing).await {
+            let exchanged = exchange(client, &mut upstream, outgoing).await;
+            record.heard(exchanged.first_byte);
+            match exchanged.done {
                 Done::Answered(answered) => return Ok(self.answered(upstream, &answered, record)),
                 Done::Failed(failure, words) => {
                     return Err((Refusal::Failed(failure), words.to_owned()));
@@ -229,7 +229,7 @@ impl Forward {
         }
         let project = wish.project.id;
         let may_open = || self.opens.take(project, &self.limits.opens, 1).is_ok();
-        let opened = self.egress.open(wish, may_open).await;
+        let opened = self.egress.open(wish, may_open, &mut record.answers).await;
         let upstream = opened.map_err(|(why, words)| (Refusal::from(why), words))?;
         record.opened(&upstream);
         Ok(upstream)
@@ -264,7 +264,7 @@ impl Forward {
             let words = "the project is named by its uid (`project` or `project.pool`), as the user or in `x-outrider-tenant`, and must be one that this identity may act for; an endpoint or pool that is named must be one of the project";
             (Refusal::Denied(reason), words.to_owned())
         })?;
-        record.tenant = Some(tenant.project);
+        record.is_for(&tenant);
         Ok(tenant)
     }
 

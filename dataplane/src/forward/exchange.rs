@@ -87,6 +87,8 @@ struct Download {
     flow: Flow,
     /// Of the head, until it is whole.
     head: Vec<u8>,
+    /// When its first byte came.
+    heard: Option<Instant>,
     answer: Option<AnswerHead>,
     /// Interim answers before it.
     interim: usize,
@@ -106,12 +108,19 @@ enum Trouble {
     Upstream(Failure, &'static str),
 }
 
+/// What came of a request, and when.
+pub(super) struct Exchanged {
+    pub(super) done: Done,
+    /// From its begin to the first byte of an answer.
+    pub(super) first_byte: Option<Duration>,
+}
+
 /// Sends the request and passes the answer on.
 pub(super) async fn exchange(
     client: &mut Client,
     upstream: &mut Upstream,
     outgoing: Outgoing<'_>,
-) -> Done {
+) -> Exchanged {
     let begun = Instant::now();
     let [to_head, to_end] = outgoing.limits.map(|limit| begun + limit);
     let kept = upstream.is_reused.then(|| outgoing.head.clone());
@@ -119,7 +128,10 @@ pub(super) async fn exchange(
     let mut first = outgoing.head;
     // The part of the body that came with the head goes out with it.
     let Ok(part) = left.take(client.waiting()) else {
-        return Done::Malformed;
+        return Exchanged {
+            done: Done::Malformed,
+            first_byte: None,
+        };
     };
     let taken = part.taken;
     first.extend_from_slice(part.passed);
@@ -136,6 +148,7 @@ pub(super) async fn exchange(
         down: Download {
             flow: Flow::default(),
             head: Vec::new(),
+            heard: None,
             answer: None,
             interim: 0,
             left: Left::Nothing,
@@ -165,7 +178,8 @@ pub(super) async fn exchange(
         )),
     };
     let sent = run.up.flow.bytes;
-    match (result, kept) {
+    let first_byte = run.down.heard.map(|heard| heard - begun);
+    let done = match (result, kept) {
         // Whole in memory, and nothing of it was taken: it is as it was.
         (Err(Trouble::Upstream(Failure::ConnectReset, _)), Some(kept))
             if sent == 0 && run.up.left.is_nothing() && with_head == kept.len() =>
@@ -173,7 +187,8 @@ pub(super) async fn exchange(
             Done::Stale(kept)
         }
         (result, _) => run.end(result),
-    }
+    };
+    Exchanged { done, first_byte }
 }
 
 struct Run<'a> {
@@ -230,7 +245,9 @@ impl Run<'_> {
                 bytes.is_empty()
             });
             match ready!(read) {
-                Ok(false) => {}
+                Ok(false) => {
+                    self.down.heard.get_or_insert_with(Instant::now);
+                }
                 Ok(true) | Err(_) if self.down.head.is_empty() => {
                     return Poll::Ready(Err(Trouble::Upstream(
                         Failure::ConnectReset,

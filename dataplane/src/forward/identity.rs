@@ -168,6 +168,8 @@ pub(super) struct Tenant {
     /// Nobody's is all zeros.
     pub(super) project: ProjectId,
     name: String,
+    /// The endpoint that is meant, where one is named.
+    pub(super) endpoint: Option<EndpointId>,
     pub(super) leave: Leave,
 }
 
@@ -254,6 +256,7 @@ impl Caller<'_> {
         Ok(Tenant {
             project,
             name: table.project().name().to_owned(),
+            endpoint: endpoint.map(|endpoint| endpoint.id()),
             leave,
         })
     }
@@ -267,6 +270,7 @@ impl Tenant {
         Self {
             project: ProjectId::new(Uid::from_bits(0)),
             name: String::new(),
+            endpoint: None,
             leave: Leave::of_nobody(snapshot),
         }
     }

@@ -22,6 +22,7 @@ use super::balancer;
 use super::client::{Client, Io};
 use super::{Forward, HEAD_BYTES_MAX, HEADERS_MAX, Limits, Settings};
 use crate::buckets::Buckets;
+use crate::chance::Chance;
 use crate::egress::Egress;
 use crate::forward::metrics::ForwardMetrics;
 use crate::table::RoutingTable;
@@ -34,6 +35,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a drain waits for tunnels (`egress` section 9).
 const DRAIN_TUNNELS: Duration = Duration::from_secs(600);
+/// How long what was cut has to end: not for requests, which go on, but for the lines of tunnels.
+const CUT_GRACE: Duration = Duration::from_secs(1);
 /// Addresses whose wrong passwords are counted.
 const FAILURES_OF_MAX: usize = 65_536;
 
@@ -81,6 +84,7 @@ impl ForwardListener {
             failures: Buckets::bounded(FAILURES_OF_MAX),
             opens: Buckets::unbounded(), // configuration bounds it
             metrics,
+            ids: Chance::seeded(settings.seed),
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
         });
@@ -130,6 +134,8 @@ impl ForwardListener {
             );
         }
         self.forward.cut.cancel();
+        // What is cut writes its line.
+        let _ = timeout(CUT_GRACE, self.clients.wait()).await;
         self.stop.cancel();
         if self.accepting.await.is_err() {
             tracing::error!("the listener of the forward proxy ended with a panic");

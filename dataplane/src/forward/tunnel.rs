@@ -27,6 +27,8 @@ pub(super) struct Carried {
     pub(super) up: u64,
     /// To the client.
     pub(super) down: u64,
+    /// From its begin until the client had something.
+    pub(super) first_byte: Option<Duration>,
     /// Why it ended: a closed list, for logs and metrics.
     pub(super) end: &'static str,
 }
@@ -87,8 +89,14 @@ impl Pump {
     }
 }
 
-/// Carries bytes between the two until the tunnel ends. Nothing is held while nothing moves.
-pub(super) async fn carry<A, B>(client: &mut A, upstream: &mut B, lasting: Lasting) -> Carried
+/// Carries bytes between the two until the tunnel ends, or is cut by the end of `cut`. Nothing is
+/// held while nothing moves.
+pub(super) async fn carry<A, B>(
+    client: &mut A,
+    upstream: &mut B,
+    lasting: Lasting,
+    cut: impl Future<Output = ()>,
+) -> Carried
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -101,6 +109,7 @@ where
         ends: begun + lasting.life,
     };
     let mut timer = pin!(sleep_until(watch.deadline()));
+    let (mut cut, mut first_byte) = (pin!(cut), None);
     let end = poll_fn(|cx| {
         let before = up.flow.bytes + down.flow.bytes;
         let asked = up.poll(cx, client, upstream);
@@ -111,6 +120,9 @@ where
         let answered = down.poll(cx, upstream, client);
         if up.flow.bytes + down.flow.bytes > before {
             watch.moved = Instant::now();
+            if first_byte.is_none() && down.flow.bytes > 0 {
+                first_byte = Some(watch.moved - begun);
+            }
         }
         if asked == Poll::Ready(Err(Broken::Source)) || matches!(answered, Poll::Ready(Err(_))) {
             return Poll::Ready("reset");
@@ -118,12 +130,16 @@ where
         if up.is_done && down.is_done {
             return Poll::Ready(if is_cut { "reset" } else { "closed" });
         }
+        if cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready("drain");
+        }
         watch.poll(cx, timer.as_mut())
     })
     .await;
     Carried {
         up: up.flow.bytes,
         down: down.flow.bytes,
+        first_byte,
         end,
     }
 }
@@ -158,6 +174,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::pending;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     const LASTING: Lasting = Lasting {
@@ -169,7 +186,8 @@ mod tests {
     async fn nothing_that_moves_is_idle_and_everything_has_an_end() {
         let (mut client, mut near) = duplex(64);
         let (mut far, mut server) = duplex(64);
-        let tunnel = tokio::spawn(async move { carry(&mut near, &mut far, LASTING).await });
+        let tunnel =
+            tokio::spawn(async move { carry(&mut near, &mut far, LASTING, pending()).await });
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_secs(29)).await;
             client.write_all(b"x").await.unwrap();
@@ -177,11 +195,12 @@ mod tests {
         }
         let carried = tunnel.await.unwrap();
         assert_eq!((carried.end, carried.up, carried.down), ("life", 20, 0));
+        assert_eq!(carried.first_byte, None);
 
         let (_client, mut near) = duplex(64);
         let (mut far, _server) = duplex(64);
         let begun = Instant::now();
-        let carried = carry(&mut near, &mut far, LASTING).await;
+        let carried = carry(&mut near, &mut far, LASTING, pending()).await;
         assert_eq!((carried.end, begun.elapsed().as_secs()), ("idle", 60));
     }
 
@@ -189,7 +208,8 @@ mod tests {
     async fn one_way_may_end_before_the_other() {
         let (mut client, mut near) = duplex(1_000);
         let (mut far, mut server) = duplex(7); // smaller than what is sent: the rest is held
-        let tunnel = tokio::spawn(async move { carry(&mut near, &mut far, LASTING).await });
+        let tunnel =
+            tokio::spawn(async move { carry(&mut near, &mut far, LASTING, pending()).await });
         client.write_all(&[1; 900]).await.unwrap();
         client.shutdown().await.unwrap();
         let mut asked = Vec::new();
@@ -201,14 +221,8 @@ mod tests {
         client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "answer");
         let carried = tunnel.await.unwrap();
-        assert_eq!(
-            carried,
-            Carried {
-                up: 900,
-                down: 6,
-                end: "closed"
-            }
-        );
+        assert_eq!((carried.up, carried.down, carried.end), (900, 6, "closed"));
+        assert!(carried.first_byte.is_some());
     }
 
     #[tokio::test]
@@ -218,7 +232,7 @@ mod tests {
         server.write_all(b"too much").await.unwrap();
         drop(server); // reads nothing: what is written to it fails
         client.write_all(&[1; 900]).await.unwrap();
-        let carried = carry(&mut near, &mut far, LASTING);
+        let carried = carry(&mut near, &mut far, LASTING, pending());
         let answer = async {
             let mut answer = [0; 8];
             client.read_exact(&mut answer).await.unwrap();
@@ -228,5 +242,19 @@ mod tests {
         let (carried, answer) = tokio::join!(carried, answer);
         assert_eq!(&answer, b"too much");
         assert_eq!((carried.down, carried.end), (8, "reset"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_cut_says_what_it_carried() {
+        let (mut client, mut near) = duplex(64);
+        let (mut far, mut server) = duplex(64);
+        let cut = tokio::time::sleep(Duration::from_secs(5));
+        let tunnel = tokio::spawn(async move { carry(&mut near, &mut far, LASTING, cut).await });
+        client.write_all(b"asked").await.unwrap();
+        server.write_all(b"yes").await.unwrap();
+        let mut answer = [0; 3];
+        client.read_exact(&mut answer).await.unwrap();
+        let carried = tunnel.await.unwrap();
+        assert_eq!((carried.up, carried.down, carried.end), (5, 3, "drain"));
     }
 }

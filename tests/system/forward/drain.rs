@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use rustix::process::{Signal, kill_process};
+use serde_json::json;
 
 use super::super::harness::{
     DEADLINE, EgressRole, Endpoint, Fault, Planes, Receiver, Resources, Setup, uid, until,
@@ -90,6 +91,12 @@ async fn asked_again_it_cuts_what_is_left() {
     role.process.signal();
     assert_eq!((client.rest().await, server.rest().await), (vec![], vec![]));
     assert_eq!(role.process.ended().await, Some(0));
+    let lines = super::log::lines(&role.process.stderr(), origin.address().port());
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(
+        (&lines[0]["end"], &lines[0]["bytes_up"]),
+        (&json!("drain"), &json!(5))
+    );
 }
 
 #[tokio::test]

@@ -79,6 +79,23 @@ impl Leave {
         }
     }
 
+    /// The pool that is meant; `None` for the host's route.
+    pub(crate) fn pool(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::HostRoute => None,
+            Self::Pool { pool, .. } => Some(pool.name()),
+            Self::Missing(name) => Some(name),
+        }
+    }
+
+    /// The endpoint that leaves, where it is known.
+    pub(crate) fn endpoint(&self) -> Option<Uid> {
+        match self {
+            Self::Pool { caller, .. } => caller.endpoint,
+            Self::HostRoute | Self::Missing(_) => None,
+        }
+    }
+
     fn from_pool(
         snapshot: &Snapshot,
         table: &ProjectTable,

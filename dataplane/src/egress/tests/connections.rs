@@ -314,7 +314,7 @@ async fn idle_connections_of_the_proxys_clients_make_room_for_deliveries_and_the
             purpose: Purpose::Requests,
             leave: Leave::HostRoute,
         };
-        let opened = egress.open(&wish, || true).await;
+        let opened = egress.open(&wish, || true, &mut None).await;
         let upstream = opened.map_err(|(_, words)| words).unwrap();
         assert!(!upstream.is_reused);
         egress.give_back(upstream);

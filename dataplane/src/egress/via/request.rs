@@ -113,6 +113,11 @@ impl Through {
         if let Some(endpoint) = self.endpoint {
             head.extend_from_slice(format!("x-outrider-endpoint: {endpoint}\r\n").as_bytes());
         }
+        if let Some(traceparent) = &self.traceparent {
+            head.extend_from_slice(b"traceparent: ");
+            head.extend_from_slice(traceparent.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
         if let Some(authorization) = &self.proxy.settings.authorization {
             head.extend_from_slice(b"Proxy-Authorization: ");
             head.extend_from_slice(authorization.as_bytes());
@@ -143,6 +148,7 @@ mod tests {
             tenant: "01JQ0000000000000000000001".into(),
             endpoint: None,
             certificate: Some("bank".into()),
+            traceparent: None,
         };
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = Uri::from_static("/hook?a=b");
