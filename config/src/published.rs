@@ -2,6 +2,8 @@
 //!
 //! It is made of the pools themselves, so it cannot say something else than what is used.
 
+mod zone;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;

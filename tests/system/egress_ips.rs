@@ -174,7 +174,10 @@ async fn a_client_that_has_the_list_does_not_get_it_again() {
         );
     }
     let reply = ask(&outrider, Method::GET, "/v1/egress-ips?format=csv", &[]).await;
-    assert_eq!(reply.refusal(400), "`format` must be `json` or `text`");
+    assert_eq!(
+        reply.refusal(400),
+        "`format` must be `json`, `text` or `zone`"
+    );
     // Three on one connection: no answer has a byte that is taken for the next one's.
     let mut raw = RawClient::connect(outrider.public()).await;
     for (method, more, status) in [

@@ -21,6 +21,7 @@ mod egress_ips;
 mod egress_namespace;
 mod egress_sources;
 mod egress_via;
+mod egress_zone;
 mod endpoint_authentication;
 mod endpoint_tls;
 mod endpoint_tokens;

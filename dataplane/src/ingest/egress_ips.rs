@@ -32,12 +32,13 @@ pub(super) struct EgressIps {
     last: Mutex<Option<Arc<Pages>>>,
 }
 
-/// A list in both forms.
+/// A list in all forms.
 struct Pages {
     version: Option<Version>,
     ends_ms: Option<i64>,
     json: Page,
     text: Page,
+    zone: Page,
 }
 
 /// A list as it is sent.
@@ -65,6 +66,7 @@ impl EgressIps {
             ends_ms: list.ends_ms(),
             json: Page::of(&list, Form::Json),
             text: Page::of(&list, Form::Text),
+            zone: Page::of(&list, Form::Zone),
         });
         *last = Some(Arc::clone(&pages));
         pages
@@ -76,6 +78,7 @@ impl Page {
         let text = match form {
             Form::Json => list.to_json().to_string(),
             Form::Text => list.to_text(),
+            Form::Zone => list.to_zone(),
         };
         let hash = digest(&SHA256, text.as_bytes());
         let short: Vec<u8> = hash.as_ref().iter().take(16).copied().collect();
@@ -123,6 +126,7 @@ pub(super) async fn answer(
     let page = match form {
         Form::Json => &pages.json,
         Form::Text => &pages.text,
+        Form::Zone => &pages.zone,
     };
     Ok(page.clone().reply(form, &head.headers, PUBLIC))
 }

@@ -11,6 +11,8 @@ pub(super) enum Form {
     Json,
     /// One range a line, for firewalls.
     Text,
+    /// Records, for firewalls that follow names (RFC 4027).
+    Zone,
 }
 
 impl Form {
@@ -21,17 +23,18 @@ impl Form {
             None => Ok(Self::accepted(headers)),
             Some((_, "json")) => Ok(Self::Json),
             Some((_, "text")) => Ok(Self::Text),
+            Some((_, "zone")) => Ok(Self::Zone),
             Some(_) => Err(Reply::refuse(
                 StatusCode::BAD_REQUEST,
                 "invalid_parameter",
-                "`format` must be `json` or `text`",
+                "`format` must be `json`, `text` or `zone`",
             )),
         }
     }
 
-    /// Text for who wants it more than JSON; JSON for all others, whatever they want.
+    /// Text or records for who wants them more than JSON; JSON for all others, whatever they want.
     fn accepted(headers: &HeaderMap) -> Self {
-        let (mut text, mut json, mut any) = (0.0, None, 0.0);
+        let (mut text, mut zone, mut json, mut any) = (0.0, 0.0, None, 0.0);
         let values = headers.get_all(header::ACCEPT).iter();
         let values = values.filter_map(|value| value.to_str().ok());
         for range in values.flat_map(|value| value.split(',')) {
@@ -46,23 +49,30 @@ impl Form {
             let weight = weight.unwrap_or(1.0);
             match &*media {
                 "text/plain" => text = weight,
+                "text/dns" => zone = weight,
                 "application/json" => json = Some(weight),
                 "*/*" => any = weight,
                 _ => {}
             }
         }
-        // Who names text and not JSON means it, also beside a `*/*`.
-        let is_text = match json {
-            Some(json) => text > json,
-            None => text > 0.0 && text >= any,
+        // Records are asked for by who knows what they are.
+        let (form, wanted) = match zone > 0.0 && zone >= text {
+            true => (Self::Zone, zone),
+            false => (Self::Text, text),
         };
-        if is_text { Self::Text } else { Self::Json }
+        // Who names a form and not JSON means it, also beside a `*/*`.
+        let is_wanted = match json {
+            Some(json) => wanted > json,
+            None => wanted > 0.0 && wanted >= any,
+        };
+        if is_wanted { form } else { Self::Json }
     }
 
     pub(super) const fn content_type(self) -> HeaderValue {
         match self {
             Self::Json => HeaderValue::from_static("application/json"),
             Self::Text => HeaderValue::from_static("text/plain; charset=utf-8"),
+            Self::Zone => HeaderValue::from_static("text/dns"),
         }
     }
 }
@@ -109,10 +119,11 @@ mod tests {
             Form::Text
         );
         assert_eq!(Form::of("formats=x", &text).unwrap(), Form::Text);
+        assert_eq!(Form::of("format=zone", &text).unwrap(), Form::Zone);
     }
 
     #[test]
-    fn text_is_for_who_wants_it_more_than_json() {
+    fn other_forms_are_for_who_wants_them_more_than_json() {
         for (values, form) in [
             (&[][..], Form::Json),
             (&["*/*"], Form::Json),
@@ -128,6 +139,13 @@ mod tests {
             (&["text/plain; q = 0.001"], Form::Text),
             (&["text/html, application/xml;q=0.9, */*;q=0.8"], Form::Json),
             (&["application/xml"], Form::Json),
+            (&["text/dns"], Form::Zone),
+            (&["Text/DNS; q=0.5, */*;q=0.1"], Form::Zone),
+            (&["text/dns, text/plain"], Form::Zone),
+            (&["text/dns;q=0.5, text/plain"], Form::Text),
+            (&["text/dns;q=0.5, application/json"], Form::Json),
+            (&["text/dns;q=0"], Form::Json),
+            (&["text/*"], Form::Json),
         ] {
             let headers = with(header::ACCEPT, values);
             assert_eq!(Form::of("", &headers).unwrap(), form, "{values:?}");
