@@ -73,8 +73,8 @@ bench-forward: setup ## the forward proxy of webhooks beside squid and tinyproxy
 	cargo build --release -p outrider -p outrider-bench
 	target/release/outrider-bench forward --outrider target/release/outrider --out target/bench-forward.json $(if $(ONLY),--only $(ONLY))
 
-bench-rules: setup ## verify and route a webhook beside up to 10,000 subscriptions; check a JSON Schema
-	cargo bench -p outrider-bench --bench route --bench schema
+bench-rules: setup ## verify and route a webhook beside up to 10,000 subscriptions; check a JSON Schema; judge a URL
+	cargo bench -p outrider-bench --bench route --bench schema --bench address
 
 fuzz: setup ## what parses outside bytes, FUZZ_SECONDS each (needs a C++ compiler); FUZZ_TARGETS names some
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh $(FUZZ_TARGETS)

@@ -255,6 +255,31 @@ proptest! {
 }
 
 #[test]
+fn the_longest_names_are_taken_in_any_spelling_and_no_longer_text_is_looked_at() {
+    let label = "a".repeat(63);
+    let longest = format!("{label}.{label}.{label}.{}", "a".repeat(61));
+    assert_eq!(longest.len(), 253);
+    // Letters of four bytes each, and dots of three.
+    let wide: String = longest.replace('a', "\u{1d51e}"); // mathematical fraktur small a
+    let dotted = wide.replace('.', "\u{3002}") + "\u{3002}"; // ideographic full stop
+    for text in [&longest, &format!("{longest}."), &wide, &dotted] {
+        let parsed = Authority::parse(&format!("{text}:443"));
+        let host = parsed.map(|authority| authority.host.to_string());
+        assert_eq!(host.as_ref(), Ok(&longest), "{} bytes", text.len());
+    }
+    let padded = format!("a{}.example.com", "\u{ad}".repeat(600)); // soft hyphens, which stand for nothing
+    for text in [
+        format!("a{longest}"),
+        padded,
+        "\u{4e00}".repeat(3_400),
+        "1.".repeat(5_000),
+    ] {
+        let refused = Authority::parse(&format!("{text}:443"));
+        assert_eq!(refused, Err(Denied::InvalidHost), "{} bytes", text.len());
+    }
+}
+
+#[test]
 fn a_project_named_like_the_uid_of_another_gets_none_of_its_rights() {
     let favoured = ProjectId::new(Uid::from_bits(99)).to_string();
     let range = InternalTarget::Cidr("10.0.0.0/8".parse().unwrap());
