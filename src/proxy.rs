@@ -63,6 +63,8 @@ pub(crate) fn listener(
         tunnel_idle: settings.tunnel_idle,
         tunnel_life: settings.tunnel_life,
         connections_max: settings.connections_max,
+        connections_per_address_max: settings.connections_per_address_max,
+        opens: settings.opens,
         seed: rand::random(),
     }))
 }

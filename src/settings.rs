@@ -144,6 +144,13 @@ pub(crate) fn egress_settings(
     settings
         .name_servers
         .clone_from(&bootstrap.egress.name_servers);
+    for (family, reflector) in bootstrap.egress.lone_reflectors() {
+        tracing::warn!(
+            family,
+            %reflector,
+            "only one of `egress.reflectors` is of this family: its addresses are never taken down by reflectors"
+        );
+    }
     let reflectors = bootstrap.egress.reflectors.iter().cloned();
     settings.reflectors = reflectors
         .map(|reflector| match reflector {

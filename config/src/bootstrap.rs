@@ -152,6 +152,31 @@ pub enum Reflector {
 }
 
 impl EgressSettings {
+    /// Families of which there is one reflector: it is never enough to take an address down. What
+    /// names have is not known before they are asked for.
+    #[must_use]
+    pub fn lone_reflectors(&self) -> Vec<(&'static str, SocketAddr)> {
+        let literal = |reflector: &Reflector| match reflector {
+            Reflector::At(address) => Some(*address),
+            Reflector::Named(..) => None,
+        };
+        let Some(all) = self
+            .reflectors
+            .iter()
+            .map(literal)
+            .collect::<Option<Vec<_>>>()
+        else {
+            return Vec::new();
+        };
+        let families = [("IPv4", true), ("IPv6", false)];
+        let lone = families.into_iter().filter_map(|(family, is_ipv4)| {
+            let mut own = all.iter().filter(|address| address.is_ipv4() == is_ipv4);
+            let first = own.next()?;
+            own.next().is_none().then_some((family, *first))
+        });
+        lone.collect()
+    }
+
     /// The policy, for a gateway that listens on `listeners`.
     #[must_use]
     pub fn policy(&self, listeners: &[SocketAddr]) -> address::Policy {
@@ -498,6 +523,25 @@ log: {level: loud}
         ];
         assert_eq!(bootstrap.egress.reflectors, expected);
         assert_eq!(bootstrap.data_dir, PathBuf::from("0017"));
+    }
+
+    #[test]
+    fn one_reflector_of_a_family_is_noticed() {
+        for (reflectors, expected) in [
+            ("[]", &[][..]),
+            ("['192.0.2.1:80', '192.0.2.2:80']", &[]),
+            ("['192.0.2.1:80', '[2001:db8::1]:80']", &["IPv4", "IPv6"]),
+            (
+                "['192.0.2.1:80', '192.0.2.2:80', '[2001:db8::1]:80']",
+                &["IPv6"],
+            ),
+            ("['192.0.2.1:80', reflect.example:80]", &[]),
+        ] {
+            let text = format!("egress: {{reflectors: {reflectors}}}");
+            let lone = load(&text, &[]).unwrap().egress.lone_reflectors();
+            let families: Vec<_> = lone.iter().map(|(family, _)| *family).collect();
+            assert_eq!(families, expected, "{reflectors}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod balancer;
 mod body;
 mod client;
 mod connection;
+mod crowd;
 mod exchange;
 mod flow;
 mod head;
@@ -66,6 +67,11 @@ pub struct Settings {
     pub tunnel_life: Duration,
     /// Connections of clients at once.
     pub connections_max: usize,
+    /// The same of one address, or one /64 of IPv6.
+    pub connections_per_address_max: usize,
+    /// New connections to destinations, of one project; 500 a second and 1,000 at once when
+    /// absent.
+    pub opens: Option<Rate>,
     /// Of the ids in its log.
     pub seed: u64,
 }

@@ -53,6 +53,7 @@ use self::destination::{Destination, collapse_slashes, passed_on};
 use self::egress_ips::EgressIps;
 use self::front::Peer;
 use self::gate::Gate;
+pub(crate) use self::gate::client_of;
 pub use self::guard::Access;
 use self::guard::{Guard, Quota, RATE_LIMITED};
 pub use self::listener::{ListenError, PublicListener};

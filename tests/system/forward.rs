@@ -6,6 +6,7 @@ mod clients;
 mod destination;
 mod drain;
 mod identities;
+mod limits;
 mod listener;
 mod log;
 mod metrics;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::certificates_spec::{self, CertificateSpec};
 use super::forward_spec::{ForwardSpec, ForwardTlsSpec, IdentitySpec};
+use super::intake::RateSpec;
 use super::spec::Checks;
 use super::via_spec::ViaSpec;
 use super::{EgressSettings, Reflector};
@@ -24,6 +25,8 @@ pub(super) struct EgressSpec {
     tunnel_idle_ms: Option<u64>,
     tunnel_life_ms: Option<u64>,
     connections_max: Option<u64>,
+    connections_per_address_max: Option<u64>,
+    new_connections_per_project: Option<RateSpec>,
     internal: Option<Vec<InternalSpec>>,
     allow_cidrs: Option<Vec<String>>,
     deny_cidrs: Option<Vec<String>>,
@@ -80,6 +83,8 @@ impl EgressSpec {
             tunnel_idle_ms: self.tunnel_idle_ms,
             tunnel_life_ms: self.tunnel_life_ms,
             connections_max: self.connections_max,
+            connections_per_address_max: self.connections_per_address_max,
+            new_connections_per_project: self.new_connections_per_project,
         };
         let forward = forward.check(checks);
         let via = self.via.and_then(|via| via.check(checks));

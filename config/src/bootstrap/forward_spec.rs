@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use outrider_webhook::id::ProjectId;
+use outrider_webhook::rate::Rate;
 use outrider_webhook::secret::Secret;
 use serde::Deserialize;
 
+use super::intake::RateSpec;
 use super::spec::Checks;
 
 /// Characters of a password: long enough that a plain digest of it cannot be turned back.
@@ -37,6 +39,11 @@ pub struct ForwardSettings {
     pub tunnel_life: Duration,
     /// Connections of clients at once; default 100,000.
     pub connections_max: usize,
+    /// The same of one address, or one /64 of IPv6; default half of all, so that there is always
+    /// room for another one. Dispatchers may well be behind one address.
+    pub connections_per_address_max: usize,
+    /// New connections of one project to destinations; 1,000 in 2 s when absent.
+    pub opens: Option<Rate>,
 }
 
 impl ForwardSettings {
@@ -88,6 +95,8 @@ pub(super) struct ForwardSpec {
     pub(super) tunnel_idle_ms: Option<u64>,
     pub(super) tunnel_life_ms: Option<u64>,
     pub(super) connections_max: Option<u64>,
+    pub(super) connections_per_address_max: Option<u64>,
+    pub(super) new_connections_per_project: Option<RateSpec>,
 }
 
 #[derive(Default, Deserialize)]
@@ -133,6 +142,13 @@ impl ForwardSpec {
             let say = "must name at least one range of balancers; leave it out when there are none";
             checks.fail("egress.proxy_protocol", say);
         }
+        let connections_max = checks.size(
+            "egress.connections_max",
+            self.connections_max,
+            100_000,
+            (1, 1_000_000),
+        );
+        let opens = self.new_connections_per_project;
         let settings = ForwardSettings {
             listen,
             tls,
@@ -140,12 +156,14 @@ impl ForwardSpec {
             identities,
             tunnel_idle: checks.duration("egress.tunnel_idle_ms", self.tunnel_idle_ms, 60_000),
             tunnel_life: checks.duration("egress.tunnel_life_ms", self.tunnel_life_ms, 600_000),
-            connections_max: checks.size(
-                "egress.connections_max",
-                self.connections_max,
-                100_000,
+            connections_max,
+            connections_per_address_max: checks.size(
+                "egress.connections_per_address_max",
+                self.connections_per_address_max,
+                (connections_max as u64).div_ceil(2),
                 (1, 1_000_000),
             ),
+            opens: opens.and_then(|rate| rate.check("egress.new_connections_per_project", checks)),
         };
         if let Some(Err(say)) = listen.filter(|_| count == 0).map(|at| settings.fits(at)) {
             checks.fail("egress.listen", say);
@@ -274,6 +292,8 @@ pub(super) fn projects(
 
 #[cfg(test)]
 mod tests {
+    use outrider_webhook::rate::Rate;
+
     use crate::bootstrap::{Bootstrap, ForwardSettings};
 
     fn read(egress: &str) -> Result<ForwardSettings, Vec<String>> {
@@ -289,6 +309,8 @@ mod tests {
   tls: {certificate: a.pem}
   proxy_protocol: []
   tunnel_idle_ms: 0
+  connections_per_address_max: 0
+  new_connections_per_project: {count: 0}
   identities:
     - {name: 'a b', passwords: [short], projects: ['*']}
     - {name: one, passwords: [0123456789abcdef, 0123456789abcdef, 0123456789abcdeg], projects: [x]}
@@ -300,6 +322,9 @@ mod tests {
             ("egress.tls.key: ", "PEM"),
             ("egress.proxy_protocol: ", "at least one"),
             ("egress.tunnel_idle_ms: ", "from 1"),
+            ("egress.connections_per_address_max: ", "from 1"),
+            ("egress.new_connections_per_project.count: ", "from 1"),
+            ("egress.new_connections_per_project.duration: ", "missing"),
             ("egress.identities[0].name: ", "letters"),
             ("egress.identities[0].passwords[0]: ", "16 to 256"),
             ("egress.identities[1].passwords: ", "at most 2"),
@@ -338,6 +363,16 @@ mod tests {
         assert_eq!(
             (settings.listen, settings.tunnel_idle.as_secs()),
             (None, 60)
+        );
+        assert_eq!(settings.connections_per_address_max, 50_000);
+        assert_eq!(settings.opens, None);
+        let rate = "  new_connections_per_project: {count: 5, duration: 60}";
+        assert_eq!(read(rate).unwrap().opens, Rate::new(5, 60));
+        assert_eq!(
+            read("  connections_max: 5")
+                .unwrap()
+                .connections_per_address_max,
+            3
         );
     }
 }

@@ -63,15 +63,16 @@ pub(super) struct IntakeSpec {
     rate_limit_per_address: Option<RateSpec>,
 }
 
+/// So many in so many seconds.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RateSpec {
+pub(super) struct RateSpec {
     count: Option<u64>,
     duration: Option<u64>,
 }
 
 impl RateSpec {
-    fn check(&self, path: &str, checks: &mut Checks) -> Option<Rate> {
+    pub(super) fn check(&self, path: &str, checks: &mut Checks) -> Option<Rate> {
         let mut number = |name: &str, value: Option<u64>, max| {
             let path = format!("{path}.{name}");
             if value.is_none() {

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
+use super::crowd::Place;
 use super::scratch;
 
 /// How long, and how much, a client that was refused may go on sending until it is closed: closed
@@ -36,6 +37,8 @@ pub(super) struct Client {
     pub(super) address: SocketAddr,
     /// The names in its certificate.
     pub(super) names: Vec<String>,
+    /// Its place among those from there, if it has one.
+    _place: Option<Place>,
 }
 
 /// A head that came whole.
@@ -54,12 +57,18 @@ pub(super) enum NoHead {
 }
 
 impl Client {
-    pub(super) fn new(io: Io, address: SocketAddr, names: Vec<String>, unread: Vec<u8>) -> Self {
+    pub(super) fn new(
+        io: Io,
+        address: SocketAddr,
+        names: Vec<String>,
+        place: Option<Place>,
+    ) -> Self {
         Self {
             io,
-            unread,
+            unread: Vec::new(),
             address,
             names,
+            _place: place,
         }
     }
 

@@ -74,6 +74,18 @@ impl Forward {
         }
     }
 
+    /// A client that has as many connections as it may is told so, where it can be.
+    pub(super) async fn turn_away(&self, client: Option<Client>) {
+        self.metrics.crowded();
+        let Some(mut client) = client else { return };
+        let words =
+            "too many connections from this address (setting `egress.connections_per_address_max`)";
+        let after = self.refuse(&mut client, (Refusal::Limit, words.to_owned()));
+        if matches!(after.await, After::Close) {
+            client.close().await;
+        }
+    }
+
     async fn request(self: &Arc<Self>, client: &mut Client, head: &Head) -> After {
         let Some(ask) = Ask::read(&head.bytes) else {
             let words = "the request line is not `METHOD target HTTP/1.1`".to_owned();

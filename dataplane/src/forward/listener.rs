@@ -20,6 +20,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::balancer;
 use super::client::{Client, Io};
+use super::crowd::Crowd;
 use super::{Forward, HEAD_BYTES_MAX, HEADERS_MAX, Limits, Settings};
 use crate::buckets::Buckets;
 use crate::chance::Chance;
@@ -78,7 +79,7 @@ impl ForwardListener {
                 tunnel_life: settings.tunnel_life,
                 // 500 a second, 1,000 at once; ten wrong passwords a minute (`egress` sections
                 // 4 and 9).
-                opens: rate(1_000, 2)?,
+                opens: settings.opens.map_or_else(|| rate(1_000, 2), Ok)?,
                 failures: rate(10, 60)?,
             },
             failures: Buckets::bounded(FAILURES_OF_MAX),
@@ -94,6 +95,7 @@ impl ForwardListener {
             way: Way {
                 tls: settings.tls.map(TlsAcceptor::from),
                 balancers: settings.proxy_protocol.map(Arc::new),
+                crowd: Crowd::new(settings.connections_per_address_max),
             },
             places: Arc::new(Semaphore::new(settings.connections_max)),
             clients: clients.clone(),
@@ -166,6 +168,7 @@ struct Acceptor {
 struct Way {
     tls: Option<TlsAcceptor>,
     balancers: Option<Arc<AddressSet>>,
+    crowd: Arc<Crowd>,
 }
 
 impl Acceptor {
@@ -190,9 +193,11 @@ impl Acceptor {
             };
             let (forward, way) = (Arc::clone(&self.forward), self.way.clone());
             self.clients.spawn(async move {
-                if let Some(client) = secured(stream, address, way).await {
+                match arrived(stream, address, way).await {
                     // Boxed: what a request needs is not to be in each task from its begin.
-                    Box::pin(forward.serve(client)).await;
+                    Some(Arrived::Client(client)) => Box::pin(forward.serve(client)).await,
+                    Some(Arrived::Crowd(client)) => forward.turn_away(client).await,
+                    None => {}
                 }
                 drop(place);
             });
@@ -200,8 +205,17 @@ impl Acceptor {
     }
 }
 
-/// The client behind a connection, with TLS where that is spoken. `None` when it is gone.
-async fn secured(mut stream: TcpStream, mut address: SocketAddr, way: Way) -> Option<Client> {
+/// Who is behind a connection.
+enum Arrived {
+    /// A client, with TLS where that is spoken.
+    Client(Client),
+    /// One that has as many connections as it may; with nothing to say it in where TLS is spoken:
+    /// a handshake costs more than it is to cost us.
+    Crowd(Option<Client>),
+}
+
+/// `None` when it is gone.
+async fn arrived(mut stream: TcpStream, mut address: SocketAddr, way: Way) -> Option<Arrived> {
     stream.set_nodelay(true).ok()?; // what is passed on does not wait for more
     if let Some(trusted) = &way.balancers {
         match balancer::client(&mut stream, address, trusted).await {
@@ -211,6 +225,12 @@ async fn secured(mut stream: TcpStream, mut address: SocketAddr, way: Way) -> Op
                 return None;
             }
         }
+    }
+    let place = way.crowd.enter(address.ip());
+    if place.is_none() {
+        let is_plain = way.tls.is_none();
+        let client = is_plain.then(|| Client::new(Io::Left(stream), address, Vec::new(), place));
+        return Some(Arrived::Crowd(client));
     }
     let (io, names) = match way.tls {
         None => (Io::Left(stream), Vec::new()),
@@ -232,7 +252,7 @@ async fn secured(mut stream: TcpStream, mut address: SocketAddr, way: Way) -> Op
             (Io::Right(Box::new(stream)), names)
         }
     };
-    Some(Client::new(io, address, names, Vec::new()))
+    Some(Arrived::Client(Client::new(io, address, names, place)))
 }
 
 /// The DNS names and URIs of a certificate that the handshake has checked.

@@ -11,6 +11,7 @@ pub struct ForwardMetrics {
     requests: IntCounterVec,
     refusals: IntCounterVec,
     auth_failures: IntCounter,
+    crowded: IntCounter,
     tunnels: IntGauge,
     bytes: IntCounterVec,
     way_out: EgressMetrics,
@@ -44,6 +45,11 @@ impl ForwardMetrics {
             "Wrong passwords at the forward proxy",
         )?;
         registry.register(Box::new(auth_failures.clone()))?;
+        let crowded = IntCounter::new(
+            "outrider_egress_crowded_total",
+            "Clients of the forward proxy turned away: too many connections from their address",
+        )?;
+        registry.register(Box::new(crowded.clone()))?;
         let tunnels = IntGauge::new(
             "outrider_egress_tunnels",
             "Open tunnels of the forward proxy",
@@ -61,6 +67,7 @@ impl ForwardMetrics {
                 &["code"],
             )?,
             auth_failures,
+            crowded,
             tunnels,
             bytes: counters(
                 "outrider_egress_bytes_total",
@@ -84,6 +91,11 @@ impl ForwardMetrics {
 
     pub(super) fn auth_failed(&self) {
         self.auth_failures.inc();
+    }
+
+    /// A client was turned away.
+    pub(super) fn crowded(&self) {
+        self.crowded.inc();
     }
 
     pub(super) fn tunnel_opened(&self) -> OpenTunnel {

@@ -122,7 +122,7 @@ impl Drop for Place {
 }
 
 /// Who an address counts as. A host has a whole /64 of IPv6 to choose from.
-pub(super) fn client_of(address: IpAddr) -> u128 {
+pub(crate) fn client_of(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,

@@ -130,7 +130,11 @@ async fn heads_are_not_waited_for_without_end() {
 #[tokio::test]
 async fn clients_over_the_limit_wait_for_one_to_leave() {
     let (proxy, origin) = (
-        Proxy::with(&[("CONNECTIONS_MAX", "2")]).await,
+        Proxy::with(&[
+            ("CONNECTIONS_MAX", "2"),
+            ("CONNECTIONS_PER_ADDRESS_MAX", "2"),
+        ])
+        .await,
         Origin::start().await,
     );
     let first = proxy.tunnel(&origin).await;
