@@ -54,6 +54,12 @@ pub(crate) struct Args {
     /// Connections of the generator, each with one tunnel or request at a time
     #[arg(long, default_value_t = 64)]
     clients: usize,
+    /// Tunnels a second at which all are compared; half of what is to be reached, by default
+    #[arg(long, default_value_t = 2_500)]
+    tunnels_per_s: u32,
+    /// Requests a second at which all are compared; half of what is to be reached, by default
+    #[arg(long, default_value_t = 12_500)]
+    requests_per_s: u32,
     /// Idle tunnels whose memory is measured
     #[arg(long, default_value_t = 1_000)]
     tunnels: u32,
@@ -73,8 +79,9 @@ pub(crate) struct Args {
 
 /// Measures the proxies and prints their figures.
 pub(crate) async fn command(args: Args) -> anyhow::Result<()> {
-    if args.rounds == 0 || args.seconds == 0 || args.clients == 0 || args.streams == 0 {
-        bail!("rounds, seconds, clients and streams must be at least 1");
+    let counts = [args.rounds, args.tunnels_per_s, args.requests_per_s];
+    if args.seconds == 0 || args.clients == 0 || args.streams == 0 || counts.contains(&0) {
+        bail!("rounds, seconds, clients, streams and rates must be at least 1");
     }
     idle::allow_sockets(args.tunnels.into())?;
     let base = args.dir.clone().unwrap_or_else(std::env::temp_dir);
@@ -143,9 +150,17 @@ async fn measure(args: &Args, ends: &Ends, subjects: &mut [Subject]) {
             .skip(1)
             .filter(|subject| subject.is_measured())
         {
-            eprintln!("round {round}: {}, at half of that", subject.name);
+            eprintln!(
+                "round {round}: {}, at half of that, and at the rate of all",
+                subject.name
+            );
             let measured = Box::pin(subject.at_half(ends)).await;
             subject.keep(measured);
+            if subject.is_measured() {
+                let rates = (args.tunnels_per_s, args.requests_per_s);
+                let measured = Box::pin(subject.at_rates(ends, rates)).await;
+                subject.keep(measured);
+            }
         }
     }
 }

@@ -81,6 +81,27 @@ impl Paced {
     }
 }
 
+/// Latencies at a rate of tunnels and at one of requests.
+#[derive(Debug, Default)]
+pub(super) struct Latencies {
+    /// Until a tunnel can be sent to.
+    pub(super) set_up: Paced,
+    /// Until what was sent through a new tunnel is back.
+    pub(super) echoed: Paced,
+    /// Of forwarded requests.
+    pub(super) answered: Paced,
+}
+
+impl Latencies {
+    fn json(&self) -> Value {
+        json!({
+            "connect": self.set_up.json(),
+            "connect_and_echo": self.echoed.json(),
+            "request": self.answered.json(),
+        })
+    }
+}
+
 /// All that is measured of one proxy.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
@@ -90,12 +111,10 @@ pub(super) struct Figures {
     pub(super) tunnels: Vec<Stretch>,
     pub(super) requests: Vec<Stretch>,
     pub(super) streams: Vec<(Streamed, Option<Duration>)>,
-    /// Until a tunnel can be sent to.
-    pub(super) set_up: Paced,
-    /// Until what was sent through a new tunnel is back.
-    pub(super) echoed: Paced,
-    /// Of forwarded requests.
-    pub(super) answered: Paced,
+    /// At half of its own capacity.
+    pub(super) half: Latencies,
+    /// At a rate that is everybody's.
+    pub(super) same: Latencies,
     /// Tunnels and requests that came to nothing.
     pub(super) failed: u64,
     pub(super) errors: BTreeMap<String, u64>,
@@ -151,9 +170,8 @@ impl Figures {
                 "after_kib": idle.after_kib,
                 "kib_each": idle.kib_each(),
             })),
-            "connect_at_half_load": self.set_up.json(),
-            "connect_and_echo_at_half_load": self.echoed.json(),
-            "request_at_half_load": self.answered.json(),
+            "at_half_load": self.half.json(),
+            "at_the_same_rate": self.same.json(),
             "failed": self.failed,
             "errors": self.errors,
             "not_measured": self.not_measured,
@@ -181,13 +199,13 @@ pub(super) fn json(subjects: &[Subject]) -> Value {
 
 /// One line per figure, one column per proxy.
 pub(super) fn table(subjects: &[Subject]) -> String {
-    let mut rows = vec![vec![String::new()]];
-    rows.extend(ROWS.iter().map(|(name, _)| vec![(*name).to_owned()]));
+    let mut rows: Vec<Vec<String>> = Vec::new();
     for subject in subjects {
-        let cells = ROWS.iter().map(|(_, cell)| cell(&subject.figures));
-        let cells = std::iter::once(Some(subject.name.clone())).chain(cells);
-        for (row, cell) in rows.iter_mut().zip(cells) {
-            row.push(cell.unwrap_or_else(|| "-".to_owned()));
+        for (number, (name, cell)) in column(subject).into_iter().enumerate() {
+            if rows.len() == number {
+                rows.push(vec![name]);
+            }
+            rows[number].push(cell.unwrap_or_else(|| "-".to_owned()));
         }
     }
     let mut text = align(&rows);
@@ -203,9 +221,34 @@ pub(super) fn table(subjects: &[Subject]) -> String {
     text
 }
 
-type Row = fn(&Figures) -> Option<String>;
+/// What a row is called, and what a proxy has there.
+type Cell = (String, Option<String>);
 
-const ROWS: &[(&str, Row)] = &[
+fn column(subject: &Subject) -> Vec<Cell> {
+    let figures = &subject.figures;
+    let paced = [
+        ("half load", &figures.half),
+        ("the same rate", &figures.same),
+    ];
+    let paced = paced.into_iter().flat_map(|(at, latencies)| {
+        let rows = PACED_ROWS.iter();
+        rows.map(move |(name, cell)| (name.replace("{at}", at), cell(latencies)))
+    });
+    let rows = ROWS
+        .iter()
+        .map(|(name, cell)| ((*name).to_owned(), cell(figures)));
+    let head = (String::new(), Some(subject.name.clone()));
+    let end = ("failed".to_owned(), Some(figures.failed.to_string()));
+    std::iter::once(head)
+        .chain(rows)
+        .chain(paced)
+        .chain([end])
+        .collect()
+}
+
+type Row<T> = (&'static str, fn(&T) -> Option<String>);
+
+const ROWS: &[Row<Figures>] = &[
     ("processes", |of| {
         of.processes.map(|count| count.to_string())
     }),
@@ -228,7 +271,10 @@ const ROWS: &[(&str, Row)] = &[
     ("KiB per idle tunnel", |of| {
         of.idle.map(|idle| fine(idle.kib_each()))
     }),
-    ("CONNECT at half load, per s", |of| rate(&of.set_up)),
+];
+
+const PACED_ROWS: &[Row<Latencies>] = &[
+    ("CONNECT at {at}, per s", |of| rate(&of.set_up)),
     ("  p50 ms, direct > through", |of| both(&of.set_up, 0.5)),
     ("  p50 ms added", |of| added(&of.set_up, 0.5)),
     ("  p99 ms added", |of| added(&of.set_up, 0.99)),
@@ -237,12 +283,11 @@ const ROWS: &[(&str, Row)] = &[
         added(&of.echoed, 0.99)
     }),
     ("  machine busy", |of| busy(&of.set_up)),
-    ("request at half load, per s", |of| rate(&of.answered)),
+    ("request at {at}, per s", |of| rate(&of.answered)),
     ("  p50 ms, direct > through", |of| both(&of.answered, 0.5)),
     ("  p50 ms added", |of| added(&of.answered, 0.5)),
     ("  p99 ms added", |of| added(&of.answered, 0.99)),
     ("  machine busy", |of| busy(&of.answered)),
-    ("failed", |of| Some(of.failed.to_string())),
 ];
 
 fn whole(figure: f64) -> String {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::ends::Ends;
-use super::figures::{Figures, Stretch};
+use super::figures::{Figures, Latencies, Stretch};
 use super::idle;
 use super::server::Server;
 use super::tunnel::{self, Way};
@@ -101,24 +101,56 @@ impl Subject {
     /// One stretch of tunnels and one of requests at half of what it can do, each behind one of the
     /// direct way at the same rate.
     pub(super) async fn at_half(&mut self, ends: &Ends) -> anyhow::Result<()> {
-        let way = self.way();
         let half = |per_s: f64| whole_rate(per_s * PACED);
-        let rate = half(self.figures.tunnels_per_s());
-        let direct = ends.tunnels(&Way::Direct, Some(rate)).await?;
-        let (through, busy) = with_busy(ends.tunnels(&way, Some(rate))).await?;
-        self.failed(through.failed, &through.errors);
-        let figures = &mut self.figures;
-        figures.set_up.push(rate, direct.set_up, through.set_up);
-        figures.set_up.busy(busy);
-        figures.echoed.push(rate, direct.echoed, through.echoed);
+        let rates = (
+            half(self.figures.tunnels_per_s()),
+            half(self.figures.requests_per_s()),
+        );
+        self.paced(ends, rates, |figures| &mut figures.half).await
+    }
 
-        let rate = half(self.figures.requests_per_s());
-        let (direct, _) = ends.requests(&Way::Direct, Some(rate), true).await?;
-        let sending = ends.requests(&way, Some(rate), self.keeps_connections);
+    /// The same at rates that are everybody's; nothing, where it cannot do as much at all.
+    pub(super) async fn at_rates(
+        &mut self,
+        ends: &Ends,
+        (tunnels, requests): (u32, u32),
+    ) -> anyhow::Result<()> {
+        let can = |capacity: f64, rate: u32| capacity > f64::from(rate);
+        if can(self.figures.tunnels_per_s(), tunnels)
+            && can(self.figures.requests_per_s(), requests)
+        {
+            let rates = (tunnels, requests);
+            self.paced(ends, rates, |figures| &mut figures.same).await?;
+        }
+        Ok(())
+    }
+
+    async fn paced(
+        &mut self,
+        ends: &Ends,
+        (tunnels, requests): (u32, u32),
+        to: fn(&mut Figures) -> &mut Latencies,
+    ) -> anyhow::Result<()> {
+        let way = self.way();
+        let direct = ends.tunnels(&Way::Direct, Some(tunnels)).await?;
+        let (through, busy) = with_busy(ends.tunnels(&way, Some(tunnels))).await?;
+        self.failed(through.failed, &through.errors);
+        let latencies = to(&mut self.figures);
+        latencies
+            .set_up
+            .push(tunnels, direct.set_up, through.set_up);
+        latencies.set_up.busy(busy);
+        latencies
+            .echoed
+            .push(tunnels, direct.echoed, through.echoed);
+
+        let (direct, _) = ends.requests(&Way::Direct, Some(requests), true).await?;
+        let sending = ends.requests(&way, Some(requests), self.keeps_connections);
         let ((through, missing), busy) = with_busy(sending).await?;
         self.unanswered(&through, missing);
-        self.figures.answered.push(rate, direct.ack, through.ack);
-        self.figures.answered.busy(busy);
+        let latencies = to(&mut self.figures);
+        latencies.answered.push(requests, direct.ack, through.ack);
+        latencies.answered.busy(busy);
         Ok(())
     }
 

@@ -137,19 +137,25 @@ async fn a_proxy_that_keeps_connections_and_one_that_closes_them_are_both_measur
         subject.idle(&ends, 40).await.unwrap();
         subject.at_capacity(&ends).await.unwrap();
         subject.at_half(&ends).await.unwrap();
+        subject.at_rates(&ends, (20, 50)).await.unwrap();
+        subject.at_rates(&ends, (1, u32::MAX)).await.unwrap(); // more than it can
         assert_eq!(subject.figures.failed, 0, "{:?}", subject.figures.errors);
         let json = figures::json(&[subject]);
         for place in [
             "/mine/tunnels/per_s",
             "/mine/requests/per_s",
             "/mine/gbit_per_s",
-            "/mine/connect_at_half_load/p50/through_ms",
-            "/mine/request_at_half_load/p99/direct_ms",
+            "/mine/at_half_load/connect/p50/through_ms",
+            "/mine/at_half_load/request/p99/direct_ms",
+            "/mine/at_the_same_rate/connect/p99/direct_ms",
+            "/mine/at_the_same_rate/request/p50/through_ms",
         ] {
             let figure = json.pointer(place).unwrap().as_f64().unwrap();
             assert!(figure > 0.0, "{place}: {json}");
         }
         assert_eq!(json["mine"]["idle"]["tunnels"], 40);
+        let rounds = &json["mine"]["at_the_same_rate"]["request"]["p50"]["by_round_ms"];
+        assert_eq!(rounds.as_array().unwrap().len(), 1, "{json}");
     }
 }
 
