@@ -12,6 +12,8 @@ use outrider_webhook::id::{ProjectId, Uid};
 /// The kinds of resources, in the order in which they may refer to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
+    /// A policy that closes destinations. The installation's, not a project's: it owns itself.
+    EgressPolicy,
     /// A pool of source addresses. The installation's, not a project's: it owns itself.
     EgressPool,
     /// Owns everything below.
@@ -30,7 +32,8 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::EgressPolicy,
         Self::EgressPool,
         Self::Project,
         Self::EventType,
@@ -44,6 +47,7 @@ impl Kind {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::EgressPolicy => "egress_policy",
             Self::EgressPool => "egress_pool",
             Self::Project => "project",
             Self::EventType => "event_type",
@@ -64,7 +68,7 @@ impl fmt::Display for Kind {
 /// A word that names no kind of resource.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no kind of resource: egress_pool, project, event_type, source, endpoint, subscription or api_key"
+    "`{0}` is no kind of resource: egress_policy, egress_pool, project, event_type, source, endpoint, subscription or api_key"
 )]
 pub struct KindError(String);
 
@@ -85,7 +89,7 @@ pub struct Document {
     pub kind: Kind,
     /// Its id, unique over all kinds.
     pub uid: Uid,
-    /// The project that owns it; a project owns itself, and so does an egress pool.
+    /// The project that owns it; a project owns itself, and so does what is of none.
     pub project: ProjectId,
     /// The revision that wrote it.
     pub revision: u64,

@@ -1,5 +1,5 @@
-//! The resource file: projects and all in them, and pools of source addresses, as a person
-//! writes them.
+//! The resource file: projects and all in them, pools of source addresses, and policies that close
+//! destinations, as a person writes them.
 //!
 //! ```yaml
 //! egress_pools:
@@ -18,8 +18,10 @@
 //! have is for the journal to say: [`File::plan`].
 
 mod check;
+mod homes;
 mod parse;
 mod plan;
+mod policies;
 mod pools;
 
 #[cfg(test)]
@@ -29,14 +31,15 @@ use outrider_webhook::id::Uid;
 
 use crate::problem::Problem;
 use crate::resource::{
-    ApiKeySpec, EgressPoolSpec, EndpointSpec, EventTypeSpec, ProjectSpec, SourceSpec,
-    SubscriptionSpec,
+    ApiKeySpec, EgressPolicySpec, EgressPoolSpec, EndpointSpec, EventTypeSpec, ProjectSpec,
+    SourceSpec, SubscriptionSpec,
 };
 
 pub use plan::{Naming, PlanError, Planned};
 
 /// A checked resource file. There is no `Debug`: it holds secrets.
 pub struct File {
+    egress_policies: Vec<Item<EgressPolicySpec>>,
     egress_pools: Vec<Item<EgressPoolSpec>>,
     projects: Vec<ProjectItem>,
 }
@@ -52,7 +55,7 @@ struct ProjectItem {
     api_keys: Vec<Item<ApiKeySpec>>,
 }
 
-/// One resource of a project, or one pool.
+/// One resource of a project, or one that is of none.
 struct Item<S> {
     uid: Option<Uid>,
     spec: S,

@@ -21,7 +21,7 @@ pub use snapshot::Snapshot;
 use input::{Node, Value};
 
 /// All problems of a file, whether it is a resource file or a bootstrap file. A file with
-/// `projects` or `egress_pools` is the former.
+/// `projects`, `egress_pools` or `egress_policies` is the former.
 #[must_use]
 pub fn check(text: &str) -> Vec<Problem> {
     let is_resources = match Node::from_yaml(text) {
@@ -39,10 +39,11 @@ pub fn check(text: &str) -> Vec<Problem> {
 
 /// Also with one of its fields misspelt.
 fn is_resource_file(root: &Node) -> bool {
+    let fields = ["projects", "egress_pools", "egress_policies"];
     match &root.value {
         Value::Map(entries) => entries
             .iter()
-            .any(|entry| input::closest(&entry.key, ["projects", "egress_pools"]).is_some()),
+            .any(|entry| input::closest(&entry.key, fields).is_some()),
         _ => false,
     }
 }

@@ -10,6 +10,7 @@
 mod apply;
 mod claims;
 mod dump;
+mod egress_policies;
 mod egress_pools;
 mod homes;
 mod pool_use;
@@ -26,17 +27,19 @@ use std::sync::Arc;
 
 use homes::Homes;
 use outrider_webhook::id::{
-    ApiKeyId, EgressPoolId, EndpointId, EventTypeId, ProjectId, SourceId, SubscriptionId, Uid,
+    ApiKeyId, EgressPolicyId, EgressPoolId, EndpointId, EventTypeId, ProjectId, SourceId,
+    SubscriptionId, Uid,
 };
 use outrider_webhook::verify::ApiKeyDigest;
 
 pub use crate::document::{Document, Kind, Quarantined, Transaction, Version};
 pub use crate::resource::{
-    AddressState, ApiKey, Deduplication, EgressPool, Endpoint, EndpointStatus, Enforcement,
-    EventType, FailureAlert, Hook, HookKind, MetaEvents, MetaKind, PoolAddress, PoolMode,
-    PoolSelection, Project, ProjectKind, RetryStrategy, Source, Subscription, Thresholds,
+    AddressState, ApiKey, Deduplication, EgressPolicy, EgressPool, Endpoint, EndpointStatus,
+    Enforcement, EventType, FailureAlert, Hook, HookKind, MetaEvents, MetaKind, PoolAddress,
+    PoolMode, PoolSelection, Project, ProjectKind, RetryStrategy, Source, Subscription, Thresholds,
     TypePolicy,
 };
+use egress_policies::EgressPolicies;
 pub(crate) use egress_pools::EgressPools;
 pub use egress_pools::{NoPool, PoolChoice};
 pub use project_table::ProjectTable;
@@ -55,6 +58,8 @@ pub struct Snapshot {
     keys: imbl::HashMap<ApiKeyDigest, Arc<ApiKey>>,
     /// Pools of source addresses, of no project.
     pools: EgressPools,
+    /// Policies that close destinations, of no project.
+    policies: EgressPolicies,
     /// Where every resource in force lives.
     homes: Homes,
     /// Resources that could not be put in force, to be tried again.
@@ -117,6 +122,8 @@ pub enum Standing {
 /// How many resources there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Egress policies in force.
+    pub egress_policies: usize,
     /// Egress pools in force.
     pub egress_pools: usize,
     /// Projects in force.
@@ -146,6 +153,7 @@ impl Snapshot {
             masks: imbl::HashMap::new(),
             keys: imbl::HashMap::new(),
             pools: EgressPools::default(),
+            policies: EgressPolicies::default(),
             homes: Homes::default(),
             held: imbl::OrdMap::new(),
             held_at: Homes::default(),
@@ -209,12 +217,18 @@ impl Snapshot {
 
     fn revision_in_force(&self, document: &Document) -> Option<u64> {
         let uid = document.uid;
-        if document.kind == Kind::EgressPool {
-            return Some(self.pools.by_id(EgressPoolId::new(uid))?.revision());
+        match document.kind {
+            Kind::EgressPolicy => {
+                return Some(self.policies.get(EgressPolicyId::new(uid))?.revision());
+            }
+            Kind::EgressPool => {
+                return Some(self.pools.by_id(EgressPoolId::new(uid))?.revision());
+            }
+            _ => {}
         }
         let table = self.projects.get(&document.project)?;
         Some(match document.kind {
-            Kind::EgressPool => return None,
+            Kind::EgressPolicy | Kind::EgressPool => return None,
             Kind::Project => table.project().revision(),
             Kind::EventType => table.event_type_by_id(EventTypeId::new(uid))?.revision(),
             Kind::Source => table.source(SourceId::new(uid))?.revision(),
@@ -270,6 +284,7 @@ impl Snapshot {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
+            egress_policies: self.homes.len(Kind::EgressPolicy),
             egress_pools: self.homes.len(Kind::EgressPool),
             projects: self.homes.len(Kind::Project),
             event_types: self.homes.len(Kind::EventType),

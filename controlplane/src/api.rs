@@ -14,6 +14,7 @@ mod call;
 mod dataplanes;
 mod deliveries;
 mod disabling;
+mod egress_policies;
 mod egress_pools;
 mod endpoints;
 mod error;
@@ -172,6 +173,7 @@ pub fn router(api: Api) -> Router {
         .route("/healthz", get(healthz))
         .merge(projects::routes_of_all())
         .merge(dataplanes::routes())
+        .merge(egress_policies::routes())
         .merge(egress_pools::routes())
         .nest(PROJECT_PATH, in_project)
         .fallback(unknown_path)

@@ -3,8 +3,12 @@
 //!
 //! Pure: names are resolved by the caller, who brings all answers here before it connects
 //! (`egress` section 7). The same functions judge an endpoint when it is saved, a delivery when
-//! it is sent, and a CONNECT of the forward proxy. Rules in `policy`, ranges in `ranges`.
+//! it is sent, and a CONNECT of the forward proxy. Rules in `policy`, ranges in `ranges`, what comes
+//! with the configuration and closes more in `closing`.
 
+use std::sync::Arc;
+
+mod closing;
 mod host;
 mod list;
 mod policy;
@@ -13,6 +17,7 @@ mod ranges;
 mod tests;
 mod url;
 
+pub use self::closing::{Closing, Closings, Guard, PolicyPlace};
 pub use self::host::Host;
 pub use self::list::{AddressRules, AddressSet, client_behind};
 pub use self::policy::{InternalRule, InternalTarget, Policy, ProjectRef, SelfAddress};
@@ -58,7 +63,56 @@ pub enum Denied {
     /// The name has no address.
     #[error("the name has no address")]
     DnsNoAddress,
+    /// A port that a policy of the configuration does not name.
+    #[error("port {port} is closed by the egress policy `{policy}`")]
+    PolicyPort {
+        /// Its name.
+        policy: Arc<str>,
+        /// The port.
+        port: u16,
+    },
+    /// A name or an address that one closes.
+    #[error("{what} is closed by the egress policy `{policy}`")]
+    PolicyDenied {
+        /// Its name.
+        policy: Arc<str>,
+        /// The name or address.
+        what: Box<str>,
+    },
+    /// A name or an address that one does not list, and it closes what it does not list.
+    #[error("{what} is not among what the egress policy `{policy}` lists")]
+    PolicyNotListed {
+        /// Its name.
+        policy: Arc<str>,
+        /// The name or address.
+        what: Box<str>,
+    },
+    /// One that is there and cannot be read by this version.
+    #[error(
+        "the egress policy `{0}` cannot be read by this version, which lets nothing through that it may close"
+    )]
+    PolicyUnreadable(Arc<str>),
 }
+
+/// The codes of [`Denied`].
+const CODES: [&str; 16] = [
+    "invalid_url",
+    "scheme_not_allowed",
+    "userinfo_not_allowed",
+    "invalid_host",
+    "noncanonical_ip",
+    "invalid_port",
+    "invalid_authority",
+    "port_not_allowed",
+    "name_denied",
+    "address_denied",
+    "self_address",
+    "dns_no_address",
+    "policy_port",
+    "policy_denied",
+    "policy_not_listed",
+    "policy_unreadable",
+];
 
 impl Denied {
     /// Stable code for records, labels and API bodies.
@@ -77,6 +131,52 @@ impl Denied {
             Self::AddressDenied(_) => "address_denied",
             Self::SelfAddress(_) => "self_address",
             Self::DnsNoAddress => "dns_no_address",
+            Self::PolicyPort { .. } => "policy_port",
+            Self::PolicyDenied { .. } => "policy_denied",
+            Self::PolicyNotListed { .. } => "policy_not_listed",
+            Self::PolicyUnreadable(_) => "policy_unreadable",
         }
+    }
+
+    /// The policy of the configuration that refused it, if one did: that one may change at any time.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::PolicyPort { policy, .. }
+            | Self::PolicyDenied { policy, .. }
+            | Self::PolicyNotListed { policy, .. }
+            | Self::PolicyUnreadable(policy) => Some(policy),
+            _ => None,
+        }
+    }
+}
+
+/// What is kept of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// Its code.
+    pub reason: &'static str,
+    /// The policy of the configuration that refused, if one did and it is known here.
+    pub policy: Option<Arc<str>>,
+}
+
+impl From<&Denied> for Denial {
+    fn from(denied: &Denied) -> Self {
+        Self {
+            reason: denied.code(),
+            policy: denied.policy().cloned(),
+        }
+    }
+}
+
+impl Denial {
+    /// That which another process tells by its code; `None` for one that is not known here.
+    #[must_use]
+    pub fn told(code: &str) -> Option<Self> {
+        let reason = CODES.into_iter().find(|known| *known == code)?;
+        Some(Self {
+            reason,
+            policy: None,
+        })
     }
 }

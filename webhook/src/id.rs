@@ -368,6 +368,8 @@ resource_ids! {
     EventTypeId,
     /// A pool of source addresses of the whole installation.
     EgressPoolId,
+    /// A policy of the whole installation that closes destinations.
+    EgressPolicyId,
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //!     Body api_key = 5;
 //!     Body event_type = 6;
 //!     Body egress_pool = 7;
+//!     Body egress_policy = 8;
 //!   }
 //! }
 //! message Body { string uid = 1; string project = 2; uint64 revision = 3; bytes spec_json = 4; }
@@ -35,7 +36,7 @@ pub const TYPE_URL: &str = "type.googleapis.com/outrider.config.v1.Resource";
 /// The payload of the `Any`.
 #[derive(Clone, PartialEq, Message)]
 struct Payload {
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     body: Option<Body>,
 }
 
@@ -55,6 +56,8 @@ enum Body {
     EventType(Fields),
     #[prost(message, tag = "7")]
     EgressPool(Fields),
+    #[prost(message, tag = "8")]
+    EgressPolicy(Fields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -138,6 +141,7 @@ pub(crate) fn encode(document: Document) -> discovery::Resource {
         Kind::Project => Body::Project(fields),
         Kind::EventType => Body::EventType(fields),
         Kind::EgressPool => Body::EgressPool(fields),
+        Kind::EgressPolicy => Body::EgressPolicy(fields),
         Kind::Source => Body::Source(fields),
         Kind::Endpoint => Body::Endpoint(fields),
         Kind::Subscription => Body::Subscription(fields),
@@ -181,6 +185,7 @@ pub(crate) fn decode(resource: discovery::Resource) -> Result<Document, Resource
         Some(Body::ApiKey(fields)) => (Kind::ApiKey, fields),
         Some(Body::EventType(fields)) => (Kind::EventType, fields),
         Some(Body::EgressPool(fields)) => (Kind::EgressPool, fields),
+        Some(Body::EgressPolicy(fields)) => (Kind::EgressPolicy, fields),
         // Fields of a newer version are skipped by the decoder, so its kinds end here too.
         None => return Err(ResourceError::Kind(shorten(&name))),
     };

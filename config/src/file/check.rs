@@ -7,14 +7,13 @@ use outrider_webhook::id::{
     ApiKeyId, EndpointId, EventTypeId, ProjectId, SourceId, SubscriptionId, Uid,
 };
 
-use super::parse::{Place, Read, ReadProject};
-use super::pools;
+use super::homes::Homes;
+use super::parse::{Installation, Place, Read, ReadProject};
+use super::{policies, pools};
 use crate::document::Kind;
 use crate::input::closest;
 use crate::problem::Problem;
-use crate::resource::{
-    ApiKey, EgressPoolSpec, Endpoint, EventType, Project, ProjectSpec, Source, Subscription,
-};
+use crate::resource::{ApiKey, Endpoint, EventType, Project, ProjectSpec, Source, Subscription};
 
 /// Stands for ids that the journal will give; checks do not look at it.
 const SOME_UID: Uid = Uid::from_bits(0);
@@ -25,14 +24,23 @@ const SOME_MASK: &str = "made-up";
 pub(super) struct Checked;
 
 pub(super) fn check(
-    pools: &[Read<EgressPoolSpec>],
+    installation: &Installation,
     projects: &[ReadProject],
     problems: &mut Vec<Problem>,
 ) -> Checked {
-    pools::check(pools, projects, problems);
+    let Installation {
+        egress_policies,
+        egress_pools,
+    } = installation;
+    let homes = Homes::of(projects);
+    policies::check(egress_policies, &homes, problems);
+    pools::check(egress_pools, (&homes, projects), problems);
     let (mut uids, mut names) = (Unique::new("the uid"), Unique::new("the name"));
     let (mut masks, mut keys) = (Unique::new("the mask"), Unique::new("the key"));
-    for pool in pools {
+    for policy in egress_policies {
+        uids.claim("uid", policy.uid, &policy.place, problems);
+    }
+    for pool in egress_pools {
         uids.claim("uid", pool.uid, &pool.place, problems);
     }
     for read in projects {

@@ -7,7 +7,7 @@ use super::check::{Checked, check};
 use super::{File, Item, ProjectItem};
 use crate::input::{Node, Value, read};
 use crate::problem::Problem;
-use crate::resource::{ApiKeySpec, EgressPoolSpec, FieldError, SubscriptionSpec};
+use crate::resource::{ApiKeySpec, EgressPolicySpec, EgressPoolSpec, FieldError, SubscriptionSpec};
 
 /// Fields of a project in a file that are not in its specification.
 const PROJECT_FIELDS: &[&str] = &[
@@ -33,6 +33,12 @@ pub(super) struct Place {
     /// `uid` is not in the node any more.
     uid_line: Option<u32>,
     misfits: Vec<String>,
+}
+
+/// What is of no project, as it was read.
+pub(super) struct Installation {
+    pub(super) egress_policies: Vec<Read<EgressPolicySpec>>,
+    pub(super) egress_pools: Vec<Read<EgressPoolSpec>>,
 }
 
 /// A project as it was read.
@@ -67,6 +73,11 @@ impl Place {
         self.node.get(field).is_some()
     }
 
+    /// Whether something in a field, or all of it, did not even have the right type.
+    pub(super) fn misfits_in(&self, field: &str) -> bool {
+        self.misfits.iter().any(|path| path.starts_with(field))
+    }
+
     /// The problems of a specification, without those that follow from another type error.
     pub(super) fn report(&self, errors: Vec<FieldError>, problems: &mut Vec<Problem>) {
         for error in errors {
@@ -94,9 +105,10 @@ pub(super) fn parse(text: &str) -> Result<File, Vec<Problem>> {
     let mut root = Node::from_yaml(text).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
     let mut projects = Vec::new();
-    let pools = root.take("egress_pools");
+    let (policies, pools) = (root.take("egress_policies"), root.take("egress_pools"));
     let list = root.take("projects");
-    if list.is_none() && pools.is_none() && matches!(root.value, Value::Map(_) | Value::Null) {
+    let is_empty = list.is_none() && pools.is_none() && policies.is_none();
+    if is_empty && matches!(root.value, Value::Map(_) | Value::Null) {
         problems.push(Problem {
             path: "projects".into(),
             line: root.line,
@@ -104,15 +116,24 @@ pub(super) fn parse(text: &str) -> Result<File, Vec<Problem>> {
         });
     }
     unknown_top_level(&root, &mut problems);
+    let policies = items(policies, "egress_policies", &mut problems);
     let pools = items(pools, "egress_pools", &mut problems);
-    let pools: Vec<Read<EgressPoolSpec>> = resources(pools, &mut problems);
+    let installation = Installation {
+        egress_policies: resources(policies, &mut problems),
+        egress_pools: resources(pools, &mut problems),
+    };
     for (path, node) in items(list, "projects", &mut problems) {
         projects.extend(project(path, node, &mut problems));
     }
-    let Checked = check(&pools, &projects, &mut problems);
+    let Checked = check(&installation, &projects, &mut problems);
     if problems.is_empty() {
+        let Installation {
+            egress_policies,
+            egress_pools,
+        } = installation;
         return Ok(File {
-            egress_pools: pools.into_iter().map(Read::item).collect(),
+            egress_policies: egress_policies.into_iter().map(Read::item).collect(),
+            egress_pools: egress_pools.into_iter().map(Read::item).collect(),
             projects: projects.into_iter().map(ReadProject::item).collect(),
         });
     }
@@ -139,13 +160,13 @@ fn unknown_top_level(root: &Node, problems: &mut Vec<Problem>) {
         Value::Map(entries) => problems.extend(entries.iter().map(|entry| Problem {
             path: entry.key.clone(),
             line: entry.node.line,
-            message: "unknown field; a resource file has `egress_pools` and `projects` only".into(),
+            message: "unknown field; a resource file has `egress_policies`, `egress_pools` and `projects` only".into(),
         })),
         Value::Null => {}
         _ => problems.push(Problem {
             path: String::new(),
             line: root.line,
-            message: "a resource file is a map with the fields `egress_pools` and `projects`"
+            message: "a resource file is a map with the fields `egress_policies`, `egress_pools` and `projects`"
                 .into(),
         }),
     }

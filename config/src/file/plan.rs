@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::{File, Item, ProjectItem};
 use crate::document::Kind;
-use crate::resource::{EgressPoolSpec, to_document};
+use crate::resource::to_document;
 
 /// Gives what a file leaves open. Implemented by the journal, so that a resource keeps its id
 /// and its mask from one version of the file to the next.
 pub trait Naming {
-    /// The uid of a resource by its name; `project` is `None` for projects and egress pools. A
+    /// The uid of a resource by its name; `project` is `None` for projects and what is of none. A
     /// new one when there is none.
     fn uid(&mut self, kind: Kind, project: Option<ProjectId>, name: &str) -> Uid;
 
@@ -27,9 +27,9 @@ pub struct Planned {
     pub kind: Kind,
     /// Its id.
     pub uid: Uid,
-    /// The project that owns it; a project owns itself, and so does an egress pool.
+    /// The project that owns it; a project owns itself, and so does what is of none.
     pub project: ProjectId,
-    /// Its name, unique among those of its kind in the project, or of all egress pools.
+    /// Its name, unique among those of its kind in the project, or of all of its kind.
     pub name: String,
     /// Its owner, for endpoints that have one.
     pub owner: Option<String>,
@@ -59,35 +59,20 @@ impl File {
             let one = plan_project(project, naming, &mut planned)?;
             projects.add(&one);
         }
+        for Item { uid, spec } in &self.egress_policies {
+            let (mut spec, name) = (spec.clone(), spec.name.as_deref());
+            let mut one = One::of_none(Kind::EgressPolicy, *uid, name, naming);
+            projects.put_uids(&mut spec.projects);
+            planned.push(one.planned(None, &spec)?);
+        }
         for Item { uid, spec } in &self.egress_pools {
-            planned.push(plan_pool(*uid, spec, naming, &projects)?);
+            let (mut spec, name) = (spec.clone(), spec.name.as_deref());
+            let mut one = One::of_none(Kind::EgressPool, *uid, name, naming);
+            projects.put_uids(&mut spec.projects);
+            planned.push(one.planned(None, &spec)?);
         }
         Ok(planned)
     }
-}
-
-/// A pool belongs to no project: its home is itself.
-fn plan_pool(
-    uid: Option<Uid>,
-    spec: &EgressPoolSpec,
-    naming: &mut dyn Naming,
-    projects: &References,
-) -> Result<Planned, PlanError> {
-    let name = spec.name.clone().unwrap_or_default();
-    let uid = uid.unwrap_or_else(|| naming.uid(Kind::EgressPool, None, &name));
-    let mut spec = spec.clone();
-    for project in spec.projects.iter_mut().flatten() {
-        if let Some(uid) = projects.by_name.get(project.as_str()) {
-            *project = uid.to_string();
-        }
-    }
-    let mut one = One {
-        kind: Kind::EgressPool,
-        uid,
-        project: ProjectId::new(uid),
-        name,
-    };
-    one.planned(None, &spec)
 }
 
 fn plan_project(
@@ -157,6 +142,18 @@ struct One {
 }
 
 impl One {
+    /// It belongs to no project: its home is itself.
+    fn of_none(kind: Kind, uid: Option<Uid>, name: Option<&str>, naming: &mut dyn Naming) -> Self {
+        let name = name.unwrap_or_default().to_owned();
+        let uid = uid.unwrap_or_else(|| naming.uid(kind, None, &name));
+        Self {
+            kind,
+            uid,
+            project: ProjectId::new(uid),
+            name,
+        }
+    }
+
     fn of(
         kind: Kind,
         project: ProjectId,
@@ -201,6 +198,15 @@ impl References {
     fn add(&mut self, one: &One) {
         self.by_name.insert(one.name.clone(), one.uid);
         self.uids.insert(one.uid);
+    }
+
+    /// Puts uids in the place of names; the rest are uids.
+    fn put_uids(&self, named: &mut Option<Vec<String>>) {
+        for project in named.iter_mut().flatten() {
+            if let Some(uid) = self.by_name.get(project.as_str()) {
+                *project = uid.to_string();
+            }
+        }
     }
 
     fn resolve(&self, text: Option<String>) -> Result<Option<String>, PlanError> {

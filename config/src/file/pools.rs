@@ -1,12 +1,11 @@
 //! The pools of source addresses of a file, and who names them there.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use outrider_webhook::id::{EgressPoolId, ProjectId, Uid};
 
+use super::homes::{Homes, did_you_mean};
 use super::parse::{Place, Read, ReadProject};
-use crate::input::closest;
 use crate::problem::Problem;
 use crate::resource::{EgressPool, EgressPoolSpec, is_pool_name};
 use crate::snapshot::EgressPools;
@@ -21,10 +20,9 @@ struct Pools<'r> {
 /// Checks the pools, and that projects and endpoints name one that they may use.
 pub(super) fn check(
     read: &[Read<EgressPoolSpec>],
-    projects: &[ReadProject],
+    (homes, projects): (&Homes<'_>, &[ReadProject]),
     problems: &mut Vec<Problem>,
 ) {
-    let homes = Homes::of(projects);
     let names = read.iter().filter_map(|one| one.spec.name.as_deref());
     let mut pools = Pools {
         names: names.collect(),
@@ -36,7 +34,8 @@ pub(super) fn check(
             let message = "is noted by itself: leave it out";
             problems.push(one.place.problem("updated_at", message));
         }
-        let spec = homes.with_uids(&one.spec, &one.place, problems);
+        let mut spec = one.spec.clone();
+        homes.put_uids(&mut spec.projects, &one.place, problems);
         let id = EgressPoolId::new(Uid::from_bits(number));
         match EgressPool::compile(id, 0, &spec) {
             Ok(pool) => compiled.push((&one.place, Arc::new(pool))),
@@ -112,66 +111,4 @@ impl Pools<'_> {
             problems.push(place.problem(field, message));
         }
     }
-}
-
-/// The projects of the file, each with an id: its own, or one that stands for what the journal
-/// will give.
-struct Homes<'r> {
-    ids: Vec<ProjectId>,
-    known: HashMap<String, ProjectId>,
-    names: Vec<&'r str>,
-}
-
-impl<'r> Homes<'r> {
-    fn of(projects: &'r [ReadProject]) -> Self {
-        let mut homes = Self {
-            ids: Vec::with_capacity(projects.len()),
-            known: HashMap::new(),
-            names: Vec::new(),
-        };
-        for (read, number) in projects.iter().zip(1_u128..) {
-            let uid = read.project.uid;
-            let id = ProjectId::new(uid.unwrap_or(Uid::from_bits(number)));
-            homes.ids.push(id);
-            homes.known.extend(uid.map(|uid| (uid.to_string(), id)));
-            if let Some(name) = read.project.spec.name.as_deref() {
-                // A name counts before a uid, as in all references of a file.
-                homes.known.insert(name.to_owned(), id);
-                homes.names.push(name);
-            }
-        }
-        homes
-    }
-
-    /// The specification with uids for names. A uid need not be of this file: the API makes
-    /// projects as well. What names no project is reported, and left out of the way of the other
-    /// checks.
-    fn with_uids(
-        &self,
-        spec: &EgressPoolSpec,
-        place: &Place,
-        problems: &mut Vec<Problem>,
-    ) -> EgressPoolSpec {
-        let mut spec = spec.clone();
-        for (at, text) in spec.projects.iter_mut().flatten().enumerate() {
-            let known = self.known.get(text.as_str()).copied();
-            let id = known.or_else(|| text.parse().ok());
-            if id.is_none() {
-                let hint = did_you_mean(text, self.names.iter().copied());
-                let message = format!(
-                    "this file has no project with the name `{text}`, which is no uid either{hint}"
-                );
-                problems.push(place.problem(&format!("projects[{at}]"), message));
-            }
-            let nobody = ProjectId::new(Uid::from_bits(u128::MAX - at as u128));
-            *text = id.unwrap_or(nobody).to_string();
-        }
-        spec
-    }
-}
-
-fn did_you_mean<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> String {
-    closest(text, names)
-        .map(|meant| format!("; did you mean `{meant}`?"))
-        .unwrap_or_default()
 }

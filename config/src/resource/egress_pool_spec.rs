@@ -223,18 +223,22 @@ impl PoolAddressSpec {
 /// The name of a pool, its own or one that refers to it. `None` for absent and empty texts.
 pub(super) fn pool_name(checks: &mut Checks, field: &str, name: Option<&str>) -> Option<Arc<str>> {
     let name = given(name)?;
-    let is_name = name.len() <= NAME_BYTES_MAX
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     let checked = match name {
         HOST_ROUTE => Err(Reason::Rule(
             "cannot be `dynamic`, which is what the route of the host is published as".to_owned(),
         )),
-        name if is_name => Ok(name.into()),
-        _ => Err(Reason::Shape("1 to 63 of `a-z`, `0-9` and `-`")),
+        name => label(name),
     };
     checks.take(field, checked)
+}
+
+/// A name that the operator gives to what is the installation's.
+pub(super) fn label(name: &str) -> Result<Arc<str>, Reason> {
+    let is_of_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    match (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_of_label) {
+        true => Ok(name.into()),
+        false => Err(Reason::Shape("1 to 63 of `a-z`, `0-9` and `-`")),
+    }
 }
 
 /// Whether a text can be the name of a pool.

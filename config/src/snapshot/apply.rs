@@ -4,6 +4,7 @@
 //! needs of its own transaction is there when it is looked at, however the transaction orders it.
 
 mod claimed;
+mod egress_policies;
 mod egress_pools;
 mod take_out;
 
@@ -23,6 +24,7 @@ pub(super) fn apply(old: &Snapshot, transaction: &Transaction) -> Snapshot {
         next: old.clone(),
         touched: HashSet::new(),
         removed: Vec::new(),
+        closes_anew: false,
         tightened: Vec::new(),
     };
     // Revisions say something about content only within one journal.
@@ -39,6 +41,7 @@ pub(super) fn apply(old: &Snapshot, transaction: &Transaction) -> Snapshot {
     }
     let mut candidates = work.candidates(transaction, is_comparable);
     let mut of = |kind| candidates.remove(&kind).unwrap_or_default();
+    work.put_egress_policies(of(Kind::EgressPolicy));
     work.put_egress_pools(of(Kind::EgressPool));
     work.put_projects(of(Kind::Project));
     work.put_event_types(of(Kind::EventType));
@@ -51,6 +54,7 @@ pub(super) fn apply(old: &Snapshot, transaction: &Transaction) -> Snapshot {
     work.put_own(transaction);
     let is_held = work.next.holds_default_pool();
     work.next.pools.hold_default(is_held);
+    work.close();
     work.next.version = Some(transaction.version);
     work.next
 }
@@ -61,6 +65,8 @@ struct Work {
     touched: HashSet<ProjectId>,
     /// Endpoints and sources that were removed: subscriptions may still name them.
     removed: Vec<(ProjectId, Target)>,
+    /// A policy that closes destinations came, went, or is held.
+    closes_anew: bool,
     /// Projects that may demand more of their endpoints than before: the old version.
     tightened: Vec<(Document, Arc<Project>)>,
 }
@@ -322,12 +328,14 @@ impl Work {
 
     /// Notes that a resource is in force.
     fn settle(&mut self, kind: Kind, uid: Uid, project: ProjectId) {
+        self.closes_anew |= kind == Kind::EgressPolicy;
         self.next.homes.insert(kind, uid, project);
     }
 
     fn hold(&mut self, pending: Pending, refusal: Refusal) {
         let (project, kind, uid) = pending.key();
         self.release(kind, uid);
+        self.closes_anew |= kind == Kind::EgressPolicy;
         let Refusal { reason, is_claim } = refusal;
         self.next.held.insert(
             (project, kind, uid),
@@ -343,6 +351,7 @@ impl Work {
     /// Takes a resource out of quarantine.
     fn release(&mut self, kind: Kind, uid: Uid) {
         if let Some(project) = self.next.held_at.remove(kind, uid) {
+            self.closes_anew |= kind == Kind::EgressPolicy;
             self.next.held.remove(&(project, kind, uid));
         }
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{ProjectTable, Snapshot};
-use crate::resource::{ApiKey, EgressPool, Endpoint, EventType, Source, Subscription};
+use crate::resource::{
+    ApiKey, EgressPolicy, EgressPool, Endpoint, EventType, Source, Subscription,
+};
 
 pub(super) fn dump(snapshot: &Snapshot) -> Value {
     let version = snapshot.version.map(
@@ -22,6 +24,7 @@ pub(super) fn dump(snapshot: &Snapshot) -> Value {
     });
     json!({
         "version": version,
+        "egress_policies": list(snapshot.egress_policies(), EgressPolicy::dump),
         "egress_pools": list(snapshot.egress_pools(), EgressPool::dump),
         "projects": snapshot.projects.values().map(|table| project(table)).collect::<Vec<_>>(),
         "quarantined": held.collect::<Vec<_>>(),

@@ -1,5 +1,6 @@
-//! Which project every resource belongs to: removals name only kind and uid. A pool of source
-//! addresses belongs to none: its entry is its own uid, which is looked up among pools alone.
+//! Which project every resource belongs to: removals name only kind and uid. Pools of source
+//! addresses and egress policies belong to none: the entry of each is its own uid, which is looked up
+//! among its kind alone.
 
 use outrider_webhook::id::{ProjectId, Uid};
 
@@ -8,6 +9,7 @@ use super::Kind;
 /// Projects of resources, by kind. One map per kind keeps an entry at 32 bytes.
 #[derive(Clone, Default)]
 pub(super) struct Homes {
+    egress_policies: imbl::OrdMap<Uid, ProjectId>,
     egress_pools: imbl::OrdMap<Uid, ProjectId>,
     projects: imbl::OrdMap<Uid, ProjectId>,
     event_types: imbl::OrdMap<Uid, ProjectId>,
@@ -48,6 +50,7 @@ impl Homes {
 
     fn of(&self, kind: Kind) -> &imbl::OrdMap<Uid, ProjectId> {
         match kind {
+            Kind::EgressPolicy => &self.egress_policies,
             Kind::EgressPool => &self.egress_pools,
             Kind::Project => &self.projects,
             Kind::EventType => &self.event_types,
@@ -60,6 +63,7 @@ impl Homes {
 
     fn of_mut(&mut self, kind: Kind) -> &mut imbl::OrdMap<Uid, ProjectId> {
         match kind {
+            Kind::EgressPolicy => &mut self.egress_policies,
             Kind::EgressPool => &mut self.egress_pools,
             Kind::Project => &mut self.projects,
             Kind::EventType => &mut self.event_types,

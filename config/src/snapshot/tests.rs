@@ -1,6 +1,7 @@
 //! Applying transactions: what is in force, what is held and why, and that it does not depend on
 //! the way there.
 
+mod egress_policies;
 mod egress_pools;
 mod event_types;
 mod url_templates;
@@ -652,7 +653,7 @@ proptest! {
                 Kind::Source => table.source(SourceId::new(uid)).unwrap().revision(),
                 Kind::Endpoint => table.endpoint(EndpointId::new(uid)).unwrap().revision(),
                 Kind::Subscription => table.subscription(outrider_webhook::id::SubscriptionId::new(uid)).unwrap().revision(),
-                Kind::EgressPool | Kind::ApiKey | Kind::EventType => 0,
+                Kind::EgressPolicy | Kind::EgressPool | Kind::ApiKey | Kind::EventType => 0,
             };
             latest[&(kind, uid, revision)].clone()
         });

@@ -118,6 +118,7 @@ pub(super) fn missing(kind: Kind) -> ApiError {
         Kind::Endpoint => ApiError::NotFound("Resource not found".to_owned()),
         Kind::ApiKey => ApiError::not_found("api key"),
         Kind::EventType => ApiError::not_found("event type"),
+        Kind::EgressPolicy => ApiError::not_found("egress policy"),
         Kind::EgressPool => ApiError::not_found("egress pool"),
         Kind::Project | Kind::Source | Kind::Subscription => ApiError::not_found(kind),
     }

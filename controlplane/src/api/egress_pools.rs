@@ -151,23 +151,22 @@ fn checked(
     }
     let snapshot = writing.view.snapshot();
     let mut errors = snapshot.check_pool(&pool);
-    errors.extend(unknown_projects(snapshot, old, spec));
+    let listed = old.and_then(|old| old.projects.as_deref());
+    errors.extend(unknown_projects(snapshot, listed, spec.projects.as_deref()));
     match errors.is_empty() {
         true => Ok(pool),
         false => Err(errors.into()),
     }
 }
 
-/// The projects of a dedicated pool that there are not. One that has gone since it was listed
-/// does not keep anybody from changing the rest.
-fn unknown_projects(
+/// The projects of a list that there are not. One that has gone since it was `listed` does not keep
+/// anybody from changing the rest.
+pub(super) fn unknown_projects(
     snapshot: &Snapshot,
-    old: Option<&EgressPoolSpec>,
-    spec: &EgressPoolSpec,
+    listed: Option<&[String]>,
+    projects: Option<&[String]>,
 ) -> Vec<FieldError> {
-    let listed = old.and_then(|old| old.projects.as_deref());
-    let listed = listed.unwrap_or_default();
-    let projects = spec.projects.as_deref().unwrap_or_default();
+    let (listed, projects) = (listed.unwrap_or_default(), projects.unwrap_or_default());
     let unknown = projects.iter().enumerate().filter(|(_, text)| {
         let id: Option<ProjectId> = text.parse().ok();
         let is_there = id.is_some_and(|id| {

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::routing::{get, post, put};
 use outrider_config::Kind;
 use outrider_config::resource::{Endpoint, EndpointSpec, EndpointStatus, FieldError, Reason};
-use outrider_webhook::address::{Policy, ProjectRef};
+use outrider_webhook::address::{Guard, Policy, ProjectRef};
 use outrider_webhook::id::{EndpointId, Uid};
 use outrider_xds::Question;
 use serde_json::Value;
@@ -238,6 +238,10 @@ pub(super) fn refuse_out_of_bounds(
     writing: &Writing<'_>,
     endpoint: &Endpoint,
 ) -> Result<(), ApiError> {
+    let guard = Guard {
+        policy: egress,
+        closings: writing.view.snapshot().closings(),
+    };
     let project = writing.rules()?;
     let project = ProjectRef {
         id: project.id(),
@@ -249,7 +253,7 @@ pub(super) fn refuse_out_of_bounds(
     ];
     for (field, url) in urls {
         let Some(url) = url else { continue };
-        egress.check_target(&project, url).map_err(|denied| {
+        guard.check_target(&project, url).map_err(|denied| {
             ApiError::Fields(vec![FieldError {
                 field: field.to_owned(),
                 reason: Reason::Refused(Box::new(denied)),

@@ -1,5 +1,6 @@
 //! The API over a real journal, one table per section of the contract.
 
+mod egress_policies;
 mod egress_pools;
 mod endpoint_authentication;
 mod endpoints;

@@ -136,7 +136,7 @@ fn plan(
         let Document {
             kind, uid, project, ..
         } = one.document;
-        let is_own = matches!(kind, Kind::Project | Kind::EgressPool);
+        let is_own = is_its_own(kind);
         let project = (!is_own).then_some(project);
         ((kind, project, one.name.as_str()), uid)
     });
@@ -214,6 +214,11 @@ fn made_way(view: &View<'_>, one: &Planned) -> Result<Option<Stored>, JournalErr
     Ok(other.filter(|other| other.origin == Origin::Api))
 }
 
+/// Whether such resources belong to themselves.
+fn is_its_own(kind: Kind) -> bool {
+    matches!(kind, Kind::Project | Kind::EgressPool | Kind::EgressPolicy)
+}
+
 fn taken(one: Planned) -> ApplyError {
     ApplyError::UidTaken {
         kind: one.kind,
@@ -222,8 +227,8 @@ fn taken(one: Planned) -> ApplyError {
     }
 }
 
-/// What did not come from a file is not taken over: neither by its uid nor, if it is a project or
-/// an egress pool, by its name, which only one may have.
+/// What did not come from a file is not taken over: neither by its uid nor, if it is its own home,
+/// by its name, which only one may have.
 fn refuse_existing(view: &View<'_>, one: &Planned) -> Result<(), ApplyError> {
     let foreign = || ApplyError::Foreign {
         kind: one.kind,
@@ -242,7 +247,7 @@ fn refuse_existing(view: &View<'_>, one: &Planned) -> Result<(), ApplyError> {
             },
         );
     }
-    if !matches!(one.kind, Kind::Project | Kind::EgressPool) {
+    if !is_its_own(one.kind) {
         return Ok(());
     }
     match view.named(one.kind, one.project, &one.name)? {

@@ -156,7 +156,11 @@ fn with_dependents(
             Kind::Project => "project",
             Kind::Endpoint => "endpoint",
             Kind::Source => "source",
-            Kind::EgressPool | Kind::EventType | Kind::Subscription | Kind::ApiKey => continue,
+            Kind::EgressPolicy
+            | Kind::EgressPool
+            | Kind::EventType
+            | Kind::Subscription
+            | Kind::ApiKey => continue,
         };
         let sql = format!("SELECT {STORED} FROM resources WHERE {column} = ?1");
         let mut statement = transaction.prepare_cached(&sql)?;

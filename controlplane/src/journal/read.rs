@@ -22,8 +22,9 @@ const CHUNK: usize = 2_000;
 const ALL_RESOURCES: &str = "
     SELECT kind, uid, project, revision, document FROM resources
     ORDER BY CASE kind
-        WHEN 'egress_pool' THEN 0 WHEN 'project' THEN 1 WHEN 'event_type' THEN 2
-        WHEN 'source' THEN 3 WHEN 'endpoint' THEN 4 WHEN 'subscription' THEN 5 ELSE 6
+        WHEN 'egress_policy' THEN 0 WHEN 'egress_pool' THEN 1 WHEN 'project' THEN 2
+        WHEN 'event_type' THEN 3 WHEN 'source' THEN 4 WHEN 'endpoint' THEN 5
+        WHEN 'subscription' THEN 6 ELSE 7
     END, uid";
 
 const CHANGES_SINCE: &str = "

@@ -11,7 +11,7 @@ use super::{JournalError, number, uid};
 use crate::random;
 
 /// Number of the schema below, kept in `user_version`.
-pub(super) const SCHEMA: i64 = 5;
+pub(super) const SCHEMA: i64 = 6;
 
 /// How long a connection waits for another one's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ CREATE INDEX changes_by_uid ON changes (uid, revision);
 ";
 
 /// The present state. All names are unique where people tell things apart by them: projects, pools
-/// of source addresses, what one resource file says, the event types of a project, and the endpoints
+/// of source addresses, egress policies, what one resource file says, the event types of a project, and the endpoints
 /// that the API made of one. A file does not care for what the API made, lest who may call the API
 /// could stop a start with a file: such an endpoint stands beside the file's, such an event type
 /// makes way.
@@ -71,6 +71,7 @@ CREATE UNIQUE INDEX endpoints_by_name ON resources (project, name) WHERE kind = 
 CREATE UNIQUE INDEX files_by_name ON resources (project, kind, name) WHERE origin = 'file';
 CREATE UNIQUE INDEX event_types_by_name ON resources (project, name) WHERE kind = 'event_type';
 CREATE UNIQUE INDEX egress_pools_by_name ON resources (name) WHERE kind = 'egress_pool';
+CREATE UNIQUE INDEX egress_policies_by_name ON resources (name) WHERE kind = 'egress_policy';
 CREATE INDEX resources_by_page ON resources (project, kind, uid, folded);
 CREATE INDEX resources_by_owner ON resources (project, owner, uid) WHERE owner IS NOT NULL;
 CREATE INDEX resources_by_endpoint ON resources (endpoint, uid) WHERE endpoint IS NOT NULL;
@@ -91,6 +92,11 @@ CREATE UNIQUE INDEX event_types_by_name ON resources (project, name) WHERE kind 
 /// To schema 5: before it, there were no pools of source addresses.
 const FROM_4: &str = "
 CREATE UNIQUE INDEX egress_pools_by_name ON resources (name) WHERE kind = 'egress_pool';
+";
+
+/// To schema 6: before it, there were no egress policies.
+const FROM_5: &str = "
+CREATE UNIQUE INDEX egress_policies_by_name ON resources (name) WHERE kind = 'egress_policy';
 ";
 
 /// What is known of a journal beside its revisions.
@@ -127,7 +133,7 @@ pub(super) fn prepare(writer: &mut Connection, now_ms: i64) -> Result<Opened, Jo
             from_1::migrate(&transaction)?;
         }
         2..SCHEMA => {
-            let steps = [(2, FROM_2), (3, FROM_3), (4, FROM_4)];
+            let steps = [(2, FROM_2), (3, FROM_3), (4, FROM_4), (5, FROM_5)];
             for (_, step) in steps.into_iter().filter(|(from, _)| *from >= found) {
                 transaction.execute_batch(step)?;
             }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod change;
+mod egress_policies;
 mod egress_pools;
 mod migrate;
 mod pages;

@@ -88,7 +88,7 @@ impl<'v> View<'v> {
         self.one("uid = ?1", [uid.to_string()])
     }
 
-    /// The project or egress pool, or what a project has that has this name: an event type, or an endpoint, of
+    /// The project, egress pool or policy, or what a project has that has this name: an event type, or an endpoint, of
     /// which a file and the API may each have made one. `None` for other kinds, whose names are
     /// not unique.
     ///
@@ -101,6 +101,7 @@ impl<'v> View<'v> {
         name: &str,
     ) -> Result<Option<Stored>, JournalError> {
         match kind {
+            Kind::EgressPolicy => self.one("kind = 'egress_policy' AND name = ?1", [name]),
             Kind::EgressPool => self.one("kind = 'egress_pool' AND name = ?1", [name]),
             Kind::Project => self.one("kind = 'project' AND name = ?1", [name]),
             Kind::EventType | Kind::Endpoint => self.one(
@@ -125,6 +126,14 @@ impl<'v> View<'v> {
     /// [`JournalError`].
     pub fn egress_pools(&self) -> Result<Vec<Stored>, JournalError> {
         self.all("kind = 'egress_pool' ORDER BY name", ())
+    }
+
+    /// All egress policies, in the order of their names.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn egress_policies(&self) -> Result<Vec<Stored>, JournalError> {
+        self.all("kind = 'egress_policy' ORDER BY name", ())
     }
 
     /// The subscriptions of an endpoint, in the order of their ids.

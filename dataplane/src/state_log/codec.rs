@@ -107,6 +107,7 @@ const fn code(kind: Kind) -> u8 {
         Kind::ApiKey => 5,
         Kind::EventType => 6,
         Kind::EgressPool => 7,
+        Kind::EgressPolicy => 8,
     }
 }
 

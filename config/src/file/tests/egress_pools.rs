@@ -85,7 +85,7 @@ fn a_file_of_pools_alone_is_a_resource_file() {
     assert!(
         texts
             .iter()
-            .any(|text| text.contains("has `egress_pools` and `projects` only"))
+            .any(|text| text.contains("has `egress_policies`, `egress_pools` and `projects` only"))
     );
     let text = text.replace("egress_pool:", "egress_pools:");
     assert_eq!(crate::check(&text), []);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use outrider_webhook::id::{
-    ApiKeyId, EgressPoolId, EndpointId, EventTypeId, ProjectId, SourceId, SubscriptionId, Uid,
+    ApiKeyId, EgressPolicyId, EgressPoolId, EndpointId, EventTypeId, ProjectId, SourceId,
+    SubscriptionId, Uid,
 };
 
 use super::super::{Kind, Pending};
@@ -53,7 +54,8 @@ impl Work {
                 Kind::Source => self
                     .removed
                     .push((project, Target::Source(SourceId::new(uid)))),
-                Kind::EgressPool
+                Kind::EgressPolicy
+                | Kind::EgressPool
                 | Kind::Project
                 | Kind::EventType
                 | Kind::Subscription
@@ -66,6 +68,10 @@ impl Work {
     fn take_out(&mut self, kind: Kind, uid: Uid) -> Option<ProjectId> {
         let project = self.next.homes.remove(kind, uid)?;
         match kind {
+            Kind::EgressPolicy => {
+                self.closes_anew = true;
+                self.next.policies.remove(EgressPolicyId::new(uid));
+            }
             Kind::EgressPool => self.next.pools.remove(EgressPoolId::new(uid)),
             Kind::Project => self.take_out_project(project),
             _ => self.take_out_of(project, kind, uid),
@@ -79,7 +85,7 @@ impl Work {
         };
         let table = Arc::make_mut(table);
         match kind {
-            Kind::EgressPool | Kind::Project => {}
+            Kind::EgressPolicy | Kind::EgressPool | Kind::Project => {}
             Kind::EventType => table.remove_event_type(EventTypeId::new(uid)),
             Kind::Source => {
                 if let Some(source) = table.remove_source(SourceId::new(uid)) {

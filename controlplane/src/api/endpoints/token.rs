@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use outrider_config::resource::{FieldError, OAuth2Spec, Reason, to_document};
-use outrider_webhook::address::ProjectRef;
+use outrider_webhook::address::{Guard, ProjectRef};
 use outrider_webhook::secret::Secret;
 use outrider_xds::{Action, CLIENT_BYTES_MAX};
 use serde::Deserialize;
@@ -50,7 +50,11 @@ fn check(call: &ProjectCall, spec: &OAuth2Spec) -> Result<(), ApiError> {
         id: project.id(),
         name: project.name(),
     };
-    let allowed = call.api.egress().check_target(&project, client.url());
+    let guard = Guard {
+        policy: call.api.egress(),
+        closings: snapshot.closings(),
+    };
+    let allowed = guard.check_target(&project, client.url());
     allowed.map_err(|denied| refused("oauth2.url", Reason::Refused(Box::new(denied))))
 }
 

@@ -219,6 +219,7 @@ fn a_journal_of_version_2_lets_a_file_name_an_endpoint_as_the_api_did() {
              CREATE UNIQUE INDEX endpoints_by_name ON resources (project, name) WHERE kind = 'endpoint';
              DROP INDEX event_types_by_name;
              DROP INDEX egress_pools_by_name;
+             DROP INDEX egress_policies_by_name;
              UPDATE resources SET origin = 'api' WHERE name IN ('e', 'b');
              PRAGMA user_version = 2;",
         )
@@ -234,8 +235,8 @@ fn a_journal_of_version_3_learns_of_event_types() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     apply(&journal, ONE);
-    let old =
-        "DROP INDEX event_types_by_name; DROP INDEX egress_pools_by_name; PRAGMA user_version = 3;";
+    let old = "DROP INDEX event_types_by_name; DROP INDEX egress_pools_by_name;
+        DROP INDEX egress_policies_by_name; PRAGMA user_version = 3;";
     journal.writer().execute_batch(old).unwrap();
     drop(journal);
     let journal = open(&dir);
@@ -254,7 +255,8 @@ fn a_journal_of_version_4_learns_of_egress_pools() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     apply(&journal, ONE);
-    let old = "DROP INDEX egress_pools_by_name; PRAGMA user_version = 4;";
+    let old = "DROP INDEX egress_pools_by_name; DROP INDEX egress_policies_by_name;
+        PRAGMA user_version = 4;";
     journal.writer().execute_batch(old).unwrap();
     drop(journal);
     let journal = open(&dir);
@@ -264,6 +266,25 @@ fn a_journal_of_version_4_learns_of_egress_pools() {
     assert_eq!(journal.snapshot().counts().egress_pools, 1);
     let twice = "INSERT INTO resources SELECT 'x', kind, project, name, folded, owner, endpoint, source,
         source_type, provider, 'api', revision, created_ms, updated_ms, document FROM resources WHERE kind = 'egress_pool'";
+    let refused = journal.writer().execute_batch(twice).unwrap_err();
+    assert!(refused.to_string().contains("UNIQUE"), "{refused}");
+}
+
+#[test]
+fn a_journal_of_version_5_learns_of_egress_policies() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    apply(&journal, ONE);
+    let old = "DROP INDEX egress_policies_by_name; PRAGMA user_version = 5;";
+    journal.writer().execute_batch(old).unwrap();
+    drop(journal);
+    let journal = open(&dir);
+    assert_eq!(apply(&journal, ONE), None);
+    let policies = format!("egress_policies: [{{name: web, ports: [443]}}]{ONE}");
+    assert_eq!(apply(&journal, &policies), Some(2));
+    assert_eq!(journal.snapshot().counts().egress_policies, 1);
+    let twice = "INSERT INTO resources SELECT 'x', kind, project, name, folded, owner, endpoint, source,
+        source_type, provider, 'api', revision, created_ms, updated_ms, document FROM resources WHERE kind = 'egress_policy'";
     let refused = journal.writer().execute_batch(twice).unwrap_err();
     assert!(refused.to_string().contains("UNIQUE"), "{refused}");
 }

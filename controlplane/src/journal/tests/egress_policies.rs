@@ -1,0 +1,64 @@
+//! Policies that close destinations in the journal: they are of no project.
+
+use super::*;
+
+const POLICIES: &str = "
+egress_policies:
+  - {name: bank, projects: [out], only: [bank.example]}
+  - {name: web, ports: [443]}
+projects: [{name: out, type: outgoing}]
+";
+
+fn policies(journal: &Journal) -> Vec<(String, Uid)> {
+    let view = journal.read(|view| view.egress_policies()).unwrap();
+    view.iter()
+        .map(|one| (one.name.clone(), one.uid()))
+        .collect()
+}
+
+#[test]
+fn a_policy_keeps_its_uid_from_file_to_file_and_goes_when_no_file_has_it() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    assert_eq!(apply(&journal, POLICIES), Some(1));
+    let first = policies(&journal);
+    assert_eq!(apply(&journal, POLICIES), None);
+    let (_, documents) = full(&journal);
+    assert!(
+        documents
+            .iter()
+            .take(2)
+            .all(|one| one.kind == Kind::EgressPolicy && one.project.uid() == one.uid)
+    );
+    let changed = POLICIES.replace("443", "8443");
+    assert_eq!(apply(&journal, &changed), Some(2));
+    assert_eq!(policies(&journal), first);
+    assert_eq!(journal.snapshot().closings().revision(), 2);
+    drop(journal);
+    let journal = open(&dir);
+    assert_eq!(
+        journal.snapshot().closings().revision(),
+        2,
+        "after a restart"
+    );
+    let without = "projects: [{name: out, type: outgoing}]";
+    assert_eq!(apply(&journal, without), Some(3));
+    assert_eq!(policies(&journal), []);
+    assert_eq!(journal.snapshot().closings().revision(), 0);
+}
+
+#[test]
+fn a_file_does_not_take_over_what_the_api_made() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    apply(&journal, POLICIES);
+    let of_api = "UPDATE resources SET origin = 'api' WHERE kind = 'egress_policy'";
+    journal.writer().execute(of_api, ()).unwrap();
+    let file = file::parse(POLICIES).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let refused = journal.apply_file(&file, NOW, "test").unwrap_err();
+    assert_eq!(refused.code(), "foreign_resource");
+    let other =
+        "egress_policies: [{name: other, ports: [80]}]\nprojects: [{name: out, type: outgoing}]";
+    assert_eq!(apply(&journal, other), Some(2));
+    assert_eq!(policies(&journal).len(), 3);
+}
