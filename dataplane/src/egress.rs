@@ -28,6 +28,7 @@ mod tests;
 mod tls;
 mod told;
 mod upstream;
+mod vetting;
 pub(crate) mod via;
 
 use std::collections::HashMap;
@@ -38,7 +39,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use outrider_config::snapshot::EgressPool;
-use outrider_webhook::address::{Policy, ProjectRef};
+use outrider_webhook::address::ProjectRef;
 use outrider_webhook::id::ProjectId;
 use outrider_webhook::retry::Failure;
 use outrider_webhook::sign::SignedRequest;
@@ -57,13 +58,14 @@ use self::pool::{Connection, Key, Pool};
 pub use self::post::Form;
 pub(crate) use self::resolve::Answers;
 use self::resolve::Resolver;
-use self::route::{Destination, Names, Refusal, Vetting};
+use self::route::{Destination, Names, Refusal};
 pub use self::settings::{EgressError, EgressStats, NamedTls, Reflector, Settings};
 use self::source::Sources;
 pub use self::source::{Caller, Leave};
 use self::tls::Profile;
 pub(crate) use self::told::Resolved;
 pub(crate) use self::upstream::{OpenTiming, Purpose, Unopened, Upstream, Wish};
+use self::vetting::Vetting;
 use self::via::Proxy;
 pub use self::via::ProxySettings;
 
@@ -133,21 +135,6 @@ impl Egress {
             }
             Err(fault) => draft.finish(Err(fault)),
         }
-    }
-
-    /// Puts another address policy in force: for every attempt that starts from now on. Idle
-    /// connections are closed, as their addresses were checked under the old one.
-    pub fn set_policy(&self, policy: Policy) {
-        let version = self.inner.vetting.load().version.wrapping_add(1);
-        self.inner
-            .vetting
-            .store(Arc::new(Vetting { policy, version }));
-        self.close_idle();
-    }
-
-    /// The number of the policy in force, in the life of this process.
-    pub(crate) fn policy_version(&self) -> u64 {
-        self.inner.vetting.load().version
     }
 
     /// Looks after the addresses of `pools`, those in force at each moment, until `stop`.

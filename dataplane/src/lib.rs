@@ -232,7 +232,8 @@ impl DataPlane {
         let index = open::index(index_dir, &log).await?;
         let instance = open::instance(note)?;
         let kept = open::state(settings.state).await?;
-        let table = RoutingTable::new(mark, kept, queue.clone(), clock.clone(), metrics.clone())?;
+        let table = RoutingTable::new(mark, kept, queue.clone(), clock.clone(), metrics.clone())?
+            .closing(egress.clone());
         let notices = Notices::default();
         let disabling = Disabling::new(
             table.clone(),

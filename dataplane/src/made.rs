@@ -23,7 +23,7 @@ use outrider_config::resource::{
     EndpointSpec, FieldError, FilterConfigSpec, Subscription, SubscriptionSpec,
 };
 use outrider_config::snapshot::{Endpoint, Project, Snapshot};
-use outrider_webhook::address::{Denied, Policy, ProjectRef};
+use outrider_webhook::address::{Closings, Denied, Guard, Policy, ProjectRef};
 use outrider_webhook::dynamic::subscription_id;
 use outrider_webhook::event::{Dynamic, MadeEndpoint};
 use outrider_webhook::id::{EndpointId, ProjectId};
@@ -167,7 +167,7 @@ impl fmt::Debug for MadeEndpoints {
 }
 
 impl MadeEndpoints {
-    /// None yet. `key` seals what is in the log, `policy` is the one that deliveries are judged by.
+    /// None yet. `key` seals what is in the log, `policy` is the one of the bootstrap that deliveries are judged by.
     #[must_use]
     pub fn new(key: &StateKey, policy: Policy) -> Self {
         Self {
@@ -183,12 +183,16 @@ impl MadeEndpoints {
 
     /// The endpoint of a wish, for one event. The first wish decides what it is made of; a later
     /// one with another secret changes nothing. A refused one is tried again.
-    pub(crate) fn claim(&self, project: &Project, wish: Wish) -> Result<Claim, NotMade> {
+    pub(crate) fn claim(
+        &self,
+        (project, closings): (&Project, &Closings),
+        wish: Wish,
+    ) -> Result<Claim, NotMade> {
         let id = wish.endpoint;
         if let Some(claim) = self.claim_made(id) {
             return Ok(claim);
         }
-        let made = self.make(project, wish)?;
+        let made = self.make((project, closings), wish)?;
         {
             let mut kept = self.kept();
             if !kept.has_room(made.project) {
@@ -212,7 +216,11 @@ impl MadeEndpoints {
         })
     }
 
-    fn make(&self, project: &Project, wish: Wish) -> Result<Made, NotMade> {
+    fn make(
+        &self,
+        (project, closings): (&Project, &Closings),
+        wish: Wish,
+    ) -> Result<Made, NotMade> {
         let secret = wish.secret.unwrap_or_else(|| made_up(project));
         let content = Content {
             url: (&wish.url).into(),
@@ -234,7 +242,11 @@ impl MadeEndpoints {
             id: project.id(),
             name: project.name(),
         };
-        let checked = self.inner.policy.check_target(&by, endpoint.url().site());
+        let guard = Guard {
+            policy: &self.inner.policy,
+            closings,
+        };
+        let checked = guard.check_target(&by, endpoint.url().site());
         checked.map_err(NotMade::Denied)?;
         Ok(Made {
             project: project.id(),

@@ -87,6 +87,8 @@ pub struct Metrics {
     pub index: IntGaugeVec,
     /// Figures of the egress; set when read.
     pub egress: IntGaugeVec,
+    /// The newest revision of the egress policies in force; set when read.
+    pub egress_policy_version: IntGauge,
     /// Connections of the egress, and what it denies.
     pub way_out: EgressMetrics,
     /// Connections of the public listener.
@@ -279,6 +281,11 @@ impl Metrics {
             log: gauges(r, "wal", "Figures of the event log", &["figure"])?,
             index: gauges(r, "index", "Figures of the index of the log", &["figure"])?,
             egress: gauges(r, "egress", "Figures of the egress", &["figure"])?,
+            egress_policy_version: gauge(
+                r,
+                "egress_policy_version",
+                "Newest revision of the egress policies in force, 0 for none",
+            )?,
             connections_open: gauge(
                 r,
                 "ingest_connections_open",

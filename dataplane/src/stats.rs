@@ -132,6 +132,8 @@ pub(crate) fn refresh_egress(egress: &Egress, metrics: &Metrics) {
             .with_label_values(&[figure])
             .set(i64::try_from(value).unwrap_or(i64::MAX));
     }
+    let version = i64::try_from(egress.policy_version()).unwrap_or(i64::MAX);
+    metrics.egress_policy_version.set(version);
 }
 
 fn gauge(count: usize) -> i64 {

@@ -22,6 +22,7 @@ pub use self::catch_up::{HeadSource, Missing};
 pub use self::kept::Kept;
 use self::mark::MarkFile;
 use crate::StartError;
+use crate::egress::Egress;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 
@@ -34,6 +35,8 @@ pub struct RoutingTable {
     mark: Arc<Mutex<MarkFile>>,
     kept: Arc<Kept>,
     queue: Option<Queue>,
+    /// Follows what may not be called.
+    egress: Option<Egress>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -81,9 +84,21 @@ impl RoutingTable {
             version,
             mark: Arc::new(Mutex::new(mark)),
             queue: queue.into(),
+            egress: None,
             clock,
             metrics,
         })
+    }
+
+    /// The same, whose closings the way out follows: from what was kept on, so that none is
+    /// forgotten in a restart.
+    #[must_use]
+    pub fn closing(self, egress: Egress) -> Self {
+        egress.set_closings(self.load().closings());
+        Self {
+            egress: Some(egress),
+            ..self
+        }
     }
 
     /// Since when the configuration comes from the present journal, Unix milliseconds: what was
@@ -141,6 +156,10 @@ impl Table for RoutingTable {
         self.follow(transaction.version.journal);
         let (snapshot, quarantined) = self.current.load().apply(&transaction);
         let snapshot = Arc::new(snapshot);
+        // Before the rest: an endpoint that is new with a policy is never called without it.
+        if let Some(egress) = &self.egress {
+            egress.set_closings(snapshot.closings());
+        }
         self.current.store(Arc::clone(&snapshot));
         self.version.send_replace(Some(transaction.version));
         if let Some(queue) = &self.queue {

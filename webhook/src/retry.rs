@@ -19,7 +19,7 @@ mod retry_after;
 pub use answers::{Answers, BadStatuses, Statuses};
 pub use decide::{GiveUp, Made, Step, hold, is_free, load, next_step};
 pub use flags::{ResponseFlag, ResponseFlags};
-pub use outcome::{Failure, Outcome, error_class};
+pub use outcome::{Failure, Outcome, denial_of, error_class, error_of};
 pub use policy::{
     AGE_MAX, Backoff, INTERVALS_MAX, Jitter, Policy, PolicyError, STANDARD_WEBHOOKS, WAIT_MAX,
 };

@@ -18,7 +18,7 @@ use super::reply::Reply;
 use super::{Api, reads};
 use crate::View;
 
-pub(super) use shape::{status_word, target_url};
+pub(super) use shape::{denial, error_words, status_word, target_url};
 
 pub(super) fn routes() -> Router<Api> {
     const COUNT_RETRY: &str = "/eventdeliveries/countbatchretryevents";

@@ -17,7 +17,10 @@ pub(super) fn attempt(entry: &Entry, attempted: Attempted, next: &Next) -> Recor
     let exchange = attempted.exchange;
     let (status, error) = match exchange.outcome {
         Outcome::Answered { status } => (Some(status), None),
-        Outcome::Failed(failure) => (None, Some(failure.code().into())),
+        Outcome::Failed(failure) => (
+            None,
+            Some(retry::error_of(failure, exchange.denial.as_ref())),
+        ),
     };
     Record::Attempt(AttemptRecord {
         key: entry.key,

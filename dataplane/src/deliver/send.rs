@@ -124,9 +124,14 @@ impl Deliverer {
 
     /// Never sent without its authentication (RULINGS 25).
     fn unsent(&self, going: &Going<'_>, unavailable: Unavailable, started: Instant) -> Sent {
-        let Unavailable { reason, ours } = unavailable;
+        let Unavailable {
+            reason,
+            ours,
+            denial,
+        } = unavailable;
         tracing::debug!(endpoint_id = %going.endpoint.id(), reason = &*reason, "not sent without a token");
         let mut exchange = Exchange::unsent(ours.unwrap_or(Failure::AuthUnavailable), &reason);
+        exchange.denial = denial;
         exchange.timing.total_us = micros_since(started);
         Sent {
             exchange,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
-use outrider_webhook::address::ProjectRef;
+use outrider_webhook::address::{Denial, ProjectRef};
 use outrider_webhook::authentication::oauth2::{Client, Token, error_code};
 use outrider_webhook::retry::{Failure, Outcome};
 use tokio::time::{Instant, timeout_at};
@@ -35,6 +35,8 @@ pub(crate) struct Unavailable {
     pub(crate) reason: Arc<str>,
     /// The fault of our own that kept us from asking: never charged to the endpoint.
     pub(super) ours: Option<Failure>,
+    /// What the address policy refused the token endpoint for, if it did.
+    pub(super) denial: Option<Denial>,
 }
 
 impl Unavailable {
@@ -42,6 +44,7 @@ impl Unavailable {
         Self {
             reason: reason.into(),
             ours: None,
+            denial: None,
         }
     }
 }
@@ -283,6 +286,7 @@ async fn ask(client: &Client, asker: Asker<'_>) -> Result<Token, Unavailable> {
             let reason = format!("token endpoint: {}: {detail}", failure.code());
             Err(Unavailable {
                 ours: failure.is_infrastructure().then_some(failure),
+                denial: exchange.denial,
                 ..Unavailable::new(&reason)
             })
         }

@@ -11,6 +11,7 @@ use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::HeaderName;
+use outrider_webhook::address::Denial;
 use outrider_webhook::retry::{Failure, Outcome};
 use tokio::time::{Instant, timeout};
 
@@ -31,6 +32,8 @@ pub struct Exchange {
     pub body_bytes: u64,
     /// Whether the response body is longer than `excerpt`, as far as it was read.
     pub is_truncated: bool,
+    /// What the address policy refused it for, if it did.
+    pub denial: Option<Denial>,
     /// What went wrong, for the operator: may name addresses, has no header values and no bodies.
     pub detail: Option<String>,
     /// How long the parts took.
@@ -175,9 +178,13 @@ impl Draft {
     pub(super) fn finish(mut self, result: Result<u16, Fault>) -> Exchange {
         self.book();
         self.timing.total_us = micros_since(self.started);
-        let (outcome, detail) = match result {
-            Ok(status) => (Outcome::Answered { status }, None),
-            Err(fault) => (Outcome::Failed(fault.failure), Some(fault.detail)),
+        let (outcome, denial, detail) = match result {
+            Ok(status) => (Outcome::Answered { status }, None, None),
+            Err(fault) => (
+                Outcome::Failed(fault.failure),
+                fault.denial,
+                Some(fault.detail),
+            ),
         };
         let kept = u64::try_from(self.excerpt.len()).unwrap_or(u64::MAX);
         Exchange {
@@ -186,6 +193,7 @@ impl Draft {
             excerpt: self.excerpt.freeze(),
             body_bytes: self.body_bytes,
             is_truncated: self.body_bytes > kept,
+            denial,
             detail,
             timing: self.timing,
             was_sent: matches!(self.phase, Phase::Answer | Phase::Body),

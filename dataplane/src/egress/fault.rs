@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 
-use outrider_webhook::address::Denied;
+use outrider_webhook::address::{Denial, Denied};
 use outrider_webhook::retry::Failure;
 
 /// An attempt that ended without a complete answer.
@@ -16,6 +16,8 @@ pub(super) struct Fault {
     pub(super) failure: Failure,
     /// What happened, for the operator.
     pub(super) detail: String,
+    /// What the address policy refused it for, if it did.
+    pub(super) denial: Option<Denial>,
     /// Whether there are as many connections as there may be.
     pub(super) is_limit: bool,
 }
@@ -25,6 +27,7 @@ impl Fault {
         Self {
             failure,
             detail: detail.into(),
+            denial: None,
             is_limit: false,
         }
     }
@@ -45,12 +48,14 @@ impl Fault {
     }
 
     /// Refused by the address policy. `is_static`: refused by what the URL says, so that asking
-    /// again cannot help; otherwise by what its name resolves to today.
+    /// again cannot help; otherwise by what its name resolves to today. What the configuration
+    /// closes it may open again, so that is asked again.
     pub(super) fn denied(denied: &Denied, is_static: bool) -> Self {
-        Self::new(
-            Failure::EgressDenied { literal: is_static },
-            denied.to_string(),
-        )
+        let literal = is_static && denied.policy().is_none();
+        Self {
+            denial: Some(denied.into()),
+            ..Self::new(Failure::EgressDenied { literal }, denied.to_string())
+        }
     }
 
     /// A TCP connection that did not come up.

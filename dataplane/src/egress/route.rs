@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderValue;
-use outrider_webhook::address::{Denied, Host, Policy, ProjectRef, Scheme, TargetUrl};
+use outrider_webhook::address::{Denied, Host, ProjectRef, Scheme, TargetUrl};
 use outrider_webhook::retry::Failure;
 
 use super::fault::Fault;
@@ -14,15 +14,10 @@ use super::pool::Key;
 use super::resolve::{Answers, Resolver};
 use super::source::Source;
 use super::tls::Profile;
+use super::vetting::Vetting;
 
 /// Checked addresses tried in one attempt. All answers are checked, whatever their number.
 pub(super) const ADDRESSES_TRIED_MAX: usize = 16;
-
-/// An address policy, and its number in the life of this process.
-pub(super) struct Vetting {
-    pub(super) policy: Policy,
-    pub(super) version: u64,
-}
 
 /// There is nowhere to go.
 pub(super) struct Refusal {
@@ -93,17 +88,19 @@ pub(super) async fn find(
     project: &ProjectRef<'_>,
     destination: Destination<'_>,
 ) -> Result<Vec<Key>, Refusal> {
-    let policy = &vetting.policy;
-    let refused = policy.check_place(project, destination.host, destination.port);
+    let (guard, host) = (vetting.guard(), destination.host);
+    let refused = guard.check_place(project, host, destination.port);
     refused.map_err(|denied| Refusal::denied(&denied, true))?;
     // With the port that is connected to: it differs from the URL's for an override only.
-    let check = |answers: &[IpAddr], port: u16, is_static: bool| match policy
-        .check_answers(project, port, answers)
-    {
+    let check = |answers: &[IpAddr], port: u16, is_static: bool| match guard.check_answers(
+        project,
+        (host, port),
+        answers,
+    ) {
         Ok(addresses) => Ok((addresses, port)),
         Err(denied) => Err(Refusal::denied(&denied, is_static)),
     };
-    let (mut addresses, port) = match destination.host {
+    let (mut addresses, port) = match host {
         Host::Ip(ip) => check(&[*ip], destination.port, true)?,
         Host::Name(name) => match names.overrides.get(&**name) {
             Some(instead) => check(&[instead.ip()], instead.port(), false)?,

@@ -13,10 +13,10 @@ use super::gate::{Caps, Gate, Keeper};
 use super::open::{Limits, Opener};
 use super::pool::{Bounds, Pool};
 use super::resolve::Resolver;
-use super::route::Vetting;
 use super::settings::{EgressError, Settings};
 use super::source::Sources;
 use super::tls::Profiles;
+use super::vetting::Vetting;
 use super::via::Proxy;
 use super::{Counters, Egress, Inner};
 use crate::metrics::EgressMetrics;
@@ -52,10 +52,7 @@ impl Egress {
         let keepers: [Arc<dyn Keeper>; 2] = [Arc::clone(&pool) as _, Arc::clone(&upstreams) as _];
         gate.kept_by(keepers.iter().map(Arc::downgrade).collect());
         let inner = Inner {
-            vetting: ArcSwap::from_pointee(Vetting {
-                policy: settings.policy,
-                version: 0,
-            }),
+            vetting: ArcSwap::from_pointee(Vetting::new(settings.policy)),
             overrides: settings.resolve_overrides.into_iter().collect(),
             resolver: Resolver::new(&settings.name_servers, settings.dns_timeout, metrics)?,
             via: settings.via.map(Proxy::new),

@@ -31,8 +31,9 @@ use self::refusal::{lost, refused, value};
 use super::fault::Fault;
 use super::link::Link;
 use super::pool::Key;
-use super::route::{Destination, Refusal, Vetting};
+use super::route::{Destination, Refusal};
 use super::source::{Leave, Source};
+use super::vetting::Vetting;
 
 pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-outrider-tenant");
 pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static("x-outrider-endpoint");
@@ -147,10 +148,10 @@ impl Proxy {
         leave: &Leave,
     ) -> Result<Vec<Key>, Refusal> {
         let (host, port) = (destination.host, destination.port);
-        let policy = &vetting.policy;
-        let checked = policy.check_place(project, host, port).and_then(|()| {
+        let guard = vetting.guard();
+        let checked = guard.check_place(project, host, port).and_then(|()| {
             let literal = match host {
-                Host::Ip(ip) => Some(policy.check_answers(project, port, &[*ip])),
+                Host::Ip(ip) => Some(guard.check_answers(project, (host, port), &[*ip])),
                 Host::Name(_) => None,
             };
             literal.transpose().map(drop)

@@ -90,7 +90,8 @@ impl EgressPlane {
         let (dir, key) = settings.state;
         let mark = dir.with_file_name("journal.json");
         let kept = open::state(Some((dir, key))).await?;
-        let table = RoutingTable::new(mark, kept, None, clock, Arc::clone(&metrics))?;
+        let table = RoutingTable::new(mark, kept, None, clock, Arc::clone(&metrics))?
+            .closing(egress.clone());
         stats.send_replace(Some(Arc::new(Shown {
             table: table.clone(),
             egress: egress.clone(),

@@ -107,7 +107,7 @@ async fn read_one(
     if is_later {
         events = read(&admitted)?;
     }
-    dynamic::make(intake, admitted.table(), &mut events);
+    dynamic::make(intake, &admitted, &mut events);
     let [event] = events;
     Ok((admitted, event))
 }
@@ -124,7 +124,7 @@ async fn read_batch(
     if is_later {
         events = batch::read((intake, admitted.table()), arrival, body).await?;
     }
-    dynamic::make(intake, admitted.table(), &mut events);
+    dynamic::make(intake, &admitted, &mut events);
     Ok((admitted, events))
 }
 

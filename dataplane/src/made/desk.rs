@@ -117,7 +117,7 @@ pub(crate) async fn restore(
             continue;
         };
         match wish(made, log, one).await {
-            Some(wish) => match made.claim(table.project(), wish) {
+            Some(wish) => match made.claim((table.project(), snapshot.closings()), wish) {
                 Ok(claim) => claim.keep(),
                 Err(error) => {
                     tracing::error!(endpoint_id = %one.endpoint, %error, "a made endpoint cannot be made again");

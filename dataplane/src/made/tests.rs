@@ -77,7 +77,7 @@ fn claim(made: &MadeEndpoints, wish: Wish) -> Result<Claim, NotMade> {
 
 fn claim_in(made: &MadeEndpoints, snapshot: &Snapshot, wish: Wish) -> Result<Claim, NotMade> {
     let table = snapshot.project(project_id()).unwrap();
-    made.claim(table.project(), wish)
+    made.claim((table.project(), snapshot.closings()), wish)
 }
 
 const URL: &str = "https://customer.example/in";

@@ -1,5 +1,7 @@
 //! How one attempt ended.
 
+use crate::address::Denial;
+
 /// How one attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -16,10 +18,10 @@ pub enum Outcome {
 #[must_use]
 pub fn error_class(status: Option<u16>, failure: Option<&str>) -> &'static str {
     match (status, failure) {
-        (_, Some(code)) => Failure::ALL
+        (_, Some(text)) => Failure::ALL
             .iter()
             .map(|failure| failure.code())
-            .find(|known| *known == code)
+            .find(|known| Some(*known) == text.split(':').next())
             .unwrap_or(Failure::Internal.code()), // written by another version
         (Some(429), None) => "http_429",
         (Some(200..=299), None) => "http_2xx",
@@ -28,6 +30,31 @@ pub fn error_class(status: Option<u16>, failure: Option<&str>) -> &'static str {
         (Some(_), None) => "http_5xx",
         (None, None) => Failure::Internal.code(),
     }
+}
+
+/// What a record says of an attempt without an answer: the code of the failure, and of a refusal by
+/// the address policy its reason and the policy of the configuration behind it,
+/// `egress_denied:policy_denied:strict`.
+#[must_use]
+pub fn error_of(failure: Failure, denial: Option<&Denial>) -> Box<str> {
+    let code = failure.code();
+    match denial {
+        None => code.into(),
+        Some(Denial { reason, policy }) => match policy {
+            None => format!("{code}:{reason}").into(),
+            Some(policy) => format!("{code}:{reason}:{policy}").into(),
+        },
+    }
+}
+
+/// The reason of a refusal and the policy of the configuration, out of what [`error_of`] made.
+#[must_use]
+pub fn denial_of(error: &str) -> Option<(&str, Option<&str>)> {
+    let (_, denial) = error.split_once(':')?;
+    Some(match denial.split_once(':') {
+        Some((reason, policy)) => (reason, Some(policy)),
+        None => (denial, None),
+    })
 }
 
 /// Why there was no answer: a closed list.
@@ -122,6 +149,28 @@ mod tests {
             assert_eq!(error_class(None, Some(failure.code())), failure.code());
         }
         assert_eq!(error_class(None, Some("of a later version")), "internal");
+        let denied = Failure::EgressDenied { literal: false };
+        let denial = |code: &str, policy: Option<&str>| {
+            let told = Denial::told(code).unwrap();
+            let policy = policy.map(Into::into);
+            Denial { policy, ..told }
+        };
+        for (denial, expected) in [
+            (None, None),
+            (
+                Some(denial("name_denied", None)),
+                Some(("name_denied", None)),
+            ),
+            (
+                Some(denial("policy_port", Some("web"))),
+                Some(("policy_port", Some("web"))),
+            ),
+        ] {
+            let error = error_of(denied, denial.as_ref());
+            assert_eq!(error_class(None, Some(&error)), "egress_denied", "{error}");
+            assert_eq!(denial_of(&error), expected, "{error}");
+        }
+        assert_eq!(Denial::told("of a later version"), None);
         for (status, expected) in [
             (204, "http_2xx"),
             (302, "http_3xx"),

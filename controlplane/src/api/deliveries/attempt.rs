@@ -74,6 +74,7 @@ fn native(attempt: &AttemptRecord) -> Value {
         "attempt": attempt.number,
         "counts": !has(AttemptRecord::FREE),
         "error_class": (!is_success).then(class),
+        "denied": shape::denial(attempt.error.as_deref()),
         "response_flags": ResponseFlags::from_bits(attempt.flags).to_string(),
         "source_address": attempt.source.map(|from| from.to_string()),
         "destination_address": attempt.destination.map(|to| to.to_string()),

@@ -10,7 +10,7 @@ use outrider_config::snapshot::ProjectTable;
 use outrider_store::{DeliveryItem, DeliveryStatus};
 use outrider_webhook::event::DeliveryMode;
 use outrider_webhook::id::{EndpointId, ProjectId, Uid};
-use outrider_webhook::retry::{Backoff, Policy};
+use outrider_webhook::retry::{Backoff, Policy, denial_of};
 use outrider_webhook::url_template::is_template;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -233,7 +233,7 @@ pub(super) fn attempt(
         "response_http_header": flat(&attempt.response_headers),
         "http_status": attempt.status.map_or_else(String::new, status_line),
         "response_data": String::from_utf8_lossy(&attempt.excerpt),
-        "error": error.map_or_else(String::new, |code| code.replace('_', " ")),
+        "error": error.map_or_else(String::new, error_words),
         "status": attempt.result == DeliveryStatus::Success,
         "requested_at": rfc3339(attempt.started_ms),
         "responded_at": attempt.status.map(|_| rfc3339(ended_ms)),
@@ -241,6 +241,28 @@ pub(super) fn attempt(
         "updated_at": rfc3339(ended_ms),
         "deleted_at": null,
     })
+}
+
+/// What a record says of an attempt without an answer, in words.
+pub(in crate::api) fn error_words(error: &str) -> String {
+    let class = error.split(':').next().unwrap_or_default();
+    let said = match denial_of(error) {
+        None => class.to_owned(),
+        Some((reason, None)) => format!("{class}: {reason}"),
+        Some((reason, Some(policy))) => {
+            let said = format!("{class}: {reason}").replace('_', " ");
+            return format!("{said} by the egress policy `{policy}`");
+        }
+    };
+    said.replace('_', " ")
+}
+
+/// Why the address policy refused, and which policy of the configuration; null where it did not.
+pub(in crate::api) fn denial(error: Option<&str>) -> Value {
+    let Some((reason, policy)) = error.and_then(denial_of) else {
+        return Value::Null;
+    };
+    json!({"reason": reason, "policy": policy})
 }
 
 fn status_line(status: u16) -> String {

@@ -10,7 +10,7 @@ use outrider_webhook::id::UidCodec;
 use serde_json::{Value, json};
 
 use super::super::deliveries::order::{self, Goes};
-use super::super::deliveries::{status_word, target_url};
+use super::super::deliveries::{denial, error_words, status_word, target_url};
 use super::super::error::ApiError;
 use super::super::time::rfc3339;
 use crate::View;
@@ -97,7 +97,8 @@ fn attempted(uids: &UidCodec, attempt: &AttemptRecord, due_ms: i64) -> Value {
         "waited_ms": waited_ms,
         "duration_us": attempt.duration_us,
         "http_status": attempt.status,
-        "error": attempt.error,
+        "error": attempt.error.as_deref().and_then(|error| error.split(':').next()),
+        "denied": denial(attempt.error.as_deref()),
         "destination": attempt.destination,
         "revision": attempt.revision,
         "is_counted": !is_free,
@@ -113,7 +114,7 @@ fn attempted(uids: &UidCodec, attempt: &AttemptRecord, due_ms: i64) -> Value {
 fn says(attempt: &AttemptRecord, waited_ms: i64, is_free: bool) -> String {
     let answer = match (attempt.status, attempt.error.as_deref()) {
         (Some(status), _) => format!("answered {status}"),
-        (None, Some(error)) => format!("failed without an answer: {}", words(error)),
+        (None, Some(error)) => format!("failed without an answer: {}", error_words(error)),
         (None, None) => "failed without an answer".to_owned(),
     };
     let followed = match (attempt.result, attempt.next_due_ms) {

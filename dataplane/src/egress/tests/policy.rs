@@ -1,8 +1,9 @@
 //! Refusals: nothing may be connected to that the address policy did not allow.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use outrider_webhook::address::Policy;
+use outrider_webhook::address::{Closing, Closings, Denial, Policy, PolicyPlace};
 use outrider_webhook::retry::{Failure, Outcome};
 
 use super::support::*;
@@ -68,4 +69,71 @@ async fn a_new_policy_closes_idle_connections_and_holds_at_once() {
     let allowed = send(&egress, &receiver.url()).await;
     assert_eq!(allowed.outcome, Outcome::Answered { status: 200 });
     assert_eq!(receiver.accepted(), 2);
+}
+
+/// What the configuration says in its revision 5: this is closed for a project.
+fn closing(place: &str, project_number: u128) -> Arc<Closings> {
+    let deny = [PolicyPlace::parse(place).unwrap()];
+    let mut closings = Closings::default();
+    let closing = Closing::new("strict".into(), &deny, None, None);
+    closings.add(5, closing, &[project(project_number).id]);
+    Arc::new(closings)
+}
+
+#[tokio::test]
+async fn what_the_configuration_closes_is_closed_at_once_and_not_for_good() {
+    let receiver = Receiver::answering(OK).await;
+    let egress = egress();
+    assert_eq!(egress.policy_version(), 0);
+    send(&egress, &receiver.url()).await;
+    let closings = closing("127.0.0.0/8", 1);
+    egress.set_closings(&closings);
+    assert_eq!((egress.stats().idle, egress.policy_version()), (0, 5));
+    let refused = send(&egress, &receiver.url()).await;
+    // A literal address, and still it may be open by the next time.
+    let denied = Failure::EgressDenied { literal: false };
+    assert_eq!(refused.outcome, Outcome::Failed(denied));
+    let denial = Denial {
+        reason: "policy_denied",
+        policy: Some("strict".into()),
+    };
+    assert_eq!(refused.denial, Some(denial));
+    let detail = refused.detail.unwrap();
+    assert_eq!(detail, "127.0.0.1 is closed by the egress policy `strict`");
+    egress.set_closings(&Arc::default());
+    let allowed = send(&egress, &receiver.url()).await;
+    assert_eq!(allowed.outcome, Outcome::Answered { status: 200 });
+    assert_eq!((receiver.accepted(), egress.policy_version()), (2, 0));
+}
+
+#[tokio::test]
+async fn the_same_closings_once_more_close_no_idle_connection() {
+    let receiver = Receiver::answering(OK).await;
+    let egress = egress();
+    let closings = closing("127.0.0.0/8", 2);
+    egress.set_closings(&closings);
+    for _ in 0..3 {
+        let allowed = send(&egress, &receiver.url()).await;
+        assert_eq!(allowed.outcome, Outcome::Answered { status: 200 });
+        egress.set_closings(&closings);
+    }
+    assert_eq!((receiver.accepted(), egress.stats().idle), (1, 1));
+    // Another policy of the bootstrap takes none of it away.
+    egress.set_policy(loopback_allowed());
+    assert_eq!(egress.policy_version(), 5);
+}
+
+#[tokio::test]
+async fn every_answer_of_a_name_is_judged_by_what_the_configuration_closes() {
+    let receiver = Receiver::answering(OK).await;
+    let mut settings = settings();
+    settings.resolve_overrides = vec![("hooks.example.com".to_owned(), receiver.address)];
+    let egress = Egress::new(settings).unwrap();
+    for place in ["127.0.0.1", ".example.com"] {
+        egress.set_closings(&closing(place, 1));
+        let refused = send(&egress, "http://hooks.example.com/").await;
+        let denied = Failure::EgressDenied { literal: false };
+        assert_eq!(refused.outcome, Outcome::Failed(denied), "{place}");
+    }
+    assert_eq!(receiver.accepted(), 0);
 }

@@ -1,5 +1,6 @@
 //! What the proxy's refusals mean, and what its absence.
 
+use outrider_webhook::address::Denial;
 use outrider_webhook::http1::{blanks_off, field, lines};
 use outrider_webhook::retry::Failure;
 
@@ -43,7 +44,10 @@ pub(super) fn refused_by(status: u16, code: &str) -> Fault {
     if failure.is_infrastructure() {
         tracing::warn!(status, code, reason, "the egress proxy refuses");
     }
-    Fault::new(failure, detail)
+    Fault {
+        denial: Denial::told(&reason),
+        ..Fault::new(failure, detail)
+    }
 }
 
 fn is_of_tenant(reason: &str) -> bool {

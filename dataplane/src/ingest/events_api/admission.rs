@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use outrider_config::snapshot::{ApiKey, ProjectTable, Snapshot};
+use outrider_webhook::address::Closings;
 use outrider_webhook::event::{EventFacts, Proof, VerifiedEvent};
 use outrider_webhook::id::ProjectId;
 use outrider_webhook::verify::ApiKeyDigest;
@@ -99,6 +100,11 @@ impl Caller {
 impl Admitted {
     pub(super) fn table(&self) -> &ProjectTable {
         &self.table
+    }
+
+    /// What may not be called, by the configuration.
+    pub(super) fn closings(&self) -> &Closings {
+        self.snapshot.closings()
     }
 
     pub(super) fn revision(&self) -> u64 {

@@ -17,6 +17,7 @@ use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::secret::Secret;
 use outrider_webhook::url_template::is_template;
 
+use super::admission::Admitted;
 use super::refused::Refused;
 use crate::ingest::Intake;
 use crate::made::{Claim, NotMade, Unresolved, Wish};
@@ -134,15 +135,16 @@ pub(super) fn audience(
 /// Makes the endpoints that the table does not have: nothing is claimed while it is asked for.
 pub(super) fn make(
     intake: &Intake,
-    table: &ProjectTable,
+    admitted: &Admitted,
     events: &mut [Result<Candidate, Refused>],
 ) {
+    let place = (admitted.table().project(), admitted.closings());
     for event in events {
         let Ok(candidate) = event else { continue };
         let Some(NewEndpoint { wish, .. }) = candidate.wish.take() else {
             continue;
         };
-        match intake.made.claim(table.project(), wish) {
+        match intake.made.claim(place, wish) {
             Ok(claim) => {
                 candidate.facts.audience = Audience::Dynamic(Box::new(claim.audience()));
                 candidate.claim = Some(claim);
