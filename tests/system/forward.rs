@@ -10,6 +10,7 @@ mod limits;
 mod listener;
 mod log;
 mod metrics;
+mod policies;
 mod pools;
 mod rebinding;
 mod refusals;

@@ -18,7 +18,11 @@ const CHANGES: usize = 30;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tunnels and requests by turns until the end; how many there were.
-async fn go_on(proxy: Arc<Proxy>, (to, tenant): (String, String), end: Arc<AtomicBool>) -> usize {
+pub(super) async fn go_on(
+    proxy: Arc<Proxy>,
+    (to, tenant): (String, String),
+    end: Arc<AtomicBool>,
+) -> usize {
     let tenant = format!("x-outrider-tenant: {tenant}\r\n");
     let request = format!("GET http://{to}/ HTTP/1.1\r\nHost: a\r\n{tenant}\r\n");
     let connect = format!("CONNECT {to} HTTP/1.1\r\nHost: a\r\n{tenant}\r\n");

@@ -47,6 +47,11 @@ impl Process {
         self
     }
 
+    /// One more flag, from the next start on.
+    pub(crate) fn flag(&mut self, name: &str, value: &str) {
+        self.args.extend([name.to_owned(), value.to_owned()]);
+    }
+
     /// Another value of a flag, from the next start on.
     pub(crate) fn change_flag(&mut self, name: &str, value: &str) {
         let place = self.args.iter().position(|arg| arg == name);
@@ -177,6 +182,11 @@ impl ControlPlane {
         Api::new(self.api, key.trim_end())
     }
 
+    /// Where its API answers.
+    pub(crate) fn api(&self) -> SocketAddr {
+        self.api
+    }
+
     /// Where data planes connect.
     pub(crate) fn xds(&self) -> SocketAddr {
         self.xds
@@ -255,6 +265,11 @@ impl EgressRole {
     pub(crate) async fn start(&mut self) {
         self.process.launch();
         self.until_ready().await;
+    }
+
+    /// Text of an admin page.
+    pub(crate) async fn admin_page(&self, path: &str) -> String {
+        get(self.admin, path).await.unwrap().text()
     }
 
     /// Waits until it is ready.

@@ -89,6 +89,7 @@ impl Endpoint {
 pub(crate) struct Resources {
     projects: Vec<Value>,
     egress_pools: Vec<Value>,
+    egress_policies: Vec<Value>,
 }
 
 impl Resources {
@@ -141,6 +142,7 @@ impl Resources {
     pub(crate) fn and_all(mut self, other: Self) -> Self {
         self.projects.extend(other.projects);
         self.egress_pools.extend(other.egress_pools);
+        self.egress_policies.extend(other.egress_policies);
         self
     }
 
@@ -152,6 +154,12 @@ impl Resources {
             pool[field] = value.clone();
         }
         self.egress_pools.push(pool);
+        self
+    }
+
+    /// One more policy that closes destinations.
+    pub(crate) fn and_egress_policy(mut self, policy: Value) -> Self {
+        self.egress_policies.push(policy);
         self
     }
 
@@ -210,7 +218,9 @@ impl Resources {
     }
 
     fn with_pools(&self, pools: &[Value]) -> String {
-        let file = json!({"egress_pools": pools, "projects": self.projects});
+        let (policies, projects) = (&self.egress_policies, &self.projects);
+        let file =
+            json!({"egress_policies": policies, "egress_pools": pools, "projects": projects});
         serde_json::to_string_pretty(&file).unwrap()
     }
 
