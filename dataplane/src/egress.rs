@@ -267,6 +267,7 @@ impl Inner {
         counter.fetch_add(1, Ordering::Relaxed);
         draft.timing.is_reused = is_reused;
         if !is_reused {
+            self.check_end(&key, connection.remote)?;
             let opened = told::Opened {
                 project: project.id,
                 request: &request,

@@ -23,6 +23,7 @@ use super::fault::Fault;
 use super::gate::Keeper;
 use super::source::Source;
 use super::tls::Profile;
+use super::vetting::Judged;
 use super::via::Through;
 
 /// What must be equal for a connection to be used again.
@@ -41,7 +42,7 @@ pub(super) struct Key {
     /// Name in the certificate and in `Host`.
     pub(super) server_name: Box<str>,
     /// The address policy it was checked under.
-    pub(super) policy_version: u64,
+    pub(super) policy_version: Judged,
 }
 
 /// What connections are counted by, besides their projects.

@@ -76,7 +76,7 @@ impl Opened<'_> {
             pool = pool.map_or(HOST_ROUTE, |pool| &**pool),
             source_ip = %connection.local.ip().to_canonical(),
             dest_ip = %connection.remote.ip().to_canonical(),
-            policy_version = key.policy_version,
+            policy_version = key.policy_version.revision,
             dns_us = timing.dns_us,
             connect_us = timing.connect_us,
             tls_us = timing.tls_us,

@@ -233,6 +233,11 @@ impl Upstream {
         self.key.source.pool().map(|(name, _)| name)
     }
 
+    /// The newest revision among the policies that it was judged by.
+    pub(crate) fn policy_version(&self) -> u64 {
+        self.key.policy_version.revision
+    }
+
     fn socket(&self) -> &TcpStream {
         match &self.io {
             Io::Left(link) => socket(link),

@@ -33,6 +33,8 @@ pub(super) struct Record {
     destination: Option<IpAddr>,
     timing: OpenTiming,
     is_reused: bool,
+    /// Of the connection; of what has none, that of now.
+    policy_version: Option<u64>,
     first_byte: Option<Duration>,
     status: u16,
     bytes: [u64; 2],
@@ -80,6 +82,7 @@ impl Record {
             destination: None,
             timing: OpenTiming::default(),
             is_reused: false,
+            policy_version: None,
             first_byte: None,
             status: 0,
             bytes: [0; 2],
@@ -105,6 +108,7 @@ impl Record {
         self.destination = Some(upstream.remote.ip().to_canonical());
         self.timing = upstream.timing;
         self.is_reused = upstream.is_reused;
+        self.policy_version = Some(upstream.policy_version());
     }
 
     pub(super) fn answered(&mut self, status: u16) {
@@ -156,7 +160,7 @@ impl Forward {
             dest_ip = record.destination.map(tracing::field::display),
             decision = record.decision,
             reason = record.reason,
-            policy_version = self.egress.policy_version(),
+            policy_version = record.policy_version.unwrap_or_else(|| self.egress.policy_version()),
             dns_us = record.timing.dns_us,
             connect_us = record.timing.connect_us,
             tls_us = record.timing.tls_us,

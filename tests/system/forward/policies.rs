@@ -68,6 +68,8 @@ async fn what_is_closed_is_refused_in_both_forms_and_open_tunnels_stay() {
     server.expect("ping").await;
     server.write("pong").await;
     client.expect("pong").await;
+    client.finish().await;
+    server.finish().await;
     let [_, of_others] = both(origin.address(), &others);
     let mut other = proxy.connect().await;
     other.write(&of_others).await;
@@ -86,6 +88,17 @@ async fn what_is_closed_is_refused_in_both_forms_and_open_tunnels_stay() {
         lines
             .next()
             .map(|found| assert!(found.contains(&line), "{found}"))
+    })
+    .await;
+    // The line of the tunnel is written at its end, and says by what it was judged.
+    until("the line of the tunnel", DEADLINE, async || {
+        let log = proxy.outrider.stderr();
+        let mut lines = log
+            .lines()
+            .filter(|one| one.contains("\"method\":\"connect\""));
+        let found = lines.find(|one| one.contains("\"decision\":\"allowed\""))?;
+        assert!(found.contains("\"policy_version\":0,"), "{found}");
+        Some(())
     })
     .await;
     open(&proxy.outrider, &mut admin, &uid).await;

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::support::*;
 use crate::egress::pool::{Connection, Key};
 use crate::egress::source::Source;
+use crate::egress::vetting::Judged;
 use crate::egress::{Egress, Leave, Purpose, Wish};
 
 const ANSWERED: Outcome = Outcome::Answered { status: 200 };
@@ -93,7 +94,7 @@ async fn a_pooled_connection_that_closes_before_a_byte_is_written_is_replaced() 
         through: None,
         tls: None,
         server_name: receiver.address.ip().to_string().into(),
-        policy_version: 0,
+        policy_version: Judged::default(),
     };
     let opened = Instant::now();
     let connection = Connection {

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use outrider_webhook::address::{Closing, Closings, Denial, Policy, PolicyPlace};
 use outrider_webhook::retry::{Failure, Outcome};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
 use super::support::*;
-use crate::egress::{Egress, Settings};
+use crate::egress::{Egress, ProxySettings, Settings};
 
 fn strict() -> Policy {
     Policy::default()
@@ -136,4 +139,51 @@ async fn every_answer_of_a_name_is_judged_by_what_the_configuration_closes() {
         assert_eq!(refused.outcome, Outcome::Failed(denied), "{place}");
     }
     assert_eq!(receiver.accepted(), 0);
+}
+
+/// A proxy that has heard of nothing, and what it is given beside CONNECT.
+async fn ignorant_proxy() -> (ProxySettings, tokio::task::JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = ProxySettings {
+        host: "127.0.0.1".to_owned(),
+        port: listener.local_addr().unwrap().port(),
+        tls: None,
+        authorization: None,
+    };
+    let proxy = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") {
+                client.read_exact(&mut byte).await.unwrap();
+                head.push(byte[0]);
+            }
+            if !head.starts_with(b"CONNECT hooks.example.com:80 ") {
+                continue; // whatever else it is asked
+            }
+            let ends = "x-outrider-source-ip: 127.0.0.2\r\nx-outrider-dest-ip: 127.0.0.9\r\n";
+            let reply = format!("HTTP/1.1 200 OK\r\n{ends}\r\n");
+            client.write_all(reply.as_bytes()).await.unwrap();
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).await.unwrap();
+            return rest;
+        }
+    });
+    (settings, proxy)
+}
+
+#[tokio::test]
+async fn where_a_tunnel_leads_is_judged_here_as_well() {
+    let (proxy, given) = ignorant_proxy().await;
+    let mut settings = settings();
+    settings.via = Some(proxy);
+    let egress = Egress::new(settings).unwrap();
+    egress.set_closings(&closing("127.0.0.9", 1));
+    let refused = send(&egress, "http://hooks.example.com/").await;
+    let denied = Failure::EgressDenied { literal: false };
+    assert_eq!(refused.outcome, Outcome::Failed(denied), "{refused:?}");
+    let policy = refused.denial.unwrap().policy;
+    assert_eq!(policy.as_deref(), Some("strict"));
+    assert_eq!(given.await.unwrap(), b"", "nothing was sent");
+    assert_eq!(egress.stats().idle, 0);
 }

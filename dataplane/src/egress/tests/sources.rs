@@ -17,6 +17,7 @@ use super::support::*;
 use crate::egress::open::{Opener, Way};
 use crate::egress::pool::{Connection, Key, Pool};
 use crate::egress::source::{Source, Sources};
+use crate::egress::vetting::Judged;
 use crate::egress::{Caller, Egress, Exchange, Leave, gate, open, pool};
 
 const ANSWERED: Outcome = Outcome::Answered { status: 200 };
@@ -332,7 +333,7 @@ fn key(address: SocketAddr) -> Key {
         through: None,
         tls: None,
         server_name: "a.example.com".into(),
-        policy_version: 0,
+        policy_version: Judged::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::super::choice::Standing;
 use super::super::{Caller, Leave, Source};
 use super::*;
 use crate::egress::pool::Key;
+use crate::egress::vetting::Judged;
 use crate::metrics::EgressMetrics;
 
 fn sources() -> Sources {
@@ -127,7 +128,7 @@ fn ask(
         through: None,
         tls: None,
         server_name: "a.example.com".into(),
-        policy_version: 0,
+        policy_version: Judged::default(),
     };
     let asked = sources.leave(&leave, vec![key]);
     asked.err().map(|fault| fault.failure)
