@@ -374,6 +374,8 @@ async fn deliveries_through_a_proxy_are_closed_there_and_say_so() {
     );
     egress.start().await;
     let mut data = planes.data_plane("data", 0);
+    data.process
+        .set("RUST_LOG", "info,outrider_dataplane::deliver=debug");
     let proxy = format!("http://{}", egress.listen);
     data.process.set("OUTRIDER__EGRESS__VIA__PROXY", &proxy);
     data.start().await;
@@ -392,6 +394,9 @@ async fn deliveries_through_a_proxy_are_closed_there_and_say_so() {
     publish(&data, 2).await;
     until_blocked(&data, 2.0).await;
     assert_eq!((receiver.connections(), receiver.received().len()), (1, 1));
+    let log = data.process.stderr();
+    let said = "policy_denied by the egress policy `inside`";
+    assert!(log.contains(said), "{log}");
     admin.delete(&path).await.data(200);
     receiver.wait_for(2, DEADLINE).await;
     assert_eq!(receiver.connections(), 2);

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::{io, mem};
 
-use outrider_webhook::address::{Host, ProjectRef};
+use outrider_webhook::address::{Denial, Host, ProjectRef};
 use outrider_webhook::retry::Failure;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -56,8 +56,8 @@ pub(crate) enum Purpose<'a> {
 
 /// Why there is no connection.
 pub(crate) enum Unopened {
-    /// The address policy refuses: its code.
-    Denied(&'static str),
+    /// The address policy refuses: what for.
+    Denied(Denial),
     /// This host has no certificate of that name for the project.
     Certificate,
     /// There are as many connections as there may be.
@@ -206,8 +206,8 @@ impl Wish<'_> {
 
 impl Unopened {
     fn of_refusal(refusal: Refusal) -> (Self, String) {
-        match refusal.denied {
-            Some(code) => (Self::Denied(code), refusal.fault.detail),
+        match refusal.fault.denial {
+            Some(denial) => (Self::Denied(denial), refusal.fault.detail),
             None => Self::of_fault(refusal.fault),
         }
     }

@@ -42,6 +42,7 @@ pub(crate) const CERTIFICATE: HeaderName = HeaderName::from_static("x-outrider-c
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("x-outrider-timeout");
 pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-outrider-egress-error");
+pub(crate) const POLICY: HeaderName = HeaderName::from_static("x-outrider-egress-policy");
 pub(crate) const SOURCE_IP: HeaderName = HeaderName::from_static("x-outrider-source-ip");
 pub(crate) const DEST_IP: HeaderName = HeaderName::from_static("x-outrider-dest-ip");
 pub(crate) const TIMING: HeaderName = HeaderName::from_static("x-outrider-timing");

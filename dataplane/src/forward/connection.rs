@@ -104,7 +104,7 @@ impl Forward {
             Ok(after) => after,
             Err(refused) => {
                 record.refused(refused.0);
-                self.refuse(client, refused).await
+                self.refuse_by(client, refused, record.policy()).await
             }
         };
         self.note(&record, &ask);
@@ -113,9 +113,19 @@ impl Forward {
 
     /// Tells a client why not. What it sends after that is not looked at: what it wanted to send
     /// with the request cannot be told from the next one.
-    async fn refuse(&self, client: &mut Client, (refusal, words): Refused) -> After {
+    async fn refuse(&self, client: &mut Client, refused: Refused) -> After {
+        self.refuse_by(client, refused, None).await
+    }
+
+    /// The same, with the policy of the configuration that denies.
+    async fn refuse_by(
+        &self,
+        client: &mut Client,
+        (refusal, words): Refused,
+        policy: Option<&str>,
+    ) -> After {
         self.metrics.refused(refusal);
-        match client.reply(&refusal.reply(&words, true)).await {
+        match client.reply(&refusal.reply(&words, policy, true)).await {
             Ok(()) => After::Close,
             Err(_) => After::Gone,
         }
@@ -242,7 +252,10 @@ impl Forward {
         let project = wish.project.id;
         let may_open = || self.opens.take(project, &self.limits.opens, 1).is_ok();
         let opened = self.egress.open(wish, may_open, &mut record.answers).await;
-        let upstream = opened.map_err(|(why, words)| (Refusal::from(why), words))?;
+        let upstream = opened.map_err(|(why, words)| {
+            record.unopened(&why);
+            (Refusal::from(why), words)
+        })?;
         record.opened(&upstream);
         Ok(upstream)
     }

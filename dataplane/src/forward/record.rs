@@ -14,7 +14,7 @@ use super::head::Ask;
 use super::identity::Tenant;
 use super::refusal::Refusal;
 use crate::egress::via::TRACEPARENT;
-use crate::egress::{Answers, OpenTiming, Resolved, Upstream};
+use crate::egress::{Answers, OpenTiming, Resolved, Unopened, Upstream};
 
 /// The line in the making.
 pub(super) struct Record {
@@ -33,6 +33,8 @@ pub(super) struct Record {
     destination: Option<IpAddr>,
     timing: OpenTiming,
     is_reused: bool,
+    /// The policy of the configuration that denied it.
+    policy: Option<Arc<str>>,
     /// Of the connection; of what has none, that of now.
     policy_version: Option<u64>,
     first_byte: Option<Duration>,
@@ -82,6 +84,7 @@ impl Record {
             destination: None,
             timing: OpenTiming::default(),
             is_reused: false,
+            policy: None,
             policy_version: None,
             first_byte: None,
             status: 0,
@@ -109,6 +112,17 @@ impl Record {
         self.timing = upstream.timing;
         self.is_reused = upstream.is_reused;
         self.policy_version = Some(upstream.policy_version());
+    }
+
+    pub(super) fn unopened(&mut self, why: &Unopened) {
+        if let Unopened::Denied(denial) = why {
+            self.policy.clone_from(&denial.policy);
+        }
+    }
+
+    /// The policy of the configuration that denied it, if one did.
+    pub(super) fn policy(&self) -> Option<&str> {
+        self.policy.as_deref()
     }
 
     pub(super) fn answered(&mut self, status: u16) {
@@ -160,6 +174,7 @@ impl Forward {
             dest_ip = record.destination.map(tracing::field::display),
             decision = record.decision,
             reason = record.reason,
+            policy = record.policy(),
             policy_version = record.policy_version.unwrap_or_else(|| self.egress.policy_version()),
             dns_us = record.timing.dns_us,
             connect_us = record.timing.connect_us,

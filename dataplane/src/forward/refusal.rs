@@ -28,7 +28,7 @@ pub(super) enum Refusal {
 impl From<Unopened> for Refusal {
     fn from(why: Unopened) -> Self {
         match why {
-            Unopened::Denied(code) => Self::Denied(code),
+            Unopened::Denied(denial) => Self::Denied(denial.reason),
             Unopened::Certificate => Self::Denied("unknown_certificate"),
             Unopened::Limit => Self::Limit,
             Unopened::Failed(failure) => Self::Failed(failure),
@@ -88,8 +88,9 @@ impl Refusal {
         }
     }
 
-    /// The reply, with `words` for people as its body.
-    pub(super) fn reply(self, words: &str, closes: bool) -> Vec<u8> {
+    /// The reply, with `words` for people as its body. `policy` is the one of the configuration that
+    /// denies.
+    pub(super) fn reply(self, words: &str, policy: Option<&str>, closes: bool) -> Vec<u8> {
         let status = self.status();
         let reason = status.canonical_reason().unwrap_or("Error");
         let (code, kind) = (self.code(), self.proxy_status());
@@ -99,6 +100,9 @@ impl Refusal {
             _ => code.to_owned(),
         };
         head.push_str(&format!("x-outrider-egress-error: {detail}\r\n"));
+        if let Some(policy) = policy {
+            head.push_str(&format!("x-outrider-egress-policy: {policy}\r\n"));
+        }
         head.push_str(&format!("proxy-status: outrider; error={kind}\r\n"));
         if self == Self::AuthRequired {
             head.push_str("proxy-authenticate: Basic realm=\"outrider\", charset=\"UTF-8\"\r\n");

@@ -54,6 +54,7 @@ async fn what_is_closed_is_refused_in_both_forms_and_open_tunnels_stay() {
     for request in [&connect, &get] {
         let answer = proxy.ask(request).await;
         answer.assert_refusal(request, 403, "denied:policy_denied", "http_request_denied");
+        assert_eq!(answer.header("x-outrider-egress-policy"), Some("inside"));
         let words = String::from_utf8_lossy(&answer.body).into_owned();
         assert!(
             words.contains("127.0.0.1 is closed by the egress policy `inside`"),
@@ -84,7 +85,7 @@ async fn what_is_closed_is_refused_in_both_forms_and_open_tunnels_stay() {
         let log = proxy.outrider.stderr();
         let mut lines = log
             .lines()
-            .filter(|one| one.contains("\"reason\":\"policy_denied\""));
+            .filter(|one| one.contains("\"reason\":\"policy_denied\",\"policy\":\"inside\""));
         lines
             .next()
             .map(|found| assert!(found.contains(&line), "{found}"))

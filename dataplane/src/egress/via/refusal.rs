@@ -1,10 +1,12 @@
 //! What the proxy's refusals mean, and what its absence.
 
+use std::sync::Arc;
+
 use outrider_webhook::address::Denial;
 use outrider_webhook::http1::{blanks_off, field, lines};
 use outrider_webhook::retry::Failure;
 
-use super::ERROR;
+use super::{ERROR, POLICY};
 use crate::egress::fault::Fault;
 
 /// A fault of the proxy, or of the way to it.
@@ -15,13 +17,13 @@ pub(super) fn lost(why: impl std::fmt::Display) -> Fault {
 /// What a refusal of the proxy means for the attempt.
 pub(super) fn refused(status: u16, head: &[u8]) -> Fault {
     match value(head, ERROR.as_str()) {
-        Some(error) => refused_by(status, error),
+        Some(error) => refused_by(status, error, value(head, POLICY.as_str())),
         None => lost(format!("status {status}, which is not of our proxy")),
     }
 }
 
-/// The same, by the error's name.
-pub(super) fn refused_by(status: u16, code: &str) -> Fault {
+/// The same, by the error's name and that of the policy that denies.
+pub(super) fn refused_by(status: u16, code: &str, policy: Option<&str>) -> Fault {
     let (code, reason) = code.split_once(':').unwrap_or((code, ""));
     let failure = match (code, reason) {
         // Larger than the proxy takes: it will never be smaller.
@@ -37,17 +39,30 @@ pub(super) fn refused_by(status: u16, code: &str) -> Fault {
     };
     let code: String = code.chars().take(64).collect();
     let reason: String = reason.chars().take(64).collect();
-    let detail = match reason.as_str() {
-        "" => format!("egress proxy: {code}"),
-        reason => format!("egress proxy: {code}, {reason}"),
+    let policy = policy.filter(|name| is_policy_name(name));
+    let detail = match (reason.as_str(), policy) {
+        ("", _) => format!("egress proxy: {code}"),
+        (reason, None) => format!("egress proxy: {code}, {reason}"),
+        (reason, Some(policy)) => {
+            format!("egress proxy: {code}, {reason} by the egress policy `{policy}`")
+        }
     };
     if failure.is_infrastructure() {
         tracing::warn!(status, code, reason, "the egress proxy refuses");
     }
     Fault {
-        denial: Denial::told(&reason),
+        denial: Denial::told(&reason).map(|told| Denial {
+            policy: policy.map(Arc::from),
+            ..told
+        }),
         ..Fault::new(failure, detail)
     }
+}
+
+/// Whether a text can be the name of a policy: it goes into records.
+fn is_policy_name(text: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(is_of_name)
 }
 
 fn is_of_tenant(reason: &str) -> bool {
@@ -104,5 +119,22 @@ mod tests {
             assert_eq!(failure(&line), expected, "{code}");
         }
         assert_eq!(failure("server: other"), Failure::NoHealthySource);
+    }
+
+    #[test]
+    fn the_policy_that_denies_is_told_where_it_can_be_one() {
+        let policy = |line: &str| {
+            let denied = "X-Outrider-Egress-Error: denied:policy_port";
+            let head = format!("HTTP/1.1 403 Forbidden\r\n{denied}\r\n{line}\r\n\r\n");
+            let denial = refused(403, head.as_bytes()).denial.unwrap();
+            assert_eq!(denial.reason, "policy_port");
+            denial.policy.as_deref().map(str::to_owned)
+        };
+        let name = "x-outrider-egress-policy";
+        assert_eq!(policy(&format!("{name}: web-1")), Some("web-1".to_owned()));
+        for odd in ["", "a:b", "A", &"x".repeat(64)] {
+            assert_eq!(policy(&format!("{name}: {odd}")), None, "{odd}");
+        }
+        assert_eq!(policy("a: b"), None);
     }
 }

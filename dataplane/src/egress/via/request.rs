@@ -11,7 +11,7 @@ use outrider_webhook::retry::Failure;
 
 use super::refusal::{lost, refused_by};
 use super::{
-    CERTIFICATE, DEST_IP, ENDPOINT, ERROR, SOURCE_IP, TENANT, TIMEOUT, TIMING, TLS, Through,
+    CERTIFICATE, DEST_IP, ENDPOINT, ERROR, POLICY, SOURCE_IP, TENANT, TIMEOUT, TIMING, TLS, Through,
 };
 use crate::egress::exchange::Draft;
 use crate::egress::fault::Fault;
@@ -77,8 +77,11 @@ impl Through {
     pub(in crate::egress) fn answered(&self, status: u16, draft: &mut Draft) -> Result<(), Fault> {
         let headers = draft.headers();
         if let Some(error) = headers.remove(ERROR) {
+            let policy = headers.remove(POLICY);
             headers.clear();
-            return Err(refused_by(status, error.to_str().unwrap_or_default()));
+            let policy = policy.as_ref().and_then(|value| value.to_str().ok());
+            let error = error.to_str().unwrap_or_default();
+            return Err(refused_by(status, error, policy));
         }
         let mut take = |name| {
             let value = headers.remove(name)?;
