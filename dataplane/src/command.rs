@@ -9,11 +9,13 @@
 //! - `cancel`: no further attempt of one that has not
 //! - `replay`: an event through today's subscriptions
 //! - `batch`: the same for all that a filter finds, step by step
+//! - `ping`: whether an endpoint takes requests from each of our addresses
 //! - `token`: whether a token endpoint gives a token
 
 mod batch;
 mod cancel;
 mod lane;
+mod ping;
 mod question;
 mod refusal;
 mod replay;
@@ -125,7 +127,7 @@ impl Executor {
             Action::StopBatch { project, batch } => self.stop_batch(project, batch).await,
             Action::Replay { project, event } => self.replay(command, project, event).await,
             // Those are answered without a turn.
-            Action::Ask(_) | Action::Tell(_) | Action::TryToken { .. } => {
+            Action::Ask(_) | Action::Tell(_) | Action::TryToken { .. } | Action::Ping { .. } => {
                 Err(Refusal::NotSupported)
             }
         }
@@ -158,6 +160,7 @@ impl CommandHandler for Executor {
             Action::TryToken { project, client } => {
                 return self.try_token(project, &client).await;
             }
+            Action::Ping { project, endpoint } => return self.ping(id, project, endpoint).await,
             _ => {}
         }
         match self.carry_out(id, action).await {

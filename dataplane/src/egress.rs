@@ -150,6 +150,11 @@ impl Egress {
         watching.await;
     }
 
+    /// Whether everything goes through a forward proxy, which has the addresses.
+    pub(crate) fn has_proxy(&self) -> bool {
+        self.inner.via.is_some()
+    }
+
     /// Closes the connections nobody uses at the moment.
     pub fn close_idle(&self) {
         self.inner.pool.clear();

@@ -19,6 +19,7 @@ mod disabled;
 mod dynamic;
 mod egress_ips;
 mod egress_namespace;
+mod egress_pings;
 mod egress_policies;
 mod egress_sources;
 mod egress_via;

@@ -21,7 +21,7 @@ pub(crate) mod wire;
 
 use bytes::Bytes;
 use outrider_config::Version;
-use outrider_webhook::id::{DeliveryKey, EventId, ProjectId, Uid};
+use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, ProjectId, Uid};
 use outrider_webhook::secret::Secret;
 
 pub use ask::{ANSWER_BYTES_MAX, Question};
@@ -136,6 +136,14 @@ pub enum Action {
         project: ProjectId,
         /// The specification of the client, in JSON; at most [`CLIENT_BYTES_MAX`].
         client: Secret,
+    },
+    /// A request is sent to an endpoint from each address that it may be called from. Changes
+    /// nothing; the answer says what came of each.
+    Ping {
+        /// The project the endpoint must belong to.
+        project: ProjectId,
+        /// The endpoint.
+        endpoint: EndpointId,
     },
     /// A question about what the data plane has seen; answered at once, changes nothing.
     Ask(Question),

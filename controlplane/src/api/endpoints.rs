@@ -6,13 +6,15 @@ mod secrets;
 mod shape;
 mod token;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::routing::{get, post, put};
 use outrider_config::Kind;
 use outrider_config::resource::{Endpoint, EndpointSpec, EndpointStatus, FieldError, Reason};
 use outrider_webhook::address::{Guard, Policy, ProjectRef};
 use outrider_webhook::id::{EndpointId, Uid};
-use outrider_xds::Question;
+use outrider_xds::{Action, Question};
 use serde_json::Value;
 
 use super::body::JsonBody;
@@ -28,6 +30,9 @@ pub(super) use change::{created, keep, keep_text, with_status};
 use secrets::ExpireSpec;
 pub(super) use shape::{is_incoming, metadata};
 
+/// Longer than a data plane takes: a token, and two rounds of requests, 5 s each.
+const PING_LIMIT: Duration = Duration::from_secs(17);
+
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/endpoints", get(list).post(create))
@@ -36,6 +41,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/endpoints/{id}/pause", put(pause))
         .route("/endpoints/{id}/activate", post(activate))
         .route("/endpoints/{id}/lane", get(lane))
+        .route("/endpoints/{id}/ping", post(ping))
         .route("/endpoints/period-failure-rates", get(not_supported))
         .route("/endpoints/oauth2/test", post(token::try_out))
 }
@@ -69,6 +75,19 @@ async fn lane(call: ProjectCall) -> Answer {
         .await?;
     let said = ask::everybody(&api, question, "lanes").await;
     Ok(Reply::ok("Lane fetched successfully", said))
+}
+
+/// Sends it a request from each address that it may be called from.
+async fn ping(call: ProjectCall) -> Answer {
+    let action = Action::Ping {
+        project: call.project,
+        endpoint: EndpointId::new(call.uid(Kind::Endpoint)?),
+    };
+    let api = call.api.clone();
+    call.show(Kind::Endpoint, |_: &View<'_>, _: Stored| Ok(Value::Null))
+        .await?;
+    let said = ask::somebody(&api, action, PING_LIMIT).await?;
+    Ok(Reply::ok("Endpoint pinged", said))
 }
 
 async fn show(call: ProjectCall) -> Answer {

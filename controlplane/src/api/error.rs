@@ -192,7 +192,7 @@ impl ApiError {
 }
 
 /// What a data plane said to a command (its `command.rs` has the list).
-const COMMAND_CODES: [(&str, StatusCode); 22] = [
+const COMMAND_CODES: [(&str, StatusCode); 23] = [
     ("unknown_delivery", StatusCode::NOT_FOUND),
     ("already_sent", StatusCode::BAD_REQUEST),
     ("not_ended", StatusCode::BAD_REQUEST),
@@ -215,6 +215,7 @@ const COMMAND_CODES: [(&str, StatusCode); 22] = [
     ("log_unavailable", StatusCode::SERVICE_UNAVAILABLE),
     ("config_behind", StatusCode::SERVICE_UNAVAILABLE),
     ("bad_client", StatusCode::BAD_REQUEST),
+    ("no_request", StatusCode::BAD_REQUEST),
 ];
 
 /// A code of a newer data plane is none of ours.

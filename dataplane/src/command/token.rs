@@ -26,7 +26,7 @@ use crate::meta::rfc3339;
 
 /// How long a token endpoint may take.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Trials at a time, in all and of one project: a person waits for each, and token endpoints that
+/// Trials at a time, in all and of one project: a person waits for each, and servers that
 /// do not answer must not keep others from theirs (decision 0005).
 const AT_ONCE: usize = 16;
 const OF_ONE: usize = 2;
@@ -36,10 +36,10 @@ const SHOWN_FROM_BYTES: usize = 24;
 
 /// What trials are made with.
 pub(crate) struct Trials {
-    egress: Egress,
-    clock: Arc<dyn Clock>,
-    chance: Chance,
-    slots: Slots<ProjectId>,
+    pub(super) egress: Egress,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) chance: Chance,
+    pub(super) slots: Slots<ProjectId>,
 }
 
 impl Trials {
@@ -58,7 +58,7 @@ impl Executor {
     pub(super) async fn try_token(&self, project: ProjectId, client: &Secret) -> Outcome {
         let trials = &self.trials;
         let Ok(_slot) = trials.slots.take(project) else {
-            let says = "too many token endpoints are being tried out, try again";
+            let says = "too much is being tried out, try again";
             return refused("commands_busy", says);
         };
         let snapshot = self.table.load();

@@ -20,13 +20,15 @@
 //!
 //! message ToNode { oneof said { Command command = 1; Head head = 2; OfferAnswer offer_answer = 8; } }
 //! message Command { bytes id = 1; oneof action { Delivery resend = 2; Ask ask = 3; Delivery force_resend = 4;
-//!     Delivery cancel = 5; Batch batch = 6; StopBatch stop_batch = 7; Event replay = 8; Tell tell = 9; Token try_token = 10; } }
+//!     Delivery cancel = 5; Batch batch = 6; StopBatch stop_batch = 7; Event replay = 8; Tell tell = 9; Token try_token = 10;
+//!     Ping ping = 11; } }
 //! message Delivery { bytes project = 1; int64 event = 2; uint32 ordinal = 3; }
 //! message Event { bytes project = 1; int64 event = 2; }
 //! message Batch { bytes project = 1; uint32 kind = 2; bytes filter = 3; }
 //! message StopBatch { bytes project = 1; bytes batch = 2; }
 //! message Tell { bytes project = 1; string kind = 2; string name = 3; bytes journal = 4; uint64 revision = 5; bytes body = 6; }
 //! message Token { bytes project = 1; string client = 2; }
+//! message Ping { bytes project = 1; bytes endpoint = 2; }
 //! message Ask { oneof question { Rejected rejected = 1; Alerts alerts = 2; Batches batches = 3; } }
 //! message Rejected { bytes project = 1; bytes source = 2; }
 //! message Alerts { bytes project = 1; }
@@ -157,7 +159,7 @@ pub(crate) enum ControlSaid {
 pub(crate) struct CommandFields {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) id: Vec<u8>,
-    #[prost(oneof = "ActionFields", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "ActionFields", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub(crate) action: Option<ActionFields>,
 }
 

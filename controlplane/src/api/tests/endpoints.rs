@@ -100,6 +100,8 @@ async fn section_3_2_endpoints() {
             row("PUT", "/api/v1/projects/{out}/endpoints/{out}/pause", Value::Null, 404).says("Resource not found"),
             row("POST", "/api/v1/projects/{out}/endpoints/{out}/activate", Value::Null, 404).says("Resource not found"),
             row("PUT", "/api/v1/projects/{out}/endpoints/{out}/expire_secret", json!({}), 404).says("Resource not found"),
+            row("POST", "/api/v1/projects/{out}/endpoints/{out}/ping", json!({}), 404).says("Resource not found"),
+            row("POST", "/api/v1/projects/{out}/endpoints/{e}/ping", json!({}), 503).code("dataplane_not_connected"),
             // What this version does not do.
             get("/api/v1/projects/{out}/endpoints/period-failure-rates", 501).says("not supported by this version").code("not_supported"),
             row("POST", "/api/v1/projects/{out}/endpoints/oauth2/test", json!({"oauth2": {"url": "ftp://h"}}), 400)

@@ -1,7 +1,7 @@
 //! What is to be done, as it travels.
 
 use bytes::Bytes;
-use outrider_webhook::id::{DeliveryKey, EventId, ORDINAL_MAX, ProjectId};
+use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, ORDINAL_MAX, ProjectId};
 use prost::{Message, Oneof};
 
 use super::tell::TellFields;
@@ -30,6 +30,8 @@ pub(crate) enum ActionFields {
     Tell(TellFields),
     #[prost(message, tag = "10")]
     TryToken(TokenFields),
+    #[prost(message, tag = "11")]
+    Ping(PingFields),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -48,6 +50,14 @@ pub(crate) struct EventFields {
     project: Vec<u8>,
     #[prost(int64, tag = "2")]
     event: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PingFields {
+    #[prost(bytes = "vec", tag = "1")]
+    project: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    endpoint: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -110,6 +120,10 @@ impl From<Action> for ActionFields {
             Action::TryToken { project, client } => {
                 Self::TryToken(TokenFields::of(project, &client))
             }
+            Action::Ping { project, endpoint } => Self::Ping(PingFields {
+                project: bytes_of(project.uid()),
+                endpoint: bytes_of(endpoint.uid()),
+            }),
             Action::Ask(question) => Self::Ask(question.into()),
         }
     }
@@ -144,6 +158,10 @@ impl ActionFields {
             },
             Self::Tell(fields) => Action::Tell(fields.read()?),
             Self::TryToken(fields) => fields.read()?,
+            Self::Ping(fields) => Action::Ping {
+                project: project_of(&fields.project)?,
+                endpoint: EndpointId::new(uid_of("endpoint", &fields.endpoint)?),
+            },
             Self::Ask(fields) => Action::Ask(fields.read()?),
         })
     }

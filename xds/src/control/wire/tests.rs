@@ -1,6 +1,6 @@
 //! The messages: what means nothing is refused, and what is sent is read.
 
-use outrider_webhook::id::{DeliveryKey, EventId, ORDINAL_MAX, ProjectId};
+use outrider_webhook::id::{DeliveryKey, EndpointId, EventId, ORDINAL_MAX, ProjectId};
 use proptest::prelude::*;
 
 use super::action::DeliveryFields;
@@ -106,7 +106,7 @@ fn actions() -> impl Strategy<Value = Action> {
         raw,
         ordinal,
         filter,
-        0..8_usize,
+        0..9_usize,
     )
         .prop_map(|(project, batch, raw, ordinal, filter, which)| {
             let event = EventId::from_raw(raw).unwrap();
@@ -121,6 +121,10 @@ fn actions() -> impl Strategy<Value = Action> {
                 4 => Action::StopBatch {
                     project,
                     batch: Uid::from_bits(batch),
+                },
+                8 => Action::Ping {
+                    project,
+                    endpoint: EndpointId::new(Uid::from_bits(batch)),
                 },
                 kind => Action::Batch(Batch {
                     project,
