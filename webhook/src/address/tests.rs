@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{
-    Authority, Denied, Host, InternalRule, InternalTarget, Policy, ProjectRef, SelfAddress,
-    TargetUrl,
+    Authority, Denied, Host, InternalRule, InternalTarget, Policy, PolicyPlace, ProjectRef,
+    SelfAddress, TargetUrl,
 };
 use crate::id::{ProjectId, Uid};
 
@@ -227,6 +227,7 @@ proptest! {
         for input in [text.clone(), format!("http://{text}"), String::from_utf8_lossy(&bytes).into_owned()] {
             let _ = TargetUrl::parse(&input);
             let _ = Authority::parse(&input);
+            let _ = PolicyPlace::parse(&input);
         }
     }
 

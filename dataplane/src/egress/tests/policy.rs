@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use outrider_webhook::address::{Closing, Closings, Denial, Policy, PolicyPlace};
+use outrider_webhook::address::{Closing, Closings, Denial, Policy, PolicyPlace, TargetUrl};
 use outrider_webhook::retry::{Failure, Outcome};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::support::*;
-use crate::egress::{Egress, ProxySettings, Settings};
+use crate::egress::{Egress, Exchange, Form, ProxySettings, Settings, Terms};
 
 fn strict() -> Policy {
     Policy::default()
@@ -139,6 +139,35 @@ async fn every_answer_of_a_name_is_judged_by_what_the_configuration_closes() {
         assert_eq!(refused.outcome, Outcome::Failed(denied), "{place}");
     }
     assert_eq!(receiver.accepted(), 0);
+}
+
+#[tokio::test]
+async fn what_is_fetched_for_a_project_is_judged_as_its_deliveries_are() {
+    let receiver = Receiver::answering(OK).await;
+    let egress = egress();
+    egress.set_closings(&closing("127.0.0.1", 1));
+    let url = TargetUrl::parse(&receiver.url()).unwrap();
+    let form = || Form {
+        url: &url,
+        authorization: None,
+        body: "a=b".into(),
+    };
+    let terms = || Terms::new(LONG, EXCERPT);
+    let reason = |exchange: Exchange| exchange.denial.map(|denial| denial.reason);
+    let (ours, others) = (project(1), project(2));
+    for refused in [
+        egress.get(&ours, &url, terms()).await,
+        egress.post(&ours, form(), terms()).await,
+    ] {
+        assert_eq!(reason(refused), Some("policy_denied"));
+    }
+    assert_eq!(receiver.accepted(), 0);
+    for allowed in [
+        egress.get(&others, &url, terms()).await,
+        egress.post(&others, form(), terms()).await,
+    ] {
+        assert_eq!(allowed.outcome, Outcome::Answered { status: 200 });
+    }
 }
 
 /// A proxy that has heard of nothing, and what it is given beside CONNECT.

@@ -1,5 +1,6 @@
 //! What policies close, and that none of them ever opens anything.
 
+use super::super::{InternalRule, InternalTarget};
 use super::*;
 use crate::id::Uid;
 use proptest::prelude::*;
@@ -232,6 +233,46 @@ fn every_policy_for_the_project_must_admit_and_those_of_others_say_nothing() {
         verdict(&Closings::default(), (OURS, "http://127.0.0.1/"), &[]),
         "ok"
     );
+}
+
+#[test]
+fn what_the_bootstrap_opens_is_closed_too() {
+    let mut policy = Policy::default();
+    for target in [
+        InternalTarget::Address("127.0.0.1:5080".parse().unwrap()),
+        InternalTarget::Cidr("10.0.0.0/8".parse().unwrap()),
+        InternalTarget::NameSuffix("svc.local".into()),
+    ] {
+        let projects = vec!["payments".to_owned()];
+        policy.internal(InternalRule { projects, target });
+    }
+    policy.allow("192.168.0.0/16".parse().unwrap());
+    let project = ProjectRef {
+        id: id(OURS),
+        name: "payments",
+    };
+    let strict = for_all(closing(
+        &["127.0.0.0/8", "10.0.0.0/8", "192.168.0.0/16", "local"],
+        &[],
+        &[],
+    ));
+    for (url, answer) in [
+        ("http://127.0.0.1:5080/", "127.0.0.1"),
+        ("http://10.1.2.3/", "10.1.2.3"),
+        ("http://a.example/", "192.168.0.1"),
+        ("http://b.svc.local/", "10.0.0.1"),
+    ] {
+        let target = TargetUrl::parse(url).unwrap();
+        let place = (target.host(), target.port());
+        let judge = |closings: &Closings| {
+            let policy = &policy;
+            let guard = Guard { policy, closings };
+            guard.check_target(&project, &target)?;
+            guard.check_answers(&project, place, &[answer.parse().unwrap()])
+        };
+        assert!(judge(&Closings::default()).is_ok(), "{url}");
+        assert_eq!(judge(&strict).unwrap_err().code(), "policy_denied", "{url}");
+    }
 }
 
 #[test]
