@@ -319,7 +319,7 @@ async fn the_list_is_served_without_the_control_plane_and_after_a_restart() {
 }
 
 /// Wants to hear of source addresses, at the receiver.
-async fn told_at(admin: &mut Api, name: &str, owner: &Receiver) -> Api {
+pub(super) async fn told_at(admin: &mut Api, name: &str, owner: &Receiver) -> Api {
     let config = json!({"meta_event": {
         "is_enabled": true, "type": "http", "event_type": ["egress_ips.updated"],
         "url": owner.url(&format!("/{name}")), "secret": "s",

@@ -20,6 +20,7 @@ mod dynamic;
 mod egress_ips;
 mod egress_namespace;
 mod egress_pings;
+mod egress_notices;
 mod egress_policies;
 mod egress_sources;
 mod egress_via;

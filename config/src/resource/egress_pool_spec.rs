@@ -15,7 +15,7 @@ use super::field::{NOTE_BYTES_MAX, given};
 /// What the route of the host is published as (RULINGS 31), so no pool has the name.
 pub const HOST_ROUTE: &str = "dynamic";
 /// The pool of whoever names none.
-pub(crate) const DEFAULT_POOL: &str = "default";
+pub const DEFAULT_POOL: &str = "default";
 /// Longest name, bytes: that of a label in the names of hosts.
 const NAME_BYTES_MAX: usize = 63;
 /// Most addresses of one pool.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outrider_config::Version;
 use outrider_config::published::Published;
-use outrider_config::resource::{EgressPool, EgressPoolSpec, from_document};
+use outrider_config::resource::{DEFAULT_POOL, EgressPool, EgressPoolSpec, from_document};
 use outrider_config::snapshot::MetaKind;
 use outrider_webhook::id::{EgressPoolId, ProjectId, Uid};
 use outrider_xds::{News, TOLD_BYTES_MAX};
@@ -47,9 +47,10 @@ pub(super) fn news(view: &View<'_>, change: &Change, journal: Uid) -> Vec<News> 
             continue;
         }
         let seen = both.seen_by(project.id());
+        let names_none = project.egress_pool().is_none();
         let body = bodies
-            .entry(seen)
-            .or_insert_with(|| both.body(seen, change));
+            .entry((seen, names_none))
+            .or_insert_with(|| both.body(seen, names_none, change));
         let Some(body) = body else { continue };
         news.push(News {
             project: project.id(),
@@ -73,10 +74,23 @@ impl Both {
     }
 
     /// What is told to those who see it so; `None` when their list says the same as before.
-    fn body(&self, (was_seen, is_seen): (bool, bool), change: &Change) -> Option<Bytes> {
+    /// `names_none`: a project without a pool of its own, which leaves from where the host's route
+    /// puts it while there is no pool for such.
+    fn body(
+        &self,
+        (was_seen, is_seen): (bool, bool),
+        names_none: bool,
+        change: &Change,
+    ) -> Option<Bytes> {
+        let is_default = |pool: &Option<Arc<EgressPool>>| {
+            let pool = pool.as_ref();
+            pool.is_some_and(|pool| **pool.name() == *DEFAULT_POOL)
+        };
+        let is_about_default = is_default(&self.before) || is_default(&self.after);
         let list = |pool: &Option<Arc<EgressPool>>, is_seen: bool| {
+            let is_dynamic = names_none && is_about_default && !is_default(pool);
             let pool = pool.as_ref().filter(|_| is_seen);
-            Published::of(pool, false, change.at_ms)
+            Published::of(pool, is_dynamic, change.at_ms)
         };
         let (before, after) = (list(&self.before, was_seen), list(&self.after, is_seen));
         if before.rows() == after.rows() {
@@ -152,7 +166,7 @@ mod tests {
     /// What a project is told: what is new and what has gone.
     fn told(before: Option<Value>, after: Option<Value>) -> Option<(Value, Value)> {
         let (both, change) = change(before, after);
-        let body = both.body(both.seen_by(PROJECT.parse().unwrap()), &change)?;
+        let body = both.body(both.seen_by(PROJECT.parse().unwrap()), true, &change)?;
         let mut body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["event_type"], "egress_ips.updated");
         let data = &mut body["data"];
@@ -203,5 +217,31 @@ mod tests {
         // Still let in, and something else is to be said of it.
         assert_eq!(told(own("active"), own("draining")), both(&none, &none));
         assert_eq!(told(own("active"), own("down")), both(&none, &v4));
+    }
+
+    /// The pools that are shown after a change of this pool's name, to who names none and to who does.
+    fn shown(before: Option<&str>, after: Option<&str>) -> [Vec<String>; 2] {
+        let named = |name: Option<&str>| {
+            name.and_then(|name| pool(&[("192.0.2.1", "active")], &json!({"name": name})))
+        };
+        let (both, change) = change(named(before), named(after));
+        let seen = both.seen_by(PROJECT.parse().unwrap());
+        [true, false].map(|names_none| {
+            let body = both.body(seen, names_none, &change).unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            let rows = body["data"]["pools"].as_array().unwrap().iter();
+            rows.map(|row| row["name"].as_str().unwrap().to_owned())
+                .collect()
+        })
+    }
+
+    #[test]
+    fn who_names_no_pool_hears_when_the_route_of_the_host_comes_or_goes() {
+        let [default, eu] = ["default", "eu"].map(Some);
+        assert_eq!(shown(default, None), [vec!["dynamic"], vec![]]);
+        assert_eq!(shown(None, default), [["default"], ["default"]]);
+        assert_eq!(shown(default, eu), [vec!["eu", "dynamic"], vec!["eu"]]);
+        assert_eq!(shown(eu, default), [["default"], ["default"]]);
+        assert_eq!(shown(eu, None), [Vec::<String>::new(), vec![]]);
     }
 }
