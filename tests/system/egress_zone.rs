@@ -96,7 +96,7 @@ async fn the_list_is_a_part_of_a_zone_too() {
 
 #[tokio::test]
 async fn a_project_has_records_of_its_own_list() {
-    let outrider = Setup::through_api().start().await;
+    let outrider = Setup::through_api_alone().start().await;
     let mut admin = outrider.admin_api();
     let acme = admin.make_project("acme", "outgoing", &json!({})).await;
     let pool = json!({

@@ -151,7 +151,7 @@ async fn what_a_name_was_is_noted_within_bounds_and_when_it_is_denied() {
     })
     .await;
     let (name, value) = names.setting();
-    let setup = Setup::new(&Resources::outgoing(&[])).env(name, &value);
+    let setup = Setup::by_host_route(&Resources::outgoing(&[])).env(name, &value);
     let proxy = Proxy::of(setup, &[]).await;
     // Nobody is there.
     let asked = async |name: &str| {

@@ -62,7 +62,10 @@ async fn a_delivery_on_an_open_connection_to_a_known_name_counts_nothing() {
     let url = format!("http://hooks.customer.example:{port}/in");
     let resources = Resources::outgoing(&[Endpoint::new(1, &url, SECRET)]);
     let (name, value) = names.setting();
-    let outrider = Setup::new(&resources).env(name, &value).start().await;
+    let outrider = Setup::by_host_route(&resources)
+        .env(name, &value)
+        .start()
+        .await;
     for number in 1..=3 {
         let (mut client, event) = (outrider.client(), json!({"n": number}));
         let sent = client.publish_to(&uid(1), "a", event).await;
@@ -105,10 +108,9 @@ async fn handshakes_with_receivers_have_their_time_taken() {
 #[tokio::test]
 async fn tunnels_are_counted_by_where_they_leave_from() {
     let pools = Resources::outgoing(&[]).and_egress_pool("default", &["127.0.0.3"], &json!({}));
-    let (without, with) = (
-        Proxy::start().await,
-        Proxy::of(Setup::new(&pools), &[]).await,
-    );
+    let without = Setup::by_host_route(&Resources::outgoing(&[]));
+    let without = Proxy::of(without, &[]).await;
+    let with = Proxy::of(Setup::new(&pools), &[]).await;
     let origin = Origin::start().await;
     for (proxy, labels) in [
         (without, DYNAMIC),
