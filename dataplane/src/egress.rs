@@ -14,6 +14,7 @@ mod exchange;
 mod fault;
 mod gate;
 mod get;
+mod heard;
 mod link;
 mod open;
 mod pool;
@@ -286,13 +287,10 @@ impl Inner {
             Sent::Answered(answer) => self.answered(answer, (key, connection), draft),
             // What the receiver said instead of taking it, if it said anything: that it wants a
             // certificate, for one, it says after the handshake.
-            Sent::Unwritten(_) => match timeout(SETTLE_TIMEOUT, connection.broken).await {
-                Ok(Ok(fault)) => Err(fault),
-                _ => Err(Fault::new(
-                    Failure::ConnectReset,
-                    "the connection was closed before the request was sent",
-                )),
-            },
+            Sent::Unwritten(_) => Err(connection.reason().await.unwrap_or_else(|| {
+                let words = "the connection was closed before the request was sent";
+                Fault::new(Failure::ConnectReset, words)
+            })),
         }
     }
 

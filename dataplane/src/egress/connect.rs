@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::exchange::{Draft, Phase};
 use super::fault::Fault;
 use super::gate::Permit;
+use super::heard::{Heard, LastWords};
 use super::link::Link;
 use super::open::{Opened, Opener, Until, Way};
 use super::pool::{Alive, Broken, Connection, Key, Pool};
@@ -117,7 +118,7 @@ impl Dialler {
             remote,
         } = opened;
         draft.on(local, remote);
-        let (sender, (alive, broken)) = match &key.tls {
+        let (sender, last_words, (alive, broken)) = match &key.tls {
             None => self.speak(link, permit).await?,
             Some(profile) => {
                 draft.enter(Phase::Handshake);
@@ -128,6 +129,7 @@ impl Dialler {
         Ok(Connection {
             sender,
             _alive: alive,
+            last_words,
             broken,
             opened: Instant::now(),
             local,
@@ -168,10 +170,11 @@ impl Dialler {
         &self,
         stream: S,
         permit: Permit,
-    ) -> Result<(SendRequest<Full<Bytes>>, (Alive, Broken)), Fault>
+    ) -> Result<(SendRequest<Full<Bytes>>, LastWords, (Alive, Broken)), Fault>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let (stream, last_words) = Heard::new(stream);
         let (sender, connection) = self
             .http
             .handshake(TokioIo::new(stream))
@@ -185,7 +188,7 @@ impl Dialler {
                 let _ = broke.send(fault); // nobody may want to know
             }
         });
-        Ok((sender, (alive, broken)))
+        Ok((sender, last_words, (alive, broken)))
     }
 }
 

@@ -307,9 +307,20 @@ async fn why(fault: Fault, connection: &mut Connection) -> Fault {
     if fault.failure != Failure::ConnectReset {
         return fault;
     }
-    match timeout(REASON_TIMEOUT, &mut connection.broken).await {
-        Ok(Ok(reason)) if reason.failure == Failure::TlsFailure => reason,
+    match connection.reason().await {
+        Some(reason) if reason.failure == Failure::TlsFailure => reason,
         _ => fault,
+    }
+}
+
+impl Connection {
+    /// Why it broke, if that is known.
+    pub(super) async fn reason(&mut self) -> Option<Fault> {
+        if let Some(said) = self.last_words.get() {
+            return Some(said);
+        }
+        let told = timeout(REASON_TIMEOUT, &mut self.broken).await;
+        self.last_words.get().or_else(|| told.ok()?.ok())
     }
 }
 

@@ -10,7 +10,7 @@ use outrider_webhook::address::{Denial, Denied};
 use outrider_webhook::retry::Failure;
 
 /// An attempt that ended without a complete answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Fault {
     /// The class the retry rules decide on.
     pub(super) failure: Failure,
@@ -107,6 +107,13 @@ impl Fault {
         Self::new(failure, format!("TLS handshake: {hint}{error}"))
     }
 
+    /// What was wrong with TLS when something was read, if that was it: a receiver that wants a
+    /// client certificate says so only after the handshake.
+    pub(super) fn alert(error: &io::Error) -> Option<Self> {
+        let cause = tls_cause(error)?;
+        Some(Self::new(Failure::TlsFailure, format!("TLS: {cause}")))
+    }
+
     /// An error of the HTTP connection, `during` says when.
     pub(super) fn http(error: &hyper::Error, during: &str) -> Self {
         let failure = if error.is_parse() {
@@ -129,7 +136,7 @@ impl Fault {
     }
 }
 
-fn is_reset(error: &io::Error) -> bool {
+pub(super) fn is_reset(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
         error.kind(),

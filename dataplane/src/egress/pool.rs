@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::fault::Fault;
 use super::gate::Keeper;
+use super::heard::LastWords;
 use super::source::Source;
 use super::tls::Profile;
 use super::vetting::Judged;
@@ -79,6 +80,8 @@ pub(super) type Broken = oneshot::Receiver<Fault>;
 /// An open connection: the sending half; the other half is a task that ends when this is dropped.
 pub(super) struct Connection {
     pub(super) _alive: Alive,
+    /// What was wrong with TLS, if it was.
+    pub(super) last_words: LastWords,
     /// Why it broke, from its task.
     pub(super) broken: Broken,
     pub(super) sender: SendRequest<Full<Bytes>>,

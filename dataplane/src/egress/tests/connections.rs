@@ -14,6 +14,7 @@ use tokio::sync::{Barrier, Notify};
 use tokio::time::Instant;
 
 use super::support::*;
+use crate::egress::heard::LastWords;
 use crate::egress::pool::{Connection, Key};
 use crate::egress::source::Source;
 use crate::egress::vetting::Judged;
@@ -99,6 +100,7 @@ async fn a_pooled_connection_that_closes_before_a_byte_is_written_is_replaced() 
     let opened = Instant::now();
     let connection = Connection {
         _alive: tokio::sync::oneshot::channel().0,
+        last_words: LastWords::default(),
         broken: tokio::sync::oneshot::channel().1,
         sender,
         opened,
