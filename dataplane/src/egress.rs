@@ -10,6 +10,7 @@
 
 mod ask;
 mod connect;
+mod draft;
 mod exchange;
 mod fault;
 mod gate;
@@ -51,7 +52,8 @@ use tokio_util::task::TaskTracker;
 use self::ask::Ask;
 pub use self::ask::Terms;
 use self::connect::{Dialled, Dialler};
-use self::exchange::{Answer, Draft, ReadBounds, Reusable, Sent, exchange};
+use self::draft::Draft;
+use self::exchange::{Answer, ReadBounds, Reusable, Sent, exchange};
 pub use self::exchange::{Exchange, Timing};
 use self::fault::Fault;
 use self::gate::Gate;
@@ -134,7 +136,10 @@ impl Egress {
                 }
                 exchange
             }
-            Err(fault) => draft.finish(Err(fault)),
+            Err(fault) => {
+                let fault = draft.blame(fault).await;
+                draft.finish(Err(fault))
+            }
         }
     }
 
@@ -246,6 +251,7 @@ impl Inner {
         }
         if let Some((key, mut connection)) = self.pooled(&keys) {
             draft.timing.is_reused = true;
+            draft.takes(&key, connection.opened);
             self.counters.taken.fetch_add(1, Ordering::Relaxed);
             match exchange(&mut connection, request, bounds, draft).await? {
                 Sent::Answered(answer) => return self.answered(answer, (key, connection), draft),

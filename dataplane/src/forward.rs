@@ -18,6 +18,7 @@ mod identity;
 mod listener;
 mod metrics;
 mod plane;
+mod pulse;
 mod record;
 mod refusal;
 mod scratch;
@@ -33,6 +34,7 @@ use outrider_webhook::id::ProjectId;
 use outrider_webhook::rate::Rate;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use self::identity::{Identities, Identity, PasswordDigest, Reach};
 pub use self::listener::ForwardListener;
@@ -101,4 +103,6 @@ struct Forward {
     draining: CancellationToken,
     /// What is left is cut.
     cut: CancellationToken,
+    /// Connections that tell dispatchers that the process lives.
+    pulses: TaskTracker,
 }

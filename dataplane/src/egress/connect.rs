@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::task::TaskTracker;
 
-use super::exchange::{Draft, Phase};
+use super::draft::{Draft, Phase};
 use super::fault::Fault;
 use super::gate::Permit;
 use super::heard::{Heard, LastWords};
@@ -95,7 +95,10 @@ impl Dialler {
         let (key, way) = self.opener.first(keys, pool, until).await?;
         let (connection, is_reused) = match way {
             Way::New(opened) => (self.establish(&key, opened, until, draft).await?, false),
-            Way::Idle(connection) => (connection, true),
+            Way::Idle(connection) => {
+                draft.takes(&key, connection.opened);
+                (connection, true)
+            }
         };
         Ok(Dialled {
             key,
@@ -118,6 +121,7 @@ impl Dialler {
             remote,
         } = opened;
         draft.on(local, remote);
+        draft.takes(key, Instant::now());
         let (sender, last_words, (alive, broken)) = match &key.tls {
             None => self.speak(link, permit).await?,
             Some(profile) => {

@@ -63,6 +63,14 @@ impl Key {
             .filter(|through| through.is_forwarded())
     }
 
+    /// Whether an open connection from this address will do.
+    fn accepts(&self, local: SocketAddr) -> bool {
+        match &self.through {
+            None => self.source.accepts(local, self.address),
+            Some(through) => through.accepts(local),
+        }
+    }
+
     pub(super) fn place(&self) -> Place {
         match &self.through {
             None => Place::At(self.address),
@@ -203,7 +211,7 @@ impl<C: Pooled> Pool<C> {
             at -= 1;
             let Some(idle) = queue.get(at) else { break };
             let is_usable = idle.is_usable(now);
-            if is_usable && !key.source.accepts(idle.connection.local(), key.address) {
+            if is_usable && !key.accepts(idle.connection.local()) {
                 continue;
             }
             let removed = queue.remove(at);

@@ -55,7 +55,9 @@ impl Egress {
             vetting: ArcSwap::from_pointee(Vetting::new(settings.policy)),
             overrides: settings.resolve_overrides.into_iter().collect(),
             resolver: Resolver::new(&settings.name_servers, settings.dns_timeout, metrics)?,
-            via: settings.via.map(Proxy::new),
+            via: settings
+                .via
+                .map(|via| Proxy::new(via, tasks.clone(), stop.clone())),
             certificates: settings
                 .certificates
                 .into_iter()

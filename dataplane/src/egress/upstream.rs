@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use super::exchange::micros_since;
+use super::draft::micros_since;
 use super::fault::Fault;
 use super::gate::Permit;
 use super::link::{Link, socket};
@@ -236,6 +236,11 @@ impl Upstream {
     /// The newest revision among the policies that it was judged by.
     pub(crate) fn policy_version(&self) -> u64 {
         self.key.policy_version.revision
+    }
+
+    /// Lets the connection be seen to break, and not to end, when it is dropped.
+    pub(crate) fn reset(&self) {
+        let _ = self.socket().set_zero_linger(); // one that is gone has seen its end
     }
 
     fn socket(&self) -> &TcpStream {

@@ -5,6 +5,7 @@
 //! alone. Faults of the proxy itself are ours: they are never charged to an endpoint (`egress`
 //! section 3.5).
 
+mod pulse;
 mod refusal;
 mod request;
 
@@ -15,9 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use outrider_config::snapshot::PoolSelection;
+use outrider_config::snapshot::{AddressState, EgressPool, PoolSelection};
 use outrider_webhook::address::{Host, ProjectRef};
-use outrider_webhook::http1::{AnswerLimits, answer_head};
+use outrider_webhook::http1::{AnswerHead, AnswerLimits, answer_head};
 use outrider_webhook::id::Uid;
 use outrider_webhook::retry::Failure;
 use rustls::ClientConfig;
@@ -26,7 +27,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use self::pulse::Pulses;
 use self::refusal::{lost, refused, value};
 use super::fault::Fault;
 use super::link::Link;
@@ -45,6 +49,7 @@ pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-outrider-egress-
 pub(crate) const POLICY: HeaderName = HeaderName::from_static("x-outrider-egress-policy");
 pub(crate) const SOURCE_IP: HeaderName = HeaderName::from_static("x-outrider-source-ip");
 pub(crate) const DEST_IP: HeaderName = HeaderName::from_static("x-outrider-dest-ip");
+pub(crate) const PULSE: HeaderName = HeaderName::from_static("x-outrider-pulse");
 pub(crate) const TIMING: HeaderName = HeaderName::from_static("x-outrider-timing");
 
 /// What the proxy may answer.
@@ -73,6 +78,7 @@ pub struct ProxySettings {
 pub(super) struct Proxy {
     settings: ProxySettings,
     found: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+    pulses: Pulses,
 }
 
 /// A destination behind the proxy. Connections are shared by those that are the same in all but the
@@ -91,6 +97,9 @@ pub(super) struct Through {
     certificate: Option<Arc<str>>,
     /// Of the request that a tunnel is opened for; of no account for what is the same.
     traceparent: Option<HeaderValue>,
+    /// The pool, and what it falls back to, as they are known here now; of no account for what is
+    /// the same.
+    pools: Vec<Arc<EgressPool>>,
 }
 
 impl PartialEq for Through {
@@ -132,10 +141,16 @@ pub(super) struct Tunnel {
 }
 
 impl Proxy {
-    pub(super) fn new(settings: ProxySettings) -> Arc<Self> {
+    /// Looks after its addresses in `tasks`, until `stop`.
+    pub(super) fn new(
+        settings: ProxySettings,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
         Arc::new(Self {
             settings,
             found: Mutex::default(),
+            pulses: Pulses::new(tasks, stop),
         })
     }
 
@@ -159,13 +174,19 @@ impl Proxy {
         });
         checked.map_err(|denied| Refusal::denied(&denied, true))?;
         let uid = project.id.uid();
-        let (tenant, endpoint) = match leave {
-            Leave::HostRoute => (uid.to_string(), None),
-            Leave::Pool { pool, caller, .. } => {
+        let (tenant, endpoint, pools) = match leave {
+            Leave::HostRoute => (uid.to_string(), None, Vec::new()),
+            Leave::Pool {
+                pool,
+                fallback,
+                caller,
+            } => {
                 let endpoint = caller
                     .endpoint
                     .filter(|_| pool.selection() == PoolSelection::Sticky);
-                (format!("{uid}.{}", pool.name()), endpoint)
+                let pools = std::iter::once(pool).chain(fallback).cloned();
+                let tenant = format!("{uid}.{}", pool.name());
+                (tenant, endpoint, pools.collect())
             }
             Leave::Missing(name) => return Err(Fault::no_pool(name).into()),
         };
@@ -177,6 +198,7 @@ impl Proxy {
             endpoint,
             certificate: destination.certificate,
             traceparent: destination.traceparent,
+            pools,
         });
         let addresses = self.addresses().await?;
         let keys = addresses.into_iter().map(|address| Key {
@@ -191,7 +213,16 @@ impl Proxy {
         Ok(keys.collect())
     }
 
+    /// Where it is; first where it was reached when it was tried last.
     async fn addresses(&self) -> Result<Vec<SocketAddr>, Fault> {
+        let mut found = self.found().await?;
+        if found.len() > 1 {
+            found.sort_by_key(|address| self.pulses.is_unreached(*address)); // else as they came
+        }
+        Ok(found)
+    }
+
+    async fn found(&self) -> Result<Vec<SocketAddr>, Fault> {
         let ProxySettings { host, port, .. } = &self.settings;
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, *port)]);
@@ -215,6 +246,36 @@ impl Proxy {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Vec<SocketAddr>)>> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// A connection to it. The caller bounds the time.
+    async fn reach(&self, address: SocketAddr) -> io::Result<Link> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?; // one small request at a time
+        Ok(match &self.settings.tls {
+            None => Link::Left(stream),
+            Some((name, config)) => {
+                let connector = TlsConnector::from(Arc::clone(config));
+                Link::Right(Box::new(connector.connect(name.clone(), stream).await?))
+            }
+        })
+    }
+
+    /// Its answer to a request without a body: the head, and what came with it.
+    async fn ask(&self, link: &mut Link, request: &[u8]) -> Result<(AnswerHead, Vec<u8>), Fault> {
+        let broken = |error: io::Error| lost(error);
+        link.write_all(request).await.map_err(broken)?;
+        link.flush().await.map_err(broken)?;
+        let mut head = Vec::with_capacity(512);
+        loop {
+            if link.read_buf(&mut head).await.map_err(broken)? == 0 {
+                return Err(lost("it closed the connection"));
+            }
+            let read = answer_head(&head, &LIMITS, true);
+            if let Some(answer) = read.map_err(lost)? {
+                return Ok((answer, head));
+            }
+        }
+    }
 }
 
 impl Through {
@@ -226,12 +287,18 @@ impl Through {
         address: SocketAddr,
         (limit, until): (Instant, Instant),
     ) -> Result<Tunnel, Fault> {
-        let link = match timeout_at(limit, self.reach(address)).await {
-            Ok(reached) => reached?,
-            Err(_) => return Err(lost("it did not answer in time")),
+        let (proxy, begun) = (&self.proxy, Instant::now());
+        let reached = timeout_at(limit, proxy.reach(address)).await;
+        let link = match reached {
+            Ok(reached) => reached.map_err(lost),
+            Err(_) => Err(lost("it did not answer in time")),
         };
-        match timeout_at(until, self.tunnel(link)).await {
+        proxy.pulses.used(proxy, address, link.is_ok());
+        match timeout_at(until, self.tunnel(link?)).await {
             Ok(opened) => opened,
+            Err(_) if proxy.pulses.is_lost(address, begun).await => {
+                Err(lost("it does not answer any more"))
+            }
             Err(_) => {
                 let detail = format!("egress proxy: no connection to {} in time", self.authority);
                 Err(Fault::new(Failure::ConnectTimeout, detail))
@@ -239,22 +306,7 @@ impl Through {
         }
     }
 
-    async fn reach(&self, address: SocketAddr) -> Result<Link, Fault> {
-        let broken = |error: io::Error| lost(error);
-        let stream = TcpStream::connect(address).await.map_err(broken)?;
-        stream.set_nodelay(true).map_err(broken)?; // one small request at a time
-        Ok(match &self.proxy.settings.tls {
-            None => Link::Left(stream),
-            Some((name, config)) => {
-                let connector = TlsConnector::from(Arc::clone(config));
-                let stream = connector.connect(name.clone(), stream).await;
-                Link::Right(Box::new(stream.map_err(broken)?))
-            }
-        })
-    }
-
     async fn tunnel(&self, mut link: Link) -> Result<Tunnel, Fault> {
-        let broken = |error: io::Error| lost(error);
         if self.is_forwarded() {
             // Where it leads is told with each answer.
             let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
@@ -264,18 +316,7 @@ impl Through {
                 remote: unknown,
             });
         }
-        link.write_all(&self.request()).await.map_err(broken)?;
-        link.flush().await.map_err(broken)?;
-        let mut head = Vec::with_capacity(512);
-        let answer = loop {
-            if link.read_buf(&mut head).await.map_err(broken)? == 0 {
-                return Err(lost("it closed the connection"));
-            }
-            let read = answer_head(&head, &LIMITS, true);
-            if let Some(answer) = read.map_err(lost)? {
-                break answer;
-            }
-        };
+        let (answer, head) = self.proxy.ask(&mut link, &self.request()).await?;
         if answer.status != 200 {
             return Err(refused(answer.status, &head));
         }
@@ -297,6 +338,40 @@ impl Through {
                 "it does not say which addresses it uses: it is not ours",
             )),
         }
+    }
+
+    /// Whether an open tunnel from this address of ours will do: while the pool has it as active.
+    /// For each request that it gets whole the proxy itself decides.
+    pub(super) fn accepts(&self, local: SocketAddr) -> bool {
+        if self.is_forwarded() || self.pools.is_empty() {
+            return true;
+        }
+        let local = local.ip().to_canonical();
+        let mut addresses = self.pools.iter().flat_map(|pool| pool.addresses().iter());
+        addresses.any(|one| one.address == local && one.state == AddressState::Active)
+    }
+
+    /// Whose fault it is that an exchange on a connection that was opened then came to nothing.
+    /// What a destination does the proxy says, or passes on while it lives itself.
+    pub(super) async fn blame(
+        &self,
+        fault: Fault,
+        (address, opened): (SocketAddr, Instant),
+        has_begun: bool,
+    ) -> Fault {
+        let is_lost = match fault.failure {
+            // Before an answer it tells what is wrong with the destination.
+            Failure::ConnectReset | Failure::TlsFailure if self.is_forwarded() && !has_begun => true,
+            Failure::ConnectReset | Failure::TlsFailure | Failure::ResponseTimeout => {
+                self.proxy.pulses.is_lost(address, opened).await
+            }
+            _ => false,
+        };
+        if !is_lost {
+            return fault;
+        }
+        let detail = format!("egress proxy: lost in the middle of it ({})", fault.detail);
+        Fault::new(Failure::ProxyLost, detail)
     }
 
     pub(super) fn is_forwarded(&self) -> bool {

@@ -22,6 +22,9 @@ use super::scratch;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 64 * 1024;
 
+/// Read of the next request before its turn, at once.
+const AHEAD_BYTES_MAX: usize = 4 * 1024;
+
 /// For a reply of ours, which is small.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -146,6 +149,33 @@ impl Client {
             Ok(written) => written,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
+    }
+
+    /// Whether the client has ended its side, or is gone; asked while it has nothing to say. What
+    /// it sends all the same is kept, and it is asked no more then.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.unread.is_empty() {
+            return false;
+        }
+        let (io, unread) = (&mut self.io, &mut self.unread);
+        let read = scratch::poll_with(io, cx, AHEAD_BYTES_MAX, |bytes, _| {
+            unread.extend_from_slice(bytes);
+            bytes.is_empty()
+        });
+        match read {
+            Poll::Ready(Ok(is_end)) => is_end,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
+    }
+
+    /// Lets the connection be seen to break, and not to end, when it is dropped.
+    pub(super) fn reset(&self) {
+        let socket = match &self.io {
+            Io::Left(stream) => stream,
+            Io::Right(stream) => stream.get_ref().0,
+        };
+        let _ = socket.set_zero_linger(); // one that is gone has seen its end
     }
 
     /// Closes after a reply, and lets the client read it.

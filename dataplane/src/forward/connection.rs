@@ -12,11 +12,14 @@ use super::client::{Client, Head, NoHead};
 use super::exchange::{Answered, Done, Outgoing, exchange};
 use super::head::Ask;
 use super::identity::{Caller, Named, Shown, Tenant, Unknown};
+use super::pulse;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::tunnel::{self, Lasting};
 use super::{Forward, HEAD_TIMEOUT, KEEPALIVE};
-use crate::egress::via::{CERTIFICATE, DEST_IP, ENDPOINT, SOURCE_IP, TENANT, TIMEOUT, TIMING, TLS};
+use crate::egress::via::{
+    CERTIFICATE, DEST_IP, ENDPOINT, PULSE, SOURCE_IP, TENANT, TIMEOUT, TIMING, TLS,
+};
 use crate::egress::{Purpose, Upstream, Wish};
 
 /// To the head of an answer, and to its end, unless the client says otherwise (`egress`
@@ -36,6 +39,8 @@ enum After {
     Close,
     /// Nobody is there any more.
     Gone,
+    /// It is no connection for requests any more.
+    Pulse,
 }
 
 impl Forward {
@@ -70,6 +75,10 @@ impl Forward {
                 After::Next => {}
                 After::Close => return client.close().await,
                 After::Gone => return,
+                After::Pulse => {
+                    self.pulses.spawn(pulse::beat(client, self.cut.clone()));
+                    return;
+                }
             }
         }
     }
@@ -98,6 +107,9 @@ impl Forward {
                 Err((Refusal::BadRequest, words.to_owned()))
             }
             b"CONNECT" => self.connect(client, &ask, &mut record).await,
+            b"OPTIONS" if ask.line.target == b"*" && ask.value(&PULSE).is_some() => {
+                self.pulse(client, &ask, &mut record).await
+            }
             _ => self.forward(client, head, &ask, &mut record).await,
         };
         let after = match served {
@@ -165,9 +177,35 @@ impl Forward {
         let carried = tunnel::carry(client, &mut upstream, lasting, self.cut.cancelled()).await;
         drop(open);
         record.heard(carried.first_byte);
+        if carried.is_reset {
+            client.reset();
+            upstream.reset();
+        }
         self.metrics.carried(carried.up, carried.down);
         record.carried(carried.up, carried.down, carried.end);
         Ok(After::Gone)
+    }
+
+    /// Lets a client know for as long as it likes that this process lives.
+    async fn pulse(
+        &self,
+        client: &mut Client,
+        ask: &Ask<'_>,
+        record: &mut Record,
+    ) -> Result<After, Refused> {
+        let shown = Shown::read(ask.value(&PROXY_AUTHORIZATION));
+        record.identity = self.caller(client, &shown)?.name().into();
+        if self.draining.is_cancelled() {
+            return Err((Refusal::Draining, "this proxy is being stopped".to_owned()));
+        }
+        if self.pulses.len() >= pulse::PULSES_MAX {
+            let words = format!("at most {} connections ask for the pulse", pulse::PULSES_MAX);
+            return Err((Refusal::Limit, words));
+        }
+        match client.reply(&pulse::reply()).await {
+            Ok(()) => Ok(After::Pulse),
+            Err(_) => Ok(After::Gone),
+        }
     }
 
     async fn forward(
@@ -219,9 +257,16 @@ impl Forward {
                     let words = "the chunks of the request are malformed";
                     return Err((Refusal::BadRequest, words.to_owned()));
                 }
-                Done::Broken { end, status } => {
+                Done::Broken {
+                    end,
+                    status,
+                    looks_whole,
+                } => {
                     record.answered(status);
                     record.end = end;
+                    if looks_whole {
+                        client.reset();
+                    }
                     return Ok(After::Gone);
                 }
                 Done::Stale(unsent) => sent = unsent,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use outrider_webhook::http1::{AnswerFraming, AnswerHead, AnswerLimits, Framing, answer_head};
 use outrider_webhook::retry::Failure;
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::Left;
 use super::client::Client;
@@ -22,6 +22,9 @@ const LIMITS: AnswerLimits = AnswerLimits {
     bytes_max: 64 * 1024,
     headers_max: 100,
 };
+
+/// For an interim answer to go out, before it is told that no other one comes.
+const INTERIM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Interim answers to one request. Nobody is known to send more than two.
 const INTERIM_MAX: usize = 16;
@@ -59,6 +62,8 @@ pub(super) enum Done {
         /// For the log: a closed list.
         end: &'static str,
         status: u16,
+        /// To this client the end of the connection would be that of the answer.
+        looks_whole: bool,
     },
 }
 
@@ -94,6 +99,8 @@ struct Download {
     interim: usize,
     left: Left,
     closes: bool,
+    /// It ends with the destination's connection, and for the client with a last chunk.
+    is_wrapped: bool,
     /// There was more than the answer.
     has_more: bool,
 }
@@ -153,6 +160,7 @@ pub(super) async fn exchange(
             interim: 0,
             left: Left::Nothing,
             closes: outgoing.closes,
+            is_wrapped: false,
             has_more: false,
         },
         is_head: outgoing.is_head,
@@ -177,6 +185,10 @@ pub(super) async fn exchange(
             "no answer in time",
         )),
     };
+    if run.down.answer.is_none() && matches!(result, Err(Trouble::Upstream(..))) {
+        let rest = poll_fn(|cx| run.down.flow.poll_out(cx, client));
+        let _ = timeout(INTERIM_TIMEOUT, rest).await; // if not, it cannot be told
+    }
     let sent = run.up.flow.bytes;
     let first_byte = run.down.heard.map(|heard| heard - begun);
     let done = match (result, kept) {
@@ -210,6 +222,10 @@ impl Run<'_> {
     ) -> Poll<Result<(), Trouble>> {
         if let Poll::Ready(Err(trouble)) = self.up.poll(cx, client, upstream) {
             return Poll::Ready(Err(trouble));
+        }
+        // A client that ends its side while it waits has gone: the destination need not go on.
+        if self.up.is_sent() && client.poll_gone(cx) {
+            return Poll::Ready(Err(Trouble::Client));
         }
         if self.down.answer.is_none() {
             ready!(self.poll_head(cx, client, upstream))?;
@@ -293,8 +309,10 @@ impl Run<'_> {
             }
             return;
         }
-        let is_chunked = head.framing == AnswerFraming::Chunked;
-        down.closes |= head.framing == AnswerFraming::UntilClose || !self.up.is_sent();
+        let is_open = head.framing == AnswerFraming::UntilClose;
+        down.is_wrapped = is_open && !self.is_old;
+        let is_chunked = head.framing == AnswerFraming::Chunked || down.is_wrapped;
+        down.closes |= (is_open && self.is_old) || !self.up.is_sent();
         down.flow
             .push(&head::for_client(&raw, is_chunked, down.closes, self.own));
         down.left = Left::from(head.framing);
@@ -303,6 +321,8 @@ impl Run<'_> {
 
     fn end(self, result: Result<(), Trouble>) -> Done {
         let status = self.down.answer.map_or(0, |answer| answer.status);
+        let is_open = |answer: AnswerHead| answer.framing == AnswerFraming::UntilClose;
+        let looks_whole = self.is_old && self.down.answer.is_some_and(is_open);
         // Interim answers that went out whole leave room for an error of ours.
         let has_begun = match self.down.answer {
             Some(_) => self.down.flow.bytes > 0,
@@ -322,11 +342,13 @@ impl Run<'_> {
             (Err(Trouble::Client), _) | (Ok(()), None) => Done::Broken {
                 end: "client_gone",
                 status,
+                looks_whole,
             },
             (Err(Trouble::Chunks), _) if !has_begun => Done::Malformed,
             (Err(Trouble::Chunks), _) => Done::Broken {
                 end: "bad_request",
                 status,
+                looks_whole,
             },
             (Err(Trouble::Upstream(failure, words)), _) if !has_begun => {
                 Done::Failed(failure, words)
@@ -334,6 +356,7 @@ impl Run<'_> {
             (Err(Trouble::Upstream(failure, _)), _) => Done::Broken {
                 end: failure.code(),
                 status,
+                looks_whole,
             },
         }
     }
@@ -415,9 +438,14 @@ impl Download {
             let with_head = std::mem::take(&mut self.head);
             let part = self.left.take(&with_head).map_err(|_| BROKEN)?;
             self.has_more |= part.taken < with_head.len();
-            self.flow.push(part.passed);
-            self.flow.push(part.end);
+            if self.is_wrapped {
+                self.flow.push_chunk(part.passed);
+            } else {
+                self.flow.push(part.passed);
+                self.flow.push(part.end);
+            }
         }
+        let is_wrapped = self.is_wrapped;
         loop {
             if ready!(self.flow.poll_out(cx, client)).is_err() {
                 return Poll::Ready(Err(Trouble::Client));
@@ -429,6 +457,10 @@ impl Download {
             let read = scratch::poll_with(upstream, cx, usize::MAX, |bytes, cx| {
                 let part = left.take(bytes).map_err(|_| BROKEN)?;
                 *has_more |= part.taken < bytes.len();
+                if is_wrapped {
+                    flow.push_chunk(part.passed);
+                    return Ok(bytes.is_empty());
+                }
                 let passed = flow.pass(cx, client, part.passed);
                 passed.map_err(|_| Trouble::Client)?;
                 flow.push(part.end);
@@ -438,6 +470,9 @@ impl Download {
                 Poll::Ready(Ok(Ok(false))) => {}
                 Poll::Ready(Ok(Ok(true))) if matches!(self.left, Left::UntilClose) => {
                     self.left = Left::Nothing;
+                    if is_wrapped {
+                        self.flow.push(b"0\r\n\r\n");
+                    }
                 }
                 Poll::Ready(Ok(Err(trouble))) => return Poll::Ready(Err(trouble)),
                 Poll::Ready(Ok(Ok(true)) | Err(_)) => {

@@ -34,6 +34,16 @@ impl Flow {
         self.held.extend_from_slice(bytes);
     }
 
+    /// The same as a chunk of its own.
+    pub(super) fn push_chunk(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let size = format!("{:x}\r\n", bytes.len());
+            self.push(size.as_bytes());
+            self.push(bytes);
+            self.push(b"\r\n");
+        }
+    }
+
     /// Ready when nothing is left; then no memory is held either.
     pub(super) fn poll_out<W>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<io::Result<()>>
     where

@@ -88,6 +88,7 @@ impl ForwardListener {
             ids: Chance::seeded(settings.seed),
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
+            pulses: TaskTracker::new(),
         });
         let acceptor = Acceptor {
             listener,
@@ -138,6 +139,8 @@ impl ForwardListener {
         self.forward.cut.cancel();
         // What is cut writes its line.
         let _ = timeout(CUT_GRACE, self.clients.wait()).await;
+        self.forward.pulses.close();
+        self.forward.pulses.wait().await;
         self.stop.cancel();
         if self.accepting.await.is_err() {
             tracing::error!("the listener of the forward proxy ended with a panic");

@@ -31,6 +31,8 @@ pub(super) struct Carried {
     pub(super) first_byte: Option<Duration>,
     /// Why it ended: a closed list, for logs and metrics.
     pub(super) end: &'static str,
+    /// One side did not end but was reset, and the other one is to see the same.
+    pub(super) is_reset: bool,
 }
 
 /// One direction.
@@ -38,6 +40,7 @@ pub(super) struct Carried {
 struct Pump {
     flow: Flow,
     is_ended: bool,
+    is_reset: bool,
     is_done: bool,
 }
 
@@ -65,6 +68,11 @@ impl Pump {
         }
         loop {
             ready!(self.flow.poll_out(cx, to)).map_err(|_| Broken::Sink)?;
+            if self.is_reset {
+                // What came before it has gone out.
+                ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| Broken::Sink)?;
+                return Poll::Ready(Err(Broken::Source));
+            }
             if self.is_ended {
                 // Half-close: this direction has ended, the other one goes on.
                 let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx)); // it may be closed already
@@ -78,7 +86,7 @@ impl Pump {
             });
             match read {
                 Poll::Ready(Ok(passed)) => self.is_ended = passed.map_err(|_| Broken::Sink)?,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Source)),
+                Poll::Ready(Err(_)) => self.is_reset = true,
                 Poll::Pending => {
                     // With TLS, what was written may wait for more.
                     ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| Broken::Sink)?;
@@ -101,7 +109,8 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut up, mut down, mut is_cut) = (Pump::default(), Pump::default(), false);
+    let (mut up, mut down) = (Pump::default(), Pump::default());
+    let (mut is_cut, mut is_reset) = (false, false);
     let begun = Instant::now();
     let mut watch = Watch {
         moved: begun,
@@ -125,6 +134,7 @@ where
             }
         }
         if asked == Poll::Ready(Err(Broken::Source)) || matches!(answered, Poll::Ready(Err(_))) {
+            is_reset = true;
             return Poll::Ready("reset");
         }
         if up.is_done && down.is_done {
@@ -141,6 +151,7 @@ where
         down: down.flow.bytes,
         first_byte,
         end,
+        is_reset,
     }
 }
 
@@ -222,7 +233,7 @@ mod tests {
         assert_eq!(answer, "answer");
         let carried = tunnel.await.unwrap();
         assert_eq!((carried.up, carried.down, carried.end), (900, 6, "closed"));
-        assert!(carried.first_byte.is_some());
+        assert!(carried.first_byte.is_some() && !carried.is_reset);
     }
 
     #[tokio::test]

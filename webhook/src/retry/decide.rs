@@ -171,6 +171,7 @@ fn end_of_once(outcome: &Outcome) -> Option<GiveUp> {
             | Failure::TlsFailure
             | Failure::ProtocolError
             | Failure::ResponseTimeout
+            | Failure::ProxyLost
             | Failure::Internal,
         ) => Some(GiveUp::OutcomeUnknown),
     }
@@ -308,6 +309,7 @@ mod tests {
             Failure::TlsFailure,
             Failure::ProtocolError,
             Failure::ResponseTimeout,
+            Failure::ProxyLost,
             Failure::Internal,
         ] {
             let ended = Step::GiveUp(GiveUp::OutcomeUnknown);
@@ -361,6 +363,7 @@ mod tests {
         let failed = |failure| of(Outcome::Failed(failure), None);
         assert_eq!(failed(Failure::ResponseTimeout), Some(Load::Failing));
         assert_eq!(failed(Failure::PortExhausted), None);
+        assert_eq!(failed(Failure::ProxyLost), None);
         assert_eq!(failed(Failure::EgressDenied { literal: false }), None);
         assert_eq!(failed(Failure::AuthUnavailable), None);
         assert_eq!(failed(Failure::EgressDenied { literal: true }), None);

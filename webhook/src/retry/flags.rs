@@ -160,9 +160,10 @@ const fn of_failure(failure: Failure, was_sent: bool) -> ResponseFlag {
         Failure::ResponseTimeout => ResponseFlag::Timeout,
         Failure::EgressDenied { .. } => ResponseFlag::Forbidden,
         Failure::AuthUnavailable => ResponseFlag::AuthUnavailable,
-        Failure::NoHealthySource | Failure::PortExhausted | Failure::Internal => {
-            ResponseFlag::OwnEgress
-        }
+        Failure::NoHealthySource
+        | Failure::ProxyLost
+        | Failure::PortExhausted
+        | Failure::Internal => ResponseFlag::OwnEgress,
     }
 }
 

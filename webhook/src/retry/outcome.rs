@@ -85,6 +85,8 @@ pub enum Failure {
     AuthUnavailable,
     /// None of our own source addresses is usable.
     NoHealthySource,
+    /// The egress proxy was lost before the answer was here: the receiver may have the request.
+    ProxyLost,
     /// Our own ports are used up.
     PortExhausted,
     /// A fault of our own.
@@ -93,7 +95,7 @@ pub enum Failure {
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::DnsFailure,
         Self::ConnectRefused,
         Self::ConnectReset,
@@ -105,6 +107,7 @@ impl Failure {
         Self::EgressDenied { literal: false },
         Self::AuthUnavailable,
         Self::NoHealthySource,
+        Self::ProxyLost,
         Self::PortExhausted,
         Self::Internal,
     ];
@@ -124,6 +127,7 @@ impl Failure {
             Self::EgressDenied { .. } => "egress_denied",
             Self::AuthUnavailable => "auth_unavailable",
             Self::NoHealthySource => "no_healthy_source",
+            Self::ProxyLost => "proxy_lost",
             Self::PortExhausted => "port_exhausted",
             Self::Internal => "internal",
         }
@@ -134,7 +138,7 @@ impl Failure {
     pub const fn is_infrastructure(self) -> bool {
         matches!(
             self,
-            Self::NoHealthySource | Self::PortExhausted | Self::Internal
+            Self::NoHealthySource | Self::ProxyLost | Self::PortExhausted | Self::Internal
         )
     }
 }

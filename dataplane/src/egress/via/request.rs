@@ -9,11 +9,12 @@ use http::{HeaderName, HeaderValue, Request, Uri};
 use http_body_util::Full;
 use outrider_webhook::retry::Failure;
 
-use super::refusal::{lost, refused_by};
+use super::refusal::refused_by;
 use super::{
-    CERTIFICATE, DEST_IP, ENDPOINT, ERROR, POLICY, SOURCE_IP, TENANT, TIMEOUT, TIMING, TLS, Through,
+    CERTIFICATE, DEST_IP, ENDPOINT, ERROR, POLICY, PULSE, Proxy, SOURCE_IP, TENANT, TIMEOUT,
+    TIMING, TLS, Through,
 };
-use crate::egress::exchange::Draft;
+use crate::egress::draft::Draft;
 use crate::egress::fault::Fault;
 
 /// Most that an attempt may take, seconds: no tunnel is cut before (RULINGS section E).
@@ -98,8 +99,10 @@ impl Through {
                 draft.on(local, remote);
                 Ok(())
             }
-            _ => Err(lost(
-                "it does not say which addresses it uses: it is not ours",
+            // Something has the request.
+            _ => Err(Fault::new(
+                Failure::ProxyLost,
+                "egress proxy: it does not say which addresses it uses: it is not ours",
             )),
         }
     }
@@ -121,19 +124,37 @@ impl Through {
             head.extend_from_slice(traceparent.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
-        if let Some(authorization) = &self.proxy.settings.authorization {
-            head.extend_from_slice(b"Proxy-Authorization: ");
-            head.extend_from_slice(authorization.as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
+        self.proxy.authorize(&mut head);
         head.extend_from_slice(b"\r\n");
         head
     }
 }
 
+impl Proxy {
+    /// The request for a connection that tells whether it lives.
+    pub(super) fn pulse_request(&self) -> Vec<u8> {
+        let mut head =
+            format!("OPTIONS * HTTP/1.1\r\nHost: outrider\r\n{PULSE}: 1\r\n").into_bytes();
+        self.authorize(&mut head);
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
+    fn authorize(&self, head: &mut Vec<u8>) {
+        if let Some(authorization) = &self.settings.authorization {
+            head.extend_from_slice(b"Proxy-Authorization: ");
+            head.extend_from_slice(authorization.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Proxy, ProxySettings};
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    use super::super::ProxySettings;
     use super::*;
 
     #[test]
@@ -145,13 +166,14 @@ mod tests {
             authorization: Some(HeaderValue::from_static("Basic b3Vycw==")),
         };
         let through = Through {
-            proxy: Proxy::new(settings),
+            proxy: Proxy::new(settings, TaskTracker::new(), CancellationToken::new()),
             authority: "bank.example.com:443".into(),
             port: 443,
             tenant: "01JQ0000000000000000000001".into(),
             endpoint: None,
             certificate: Some("bank".into()),
             traceparent: None,
+            pools: Vec::new(),
         };
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = Uri::from_static("/hook?a=b");
