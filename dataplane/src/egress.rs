@@ -146,10 +146,11 @@ impl Egress {
     /// Looks after the addresses of `pools`, those in force at each moment, until `stop`.
     pub async fn watch_sources(
         &self,
-        pools: impl Fn() -> Vec<Arc<EgressPool>>,
+        pools: impl Fn() -> Vec<Arc<EgressPool>> + Clone + Send + Sync + 'static,
         stop: CancellationToken,
     ) {
         let inner = &self.inner;
+        inner.sources.in_force(Box::new(pools.clone()));
         let watching = inner
             .sources
             .watch(pools, &inner.reflectors, &inner.resolver, stop);

@@ -126,7 +126,7 @@ impl DataPlane {
             stop.clone(),
         );
         let sources = async move {
-            let pools = || table.load().egress_pools().cloned().collect();
+            let pools = move || table.load().egress_pools().cloned().collect();
             egress.watch_sources(pools, stop_sources).await;
         };
         let mut workers = vec![

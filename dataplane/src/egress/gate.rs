@@ -4,7 +4,8 @@
 //! At a limit the newcomer waits, within its own connect time, until a connection ends or one of
 //! its own kind becomes idle; idle ones of others that stand in its way are given up, one at a
 //! time. One project has at most half of what a destination gets, so projects that share an
-//! address (a content network, say) do not shut each other out. Counted from before the connect to the end of the
+//! address (a content network, say) do not shut each other out; and of what a shared pool gets,
+//! so that one whose receivers hold connections leaves some to others. Counted from before the connect to the end of the
 //! connection's task, so that the limit is one on sockets.
 
 use std::collections::HashMap;
@@ -34,6 +35,8 @@ struct Counts {
     destinations: HashMap<Place, usize>,
     pairs: HashMap<(ProjectId, Place), usize>,
     pools: HashMap<Arc<str>, usize>,
+    /// Of the pools that are shared.
+    shares: HashMap<(ProjectId, Arc<str>), usize>,
     total: usize,
 }
 
@@ -60,8 +63,8 @@ pub(super) struct Permit {
     gate: Arc<Gate>,
     project: ProjectId,
     destination: Place,
-    /// The pool it is counted for.
-    pool: Option<Arc<str>>,
+    /// The pool it is counted for, and whether that is shared.
+    pool: Option<(Arc<str>, bool)>,
     /// Its place in the count of where it is opened from; none for one to a proxy.
     _leaving: Option<Box<Leaving>>, // small: this is in everything that opens
 }
@@ -92,8 +95,12 @@ impl Permit {
 
 /// How an attempt gets its connection.
 pub(super) enum Entered<C> {
-    /// It may open one.
-    Room(Permit),
+    /// It may open one; at once, or after a wait in which the world may have changed.
+    Room {
+        /// Its place.
+        permit: Permit,
+        has_waited: bool,
+    },
     /// One that was in use became idle meanwhile.
     Idle(C),
 }
@@ -123,12 +130,13 @@ impl Gate {
         pool: &Pool<C>,
     ) -> Entered<C> {
         let _waiting = Waiting::new(&self.waiting);
+        let mut has_waited = false;
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable(); // before the look, so that no end is missed between the two
             match self.try_enter(key) {
-                Ok(permit) => return Entered::Room(permit),
+                Ok(permit) => return Entered::Room { permit, has_waited },
                 Err(full) => {
                     if let Some(connection) = pool.take(key) {
                         return Entered::Idle(connection);
@@ -137,6 +145,7 @@ impl Gate {
                 }
             }
             freed.await;
+            has_waited = true;
         }
     }
 
@@ -179,17 +188,29 @@ impl Gate {
         }
         let (_, destination) = &pair;
         let pool = key.source.pool();
-        if let Some((name, Some(max))) = pool
-            && of(counts.pools.get(name)) >= max
+        let share = pool.as_ref().filter(|pool| pool.is_shared);
+        let share = share.map(|pool| (project, Arc::clone(pool.name)));
+        if let Some(pool) = &pool
+            && let Some(max) = pool.connections_max
         {
-            return Err(Give::Pool(Arc::clone(name)));
+            if of(counts.pools.get(pool.name)) >= max {
+                return Err(Give::Pool(Arc::clone(pool.name)));
+            }
+            if let Some(share) = &share
+                && of(counts.shares.get(share)) >= max.div_ceil(2)
+            {
+                return Err(Give::Share(project, Arc::clone(pool.name)));
+            }
         }
         if counts.total >= self.caps.total {
             return Err(Give::Any);
         }
-        let pool = pool.map(|(name, _)| Arc::clone(name));
-        if let Some(name) = &pool {
+        let pool = pool.map(|pool| (Arc::clone(pool.name), pool.is_shared));
+        if let Some((name, _)) = &pool {
             *counts.pools.entry(Arc::clone(name)).or_default() += 1;
+        }
+        if let Some(share) = share {
+            *counts.shares.entry(share).or_default() += 1;
         }
         *counts.projects.entry(project).or_default() += 1;
         *counts.destinations.entry(destination.clone()).or_default() += 1;
@@ -215,7 +236,10 @@ impl Drop for Permit {
         less(&mut counts.projects, self.project);
         less(&mut counts.destinations, self.destination.clone());
         less(&mut counts.pairs, (self.project, self.destination.clone()));
-        if let Some(pool) = self.pool.take() {
+        if let Some((pool, is_shared)) = self.pool.take() {
+            if is_shared {
+                less(&mut counts.shares, (self.project, Arc::clone(&pool)));
+            }
             less(&mut counts.pools, pool);
         }
         counts.total = counts.total.saturating_sub(1);

@@ -165,8 +165,8 @@ impl Opener {
         let entered = timeout_at(until.room, self.gate.enter(key, pool))
             .await
             .map_err(|_| Fault::limit(address))?;
-        let permit = match entered {
-            Entered::Room(permit) => permit,
+        let (permit, has_waited) = match entered {
+            Entered::Room { permit, has_waited } => (permit, has_waited),
             Entered::Idle(connection) => return Ok(Way::Idle(connection)),
         };
         let limit = until.connected.min(Instant::now() + until.each);
@@ -192,7 +192,11 @@ impl Opener {
                 (stream, permit.active(active))
             }
             Source::Pool(leaving) => {
-                let (stream, counted) = self.sources.connect(leaving, address, limit).await?;
+                let sources = &self.sources;
+                let anew = has_waited.then(|| sources.look_again(leaving));
+                let anew = anew.transpose()?;
+                let leaving = anew.as_ref().unwrap_or(leaving);
+                let (stream, counted) = sources.connect(leaving, address, limit).await?;
                 (stream, permit.counted(counted))
             }
         };

@@ -154,6 +154,8 @@ pub(super) enum Give {
     Pair(ProjectId, Place),
     /// Any from this pool of ours.
     Pool(Arc<str>),
+    /// Any of this project from this pool of ours.
+    Share(ProjectId, Arc<str>),
     /// Any.
     Any,
 }
@@ -164,7 +166,8 @@ impl Give {
             Self::Project(project) => key.project == *project,
             Self::Destination(place) => key.place() == *place,
             Self::Pair(project, place) => key.project == *project && key.place() == *place,
-            Self::Pool(name) => key.source.pool().is_some_and(|(pool, _)| pool == name),
+            Self::Pool(name) => key.source.is_of(name),
+            Self::Share(project, name) => key.project == *project && key.source.is_of(name),
             Self::Any => true,
         }
     }

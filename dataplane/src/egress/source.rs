@@ -24,10 +24,10 @@ mod window;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use outrider_config::snapshot::{AddressState, EgressPool, PoolSelection};
+use outrider_config::snapshot::{AddressState, EgressPool, PoolMode, PoolSelection};
 use outrider_webhook::retry::Failure;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -62,20 +62,39 @@ pub(super) enum Source {
 /// What a pool had to offer to one caller when it asked.
 #[derive(Debug)]
 pub(super) struct Leaving {
-    pool: Arc<str>,
-    connections_max: Option<usize>,
+    pool: Arc<EgressPool>,
     selection: Selection,
     caller: Caller,
     candidates: Box<[Candidate]>,
 }
 
+/// What a pool may have open.
+pub(super) struct Room<'a> {
+    pub(super) name: &'a Arc<str>,
+    pub(super) connections_max: Option<usize>,
+    /// By several projects.
+    pub(super) is_shared: bool,
+}
+
 impl Source {
-    /// The pool, and how many connections it may have open.
-    pub(super) fn pool(&self) -> Option<(&Arc<str>, Option<usize>)> {
+    /// The pool, and what it may have open.
+    pub(super) fn pool(&self) -> Option<Room<'_>> {
         match self {
             Self::HostRoute => None,
-            Self::Pool(leaving) => Some((&leaving.pool, leaving.connections_max)),
+            Self::Pool(leaving) => {
+                let max = leaving.pool.max_connections();
+                Some(Room {
+                    name: leaving.pool.name(),
+                    connections_max: max.map(|max| usize::try_from(max).unwrap_or(usize::MAX)),
+                    is_shared: leaving.pool.mode() == PoolMode::Shared,
+                })
+            }
         }
+    }
+
+    /// Whether it is the pool of this name.
+    pub(super) fn is_of(&self, name: &Arc<str>) -> bool {
+        self.pool().is_some_and(|pool| pool.name == name)
     }
 
     /// Whether an open connection from this address will do. Not if the address is not used any
@@ -99,7 +118,7 @@ impl PartialEq for Source {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::HostRoute, Self::HostRoute) => true,
-            (Self::Pool(one), Self::Pool(other)) => one.pool == other.pool,
+            (Self::Pool(one), Self::Pool(other)) => one.pool.name() == other.pool.name(),
             _ => false,
         }
     }
@@ -109,7 +128,7 @@ impl Eq for Source {}
 
 impl Hash for Source {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.pool().map(|(name, _)| name).hash(state);
+        self.pool().map(|pool| pool.name).hash(state);
     }
 }
 
@@ -129,11 +148,16 @@ struct Known {
     mistaken_for: Option<IpAddr>,
 }
 
+/// Tells the pools of the configuration in force.
+pub(super) type InForce = Box<dyn Fn() -> Vec<Arc<EgressPool>> + Send + Sync>;
+
 /// Our addresses: which are up, and how much they are used.
 pub(super) struct Sources {
     known: Mutex<HashMap<IpAddr, Known>>,
     /// When a pool was last asked for an address, by name.
     asked: Mutex<HashMap<Arc<str>, Instant>>,
+    /// The pools of the configuration in force, once they are watched.
+    in_force: OnceLock<InForce>,
     usage: Arc<Usage>,
     metrics: EgressMetrics,
 }
@@ -143,6 +167,7 @@ impl Sources {
         Self {
             known: Mutex::default(),
             asked: Mutex::default(),
+            in_force: OnceLock::new(),
             usage: Arc::default(),
             metrics,
         }
@@ -177,8 +202,8 @@ impl Sources {
         offers.extend(fallback.iter().map(offer));
         let picked = pick(&offers, &destinations, |leaving| &leaving.candidates);
         let picked = picked.map(|picked| Arc::clone(&picked.pool));
-        let name = picked.map_err(|nowhere| nowhere.fault(pool.name()))?;
-        offers.retain(|offer| offer.pool == name);
+        let picked = picked.map_err(|nowhere| nowhere.fault(pool.name()))?;
+        offers.retain(|offer| Arc::ptr_eq(&offer.pool, &picked));
         let Some(leaving) = offers.pop() else {
             return Err(Nowhere::NoneUp.fault(pool.name())); // it was in there
         };
@@ -203,8 +228,36 @@ impl Sources {
         }
     }
 
+    /// Who knows the pools of the configuration in force, from now on.
+    pub(super) fn in_force(&self, pools: InForce) {
+        let _ = self.in_force.set(pools); // once, at the start
+    }
+
+    /// What the same pool has to offer to the same caller by now, as far as is known here.
+    ///
+    /// # Errors
+    /// A [`Fault`] of ours when it has gone, or is for others than before.
+    pub(super) fn look_again(&self, leaving: &Arc<Leaving>) -> Result<Arc<Leaving>, Fault> {
+        let before = &leaving.pool;
+        let now = match self.in_force.get() {
+            None => Some(Arc::clone(before)), // nobody says
+            Some(pools) => pools().into_iter().find(|pool| pool.name() == before.name()),
+        };
+        let is_same = |now: &Arc<EgressPool>| {
+            (now.mode(), now.projects()) == (before.mode(), before.projects())
+        };
+        match now.filter(is_same) {
+            Some(now) => Ok(Arc::new(self.offer(&now, leaving.caller))),
+            None => {
+                let name = before.name();
+                let detail = format!("the egress pool `{name}` is another one by now");
+                Err(Fault::new(Failure::NoHealthySource, detail))
+            }
+        }
+    }
+
     /// A pool as it is now.
-    fn offer(&self, pool: &EgressPool, caller: Caller) -> Leaving {
+    fn offer(&self, pool: &Arc<EgressPool>, caller: Caller) -> Leaving {
         let now = Instant::now();
         let known = self.lock();
         let candidates = pool.addresses().iter().map(|one| Candidate {
@@ -220,10 +273,7 @@ impl Sources {
             },
         });
         Leaving {
-            pool: Arc::clone(pool.name()),
-            connections_max: pool
-                .max_connections()
-                .map(|max| usize::try_from(max).unwrap_or(usize::MAX)),
+            pool: Arc::clone(pool),
             selection: match pool.selection() {
                 PoolSelection::LeastConnections => Selection::LeastConnections,
                 PoolSelection::Sticky => Selection::Sticky,
@@ -247,12 +297,12 @@ impl Sources {
         let ranked = self
             .usage
             .to(destination, |open| leaving.rank(destination, open));
-        let mut is_exhausted = false;
+        let (pool, mut is_exhausted) = (leaving.pool.name(), false);
         for source in ranked {
-            let from = Departure::Pool(&leaving.pool, source);
+            let from = Departure::Pool(pool, source);
             let active = self.metrics.active(from);
             let counted = self.usage.count(source, destination, active);
-            let trying = Trying::new(self, &leaving.pool, source, destination);
+            let trying = Trying::new(self, pool, source, destination);
             match timeout_at(limit, bind::connect(source, destination)).await {
                 Ok(Ok(stream)) => {
                     trying.ended("connected", Some(true));
@@ -282,12 +332,11 @@ impl Sources {
         }
         Err(if is_exhausted {
             let detail = format!(
-                "no local port is left to {destination} from the egress pool `{}`",
-                leaving.pool
+                "no local port is left to {destination} from the egress pool `{pool}`"
             );
             Fault::new(Failure::PortExhausted, detail)
         } else {
-            Nowhere::NoneUp.fault(&leaving.pool)
+            Nowhere::NoneUp.fault(pool)
         })
     }
 

@@ -62,7 +62,7 @@ impl Opened<'_> {
         // Which one a proxy falls back to is in its own log.
         let pool = match &key.through {
             Some(_) => leave.pool(),
-            None => key.source.pool().map(|(pool, _)| pool),
+            None => key.source.pool().map(|pool| pool.name),
         };
         tracing::debug!(
             target: "outrider::egress",

@@ -230,7 +230,7 @@ impl Upstream {
 
     /// The pool it leaves from; `None` for the host's route.
     pub(crate) fn pool(&self) -> Option<&Arc<str>> {
-        self.key.source.pool().map(|(name, _)| name)
+        self.key.source.pool().map(|pool| pool.name)
     }
 
     /// The newest revision among the policies that it was judged by.

@@ -139,7 +139,7 @@ impl EgressPlane {
         let stop_sources = CancellationToken::new();
         let stop = stop_sources.clone();
         let sources = tokio::spawn(async move {
-            let pools = || table.load().egress_pools().cloned().collect();
+            let pools = move || table.load().egress_pools().cloned().collect();
             egress.watch_sources(pools, stop).await;
         });
         let address = self.forward.listen;
