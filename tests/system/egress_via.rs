@@ -13,12 +13,12 @@ use super::harness::{
 };
 
 const PASSWORD: &str = "a-password-of-the-dispatcher";
-const SECRET: &str = "shared-with-the-customer";
+pub(super) const SECRET: &str = "shared-with-the-customer";
 /// One try: what is charged for an absent proxy would end a delivery at once.
 const FEW: &str = r#"{"type": "linear", "duration": 1, "retry_count": 1}"#;
 
 /// A data plane that delivers through an egress role; neither is started.
-fn through(planes: &Planes, certificates: &str) -> (DataPlane, EgressRole) {
+pub(super) fn through(planes: &Planes, certificates: &str) -> (DataPlane, EgressRole) {
     let mut egress = planes.egress("egress");
     let identities = format!("[{{name: dispatcher, passwords: [{PASSWORD}], projects: ['*']}}]");
     egress
@@ -37,7 +37,7 @@ fn through(planes: &Planes, certificates: &str) -> (DataPlane, EgressRole) {
     (data, egress)
 }
 
-async fn publish(data: &DataPlane, number: u32) -> String {
+pub(super) async fn publish(data: &DataPlane, number: u32) -> String {
     let reply = data
         .client()
         .publish_to(&uid(1), "a", json!({"n": number}))
@@ -46,7 +46,7 @@ async fn publish(data: &DataPlane, number: u32) -> String {
 }
 
 /// Waits until so many attempts of the data plane had this outcome.
-async fn attempts(data: &DataPlane, outcome: &str, count: u64) {
+pub(super) async fn attempts(data: &DataPlane, outcome: &str, count: u64) {
     until(&format!("{count} of {outcome}"), DEADLINE, async || {
         let page = data.admin_page("/metrics").await;
         let label = format!("outcome=\"{outcome}\"");
@@ -59,7 +59,7 @@ async fn attempts(data: &DataPlane, outcome: &str, count: u64) {
     .await;
 }
 
-fn strategy() -> Value {
+pub(super) fn strategy() -> Value {
     serde_json::from_str(FEW).unwrap()
 }
 
@@ -127,7 +127,7 @@ fn certificate(identity: &Identity) -> CertificateDer<'static> {
 }
 
 /// The setting of a certificate called `bank`, in files that only some process is told of.
-fn bank(planes: &Planes, identity: &Identity, theirs: &Authority) -> String {
+pub(super) fn bank(planes: &Planes, identity: &Identity, theirs: &Authority) -> String {
     let files = identity.write(planes.dir(), "bank");
     let ca = planes.dir().join("theirs.pem");
     fs::write(&ca, theirs.root()).unwrap();

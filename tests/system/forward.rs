@@ -5,6 +5,7 @@ mod bootstrap;
 mod clients;
 mod destination;
 mod drain;
+mod endings;
 mod identities;
 mod limits;
 mod listener;

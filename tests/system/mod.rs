@@ -18,6 +18,7 @@ mod damaged_log;
 mod disabled;
 mod dynamic;
 mod egress_ips;
+mod egress_loss;
 mod egress_namespace;
 mod egress_notices;
 mod egress_pings;

@@ -35,7 +35,7 @@ struct Counts {
     destinations: HashMap<Place, usize>,
     pairs: HashMap<(ProjectId, Place), usize>,
     pools: HashMap<Arc<str>, usize>,
-    /// Of the pools that are shared.
+    /// Of each pool, by who has them.
     shares: HashMap<(ProjectId, Arc<str>), usize>,
     total: usize,
 }
@@ -63,8 +63,8 @@ pub(super) struct Permit {
     gate: Arc<Gate>,
     project: ProjectId,
     destination: Place,
-    /// The pool it is counted for, and whether that is shared.
-    pool: Option<(Arc<str>, bool)>,
+    /// The pool it is counted for.
+    pool: Option<Arc<str>>,
     /// Its place in the count of where it is opened from; none for one to a proxy.
     _leaving: Option<Box<Leaving>>, // small: this is in everything that opens
 }
@@ -172,6 +172,12 @@ impl Gate {
         self.lock().total
     }
 
+    /// How many ask for a place now.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     fn try_enter(self: &Arc<Self>, key: &Key) -> Result<Permit, Give> {
         let (project, destination) = (key.project, key.place());
         let mut counts = self.lock();
@@ -188,28 +194,24 @@ impl Gate {
         }
         let (_, destination) = &pair;
         let pool = key.source.pool();
-        let share = pool.as_ref().filter(|pool| pool.is_shared);
-        let share = share.map(|pool| (project, Arc::clone(pool.name)));
         if let Some(pool) = &pool
             && let Some(max) = pool.connections_max
         {
             if of(counts.pools.get(pool.name)) >= max {
                 return Err(Give::Pool(Arc::clone(pool.name)));
             }
-            if let Some(share) = &share
-                && of(counts.shares.get(share)) >= max.div_ceil(2)
-            {
-                return Err(Give::Share(project, Arc::clone(pool.name)));
+            let share = (project, Arc::clone(pool.name));
+            if pool.is_shared && of(counts.shares.get(&share)) >= max.div_ceil(2) {
+                return Err(Give::Share(share.0, share.1));
             }
         }
         if counts.total >= self.caps.total {
             return Err(Give::Any);
         }
-        let pool = pool.map(|pool| (Arc::clone(pool.name), pool.is_shared));
-        if let Some((name, _)) = &pool {
+        let pool = pool.map(|pool| Arc::clone(pool.name));
+        if let Some(name) = &pool {
             *counts.pools.entry(Arc::clone(name)).or_default() += 1;
-        }
-        if let Some(share) = share {
+            let share = (project, Arc::clone(name));
             *counts.shares.entry(share).or_default() += 1;
         }
         *counts.projects.entry(project).or_default() += 1;
@@ -236,10 +238,8 @@ impl Drop for Permit {
         less(&mut counts.projects, self.project);
         less(&mut counts.destinations, self.destination.clone());
         less(&mut counts.pairs, (self.project, self.destination.clone()));
-        if let Some((pool, is_shared)) = self.pool.take() {
-            if is_shared {
-                less(&mut counts.shares, (self.project, Arc::clone(&pool)));
-            }
+        if let Some(pool) = self.pool.take() {
+            less(&mut counts.shares, (self.project, Arc::clone(&pool)));
             less(&mut counts.pools, pool);
         }
         counts.total = counts.total.saturating_sub(1);

@@ -115,3 +115,104 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
+    use outrider_webhook::retry::Failure;
+
+    use super::*;
+
+    /// Takes nothing, and has these to be read.
+    struct Closed(VecDeque<io::Result<&'static [u8]>>);
+
+    impl AsyncRead for Closed {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            match self.0.pop_front() {
+                Some(read) => Poll::Ready(read.map(|bytes| buf.put_slice(bytes))),
+                None => Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    impl AsyncWrite for Closed {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+        }
+    }
+
+    fn read(heard: &mut Heard<Closed>) -> io::Result<Vec<u8>> {
+        let (mut bytes, mut cx) = ([0; 16], Context::from_waker(Waker::noop()));
+        let mut buf = ReadBuf::new(&mut bytes);
+        match Pin::new(heard).poll_read(&mut cx, &mut buf) {
+            Poll::Ready(read) => read.map(|()| buf.filled().to_vec()),
+            Poll::Pending => panic!("there is something"),
+        }
+    }
+
+    #[test]
+    fn who_takes_nothing_more_is_read_to_the_end() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        let alert = io::Error::new(io::ErrorKind::InvalidData, alert);
+        let reset = io::ErrorKind::ConnectionReset.into();
+        let (mut heard, last) =
+            Heard::new(Closed([Ok(&b"early"[..]), Err(reset), Err(alert)].into()));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut heard).poll_write(&mut cx, b"a").is_pending());
+        assert!(Pin::new(&mut heard).poll_flush(&mut cx).is_pending());
+        assert_eq!(read(&mut heard).unwrap(), b"early");
+        read(&mut heard).unwrap_err();
+        assert!(last.get().is_none(), "a reset says nothing about TLS");
+        read(&mut heard).unwrap_err();
+        assert_eq!(last.get().unwrap().failure, Failure::TlsFailure);
+        let end = Pin::new(&mut heard).poll_shutdown(&mut cx);
+        assert!(
+            matches!(end, Poll::Ready(Ok(()))),
+            "nobody is there to be told"
+        );
+    }
+
+    #[test]
+    fn other_errors_of_writing_are_errors() {
+        struct Full;
+        impl AsyncWrite for Full {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                _: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()))
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+        let (mut heard, _) = Heard::new(Full);
+        let mut cx = Context::from_waker(Waker::noop());
+        let written = Pin::new(&mut heard).poll_write(&mut cx, b"a");
+        assert!(matches!(written, Poll::Ready(Err(_))));
+    }
+}

@@ -10,6 +10,7 @@
 //! - `host_route`: a connection from none of them
 //! - `health`, `window`, `reflector`, `watch`: which of them are up
 //! - `usage`: how many connections they have
+//! - `trying`: what came of each connect
 
 pub(super) mod bind;
 mod choice;
@@ -17,6 +18,7 @@ mod health;
 mod host_route;
 mod leave;
 mod reflector;
+mod trying;
 mod usage;
 mod watch;
 mod window;
@@ -25,7 +27,6 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use outrider_config::snapshot::{AddressState, EgressPool, PoolMode, PoolSelection};
 use outrider_webhook::retry::Failure;
@@ -37,6 +38,7 @@ pub use self::choice::Caller;
 use self::choice::{Candidate, Nowhere, Selection, Standing, by_turns, pick, rank};
 use self::health::{Change, Health};
 pub use self::leave::Leave;
+use self::trying::Trying;
 pub(super) use self::usage::Counted;
 use self::usage::Usage;
 use self::window::Window;
@@ -44,10 +46,6 @@ use super::fault::Fault;
 use super::pool::Key;
 use super::route::ADDRESSES_TRIED_MAX;
 use crate::metrics::{Departure, EgressMetrics};
-
-/// A connect that is given up before its time, but not before this, counts as one without an
-/// answer: the first packet was sent twice by then.
-const SILENT_MIN: Duration = Duration::from_secs(1);
 
 /// Where a connection comes from. Two are equal when a connection of the one may be used for the
 /// other, as far as [`Source::accepts`] does.
@@ -241,7 +239,9 @@ impl Sources {
         let before = &leaving.pool;
         let now = match self.in_force.get() {
             None => Some(Arc::clone(before)), // nobody says
-            Some(pools) => pools().into_iter().find(|pool| pool.name() == before.name()),
+            Some(pools) => pools()
+                .into_iter()
+                .find(|pool| pool.name() == before.name()),
         };
         let is_same = |now: &Arc<EgressPool>| {
             (now.mode(), now.projects()) == (before.mode(), before.projects())
@@ -331,9 +331,8 @@ impl Sources {
             }
         }
         Err(if is_exhausted {
-            let detail = format!(
-                "no local port is left to {destination} from the egress pool `{pool}`"
-            );
+            let detail =
+                format!("no local port is left to {destination} from the egress pool `{pool}`");
             Fault::new(Failure::PortExhausted, detail)
         } else {
             Nowhere::NoneUp.fault(pool)
@@ -387,55 +386,6 @@ impl Nowhere {
                 Failure::NoHealthySource,
                 format!("no address of the egress pool `{pool}` can be used now"),
             ),
-        }
-    }
-}
-
-/// A connect under way: what came of it is noted also when it is given up.
-struct Trying<'a> {
-    sources: &'a Sources,
-    pool: &'a str,
-    source: IpAddr,
-    destination: SocketAddr,
-    started: Instant,
-    has_ended: bool,
-}
-
-impl<'a> Trying<'a> {
-    fn new(sources: &'a Sources, pool: &'a str, source: IpAddr, destination: SocketAddr) -> Self {
-        Self {
-            sources,
-            pool,
-            source,
-            destination,
-            started: Instant::now(),
-            has_ended: false,
-        }
-    }
-
-    /// `has_answered`: what it says about the way there, if anything.
-    fn ended(mut self, result: &'static str, has_answered: Option<bool>) {
-        self.note(result, has_answered);
-    }
-
-    fn note(&mut self, result: &'static str, has_answered: Option<bool>) {
-        self.has_ended = true;
-        let (source, took) = (self.source, self.started.elapsed());
-        let from = Departure::Pool(self.pool, source);
-        self.sources.metrics.connected(from, result, took);
-        if let Some(has_answered) = has_answered {
-            let mut known = self.sources.lock();
-            let window = &mut known.entry(source).or_default().window;
-            window.note(self.destination.ip(), has_answered, Instant::now());
-        }
-    }
-}
-
-impl Drop for Trying<'_> {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            let is_silent = self.started.elapsed() >= SILENT_MIN;
-            self.note("given_up", is_silent.then_some(false));
         }
     }
 }

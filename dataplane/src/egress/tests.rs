@@ -5,6 +5,7 @@ mod connections;
 mod figures;
 mod names;
 mod policy;
+mod room;
 mod sources;
 mod support;
 mod tls;

@@ -361,7 +361,9 @@ impl Through {
     ) -> Fault {
         let is_lost = match fault.failure {
             // Before an answer it tells what is wrong with the destination.
-            Failure::ConnectReset | Failure::TlsFailure if self.is_forwarded() && !has_begun => true,
+            Failure::ConnectReset | Failure::TlsFailure if self.is_forwarded() && !has_begun => {
+                true
+            }
             Failure::ConnectReset | Failure::TlsFailure | Failure::ResponseTimeout => {
                 self.proxy.pulses.is_lost(address, opened).await
             }
@@ -378,3 +380,6 @@ impl Through {
         self.certificate.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

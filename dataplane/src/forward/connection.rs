@@ -31,10 +31,10 @@ const TIMEOUT_MAX_S: u64 = 120;
 const STALE_MAX: usize = 3;
 
 /// A refusal with words for people.
-type Refused = (Refusal, String);
+pub(super) type Refused = (Refusal, String);
 
 /// What happens to a connection after a request.
-enum After {
+pub(super) enum After {
     Next,
     Close,
     /// Nobody is there any more.
@@ -186,28 +186,6 @@ impl Forward {
         Ok(After::Gone)
     }
 
-    /// Lets a client know for as long as it likes that this process lives.
-    async fn pulse(
-        &self,
-        client: &mut Client,
-        ask: &Ask<'_>,
-        record: &mut Record,
-    ) -> Result<After, Refused> {
-        let shown = Shown::read(ask.value(&PROXY_AUTHORIZATION));
-        record.identity = self.caller(client, &shown)?.name().into();
-        if self.draining.is_cancelled() {
-            return Err((Refusal::Draining, "this proxy is being stopped".to_owned()));
-        }
-        if self.pulses.len() >= pulse::PULSES_MAX {
-            let words = format!("at most {} connections ask for the pulse", pulse::PULSES_MAX);
-            return Err((Refusal::Limit, words));
-        }
-        match client.reply(&pulse::reply()).await {
-            Ok(()) => Ok(After::Pulse),
-            Err(_) => Ok(After::Gone),
-        }
-    }
-
     async fn forward(
         &self,
         client: &mut Client,
@@ -338,7 +316,7 @@ impl Forward {
         Ok(tenant)
     }
 
-    fn caller(&self, client: &Client, shown: &Shown) -> Result<Caller<'_>, Refused> {
+    pub(super) fn caller(&self, client: &Client, shown: &Shown) -> Result<Caller<'_>, Refused> {
         // Who is known by a certificate is not kept out by what others try from there.
         let of_certificate = self.identities.find(&Shown::Nothing, &client.names);
         if let Ok(caller) = of_certificate {

@@ -1,15 +1,18 @@
 //! A request to its destination and the answer back, both passed on as they come.
 
+mod download;
+mod upload;
+
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use outrider_webhook::http1::{AnswerFraming, AnswerHead, AnswerLimits, Framing, answer_head};
 use outrider_webhook::retry::Failure;
-use tokio::io::AsyncWrite;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::download::Download;
+use self::upload::Upload;
 use super::body::Left;
 use super::client::Client;
 use super::flow::Flow;
@@ -76,33 +79,6 @@ pub(super) struct Answered {
     /// Both requests and answers were read to their ends.
     pub(super) is_client_reusable: bool,
     pub(super) is_upstream_reusable: bool,
-}
-
-/// The request, as far as it is not sent.
-struct Upload {
-    flow: Flow,
-    left: Left,
-    /// The destination takes nothing more: it may have answered already.
-    has_failed: bool,
-    is_done: bool,
-}
-
-/// The answer, as far as it is not passed on.
-struct Download {
-    flow: Flow,
-    /// Of the head, until it is whole.
-    head: Vec<u8>,
-    /// When its first byte came.
-    heard: Option<Instant>,
-    answer: Option<AnswerHead>,
-    /// Interim answers before it.
-    interim: usize,
-    left: Left,
-    closes: bool,
-    /// It ends with the destination's connection, and for the client with a last chunk.
-    is_wrapped: bool,
-    /// There was more than the answer.
-    has_more: bool,
 }
 
 /// How an exchange can go wrong.
@@ -358,134 +334,6 @@ impl Run<'_> {
                 status,
                 looks_whole,
             },
-        }
-    }
-}
-
-impl Upload {
-    /// Whether the destination took all of it.
-    fn is_sent(&self) -> bool {
-        self.is_done && !self.has_failed
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: &mut Client,
-        upstream: &mut Upstream,
-    ) -> Poll<Result<(), Trouble>> {
-        loop {
-            if self.is_done {
-                return Poll::Ready(Ok(()));
-            }
-            if ready!(self.flow.poll_out(cx, upstream)).is_err() {
-                // It may have answered, and closed, before it read all: the answer tells.
-                (self.has_failed, self.is_done) = (true, true);
-                continue;
-            }
-            if self.left.is_nothing() {
-                // With TLS, what was taken may not be on its way yet.
-                self.has_failed |= ready!(Pin::new(upstream).poll_flush(cx)).is_err();
-                self.is_done = true;
-                return Poll::Ready(Ok(()));
-            }
-            let max = match &self.left {
-                Left::Bytes(left) => usize::try_from(*left).unwrap_or(usize::MAX),
-                _ => usize::MAX,
-            };
-            let (flow, left) = (&mut self.flow, &mut self.left);
-            let read = scratch::poll_with(client, cx, max, |bytes, cx| {
-                if bytes.is_empty() {
-                    return Err(Trouble::Client);
-                }
-                let part = left.take(bytes).map_err(|_| Trouble::Chunks)?;
-                let passed = flow.pass(cx, upstream, part.passed);
-                flow.push(part.end);
-                let behind = bytes.get(part.taken..).unwrap_or_default();
-                Ok((passed.is_err(), behind.to_vec()))
-            });
-            match read {
-                Poll::Ready(Ok(Ok((has_failed, behind)))) => {
-                    if has_failed {
-                        (self.has_failed, self.is_done) = (true, true);
-                    }
-                    client.unread(&behind); // its next request
-                }
-                Poll::Ready(Ok(Err(trouble))) => return Poll::Ready(Err(trouble)),
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Trouble::Client)),
-                Poll::Pending => {
-                    let _ = Pin::new(upstream).poll_flush(cx); // an error shows at the next write
-                    return Poll::Pending;
-                }
-            }
-        }
-    }
-}
-
-impl Download {
-    fn poll_body(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: &mut Client,
-        upstream: &mut Upstream,
-    ) -> Poll<Result<(), Trouble>> {
-        const BROKEN: Trouble = Trouble::Upstream(
-            Failure::ProtocolError,
-            "the chunks of the answer are malformed",
-        );
-        if !self.head.is_empty() {
-            // What came with the head.
-            let with_head = std::mem::take(&mut self.head);
-            let part = self.left.take(&with_head).map_err(|_| BROKEN)?;
-            self.has_more |= part.taken < with_head.len();
-            if self.is_wrapped {
-                self.flow.push_chunk(part.passed);
-            } else {
-                self.flow.push(part.passed);
-                self.flow.push(part.end);
-            }
-        }
-        let is_wrapped = self.is_wrapped;
-        loop {
-            if ready!(self.flow.poll_out(cx, client)).is_err() {
-                return Poll::Ready(Err(Trouble::Client));
-            }
-            if self.left.is_nothing() {
-                return Pin::new(client).poll_flush(cx).map_err(|_| Trouble::Client);
-            }
-            let (flow, left, has_more) = (&mut self.flow, &mut self.left, &mut self.has_more);
-            let read = scratch::poll_with(upstream, cx, usize::MAX, |bytes, cx| {
-                let part = left.take(bytes).map_err(|_| BROKEN)?;
-                *has_more |= part.taken < bytes.len();
-                if is_wrapped {
-                    flow.push_chunk(part.passed);
-                    return Ok(bytes.is_empty());
-                }
-                let passed = flow.pass(cx, client, part.passed);
-                passed.map_err(|_| Trouble::Client)?;
-                flow.push(part.end);
-                Ok(bytes.is_empty())
-            });
-            match read {
-                Poll::Ready(Ok(Ok(false))) => {}
-                Poll::Ready(Ok(Ok(true))) if matches!(self.left, Left::UntilClose) => {
-                    self.left = Left::Nothing;
-                    if is_wrapped {
-                        self.flow.push(b"0\r\n\r\n");
-                    }
-                }
-                Poll::Ready(Ok(Err(trouble))) => return Poll::Ready(Err(trouble)),
-                Poll::Ready(Ok(Ok(true)) | Err(_)) => {
-                    return Poll::Ready(Err(Trouble::Upstream(
-                        Failure::ConnectReset,
-                        "the answer broke off",
-                    )));
-                }
-                Poll::Pending => {
-                    let _ = Pin::new(client).poll_flush(cx); // an error shows at the next write
-                    return Poll::Pending;
-                }
-            }
         }
     }
 }

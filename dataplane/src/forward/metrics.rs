@@ -58,7 +58,7 @@ impl ForwardMetrics {
         Ok(Self {
             requests: counters(
                 "outrider_egress_requests_total",
-                "Requests to the forward proxy by method (connect, forward, none) and end",
+                "Requests to the forward proxy by method (connect, forward, pulse, none) and end",
                 &["method", "end"],
             )?,
             refusals: counters(

@@ -7,20 +7,52 @@
 
 use std::time::Duration;
 
+use http::header::PROXY_AUTHORIZATION;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::Forward;
 use super::client::Client;
+use super::connection::{After, Refused};
+use super::head::Ask;
+use super::identity::Shown;
+use super::record::Record;
+use super::refusal::Refusal;
 use crate::egress::via::PULSE;
 
 /// Such connections at once: one for each dispatcher.
-pub(super) const PULSES_MAX: usize = 1_024;
+const PULSES_MAX: usize = 1_024;
 /// A client that says nothing for so long is gone: it is to ask every ten seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+impl Forward {
+    /// Lets a client know for as long as it likes that this process lives.
+    pub(super) async fn pulse(
+        &self,
+        client: &mut Client,
+        ask: &Ask<'_>,
+        record: &mut Record,
+    ) -> Result<After, Refused> {
+        record.is_pulse();
+        let shown = Shown::read(ask.value(&PROXY_AUTHORIZATION));
+        record.identity = self.caller(client, &shown)?.name().into();
+        if self.draining.is_cancelled() {
+            return Err((Refusal::Draining, "this proxy is being stopped".to_owned()));
+        }
+        if self.pulses.len() >= PULSES_MAX {
+            let words = format!("at most {} connections ask for the pulse", PULSES_MAX);
+            return Err((Refusal::Limit, words));
+        }
+        match client.reply(&reply()).await {
+            Ok(()) => Ok(After::Pulse),
+            Err(_) => Ok(After::Gone),
+        }
+    }
+}
+
 /// The answer to who asks for one.
-pub(super) fn reply() -> Vec<u8> {
+fn reply() -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\n{PULSE}: 1\r\nconnection: close\r\n\r\n").into_bytes()
 }
 

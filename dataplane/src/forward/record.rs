@@ -105,6 +105,11 @@ impl Record {
         self.pool = Pool::of(tenant.leave.pool());
     }
 
+    /// It is a question whether the process lives.
+    pub(super) fn is_pulse(&mut self) {
+        self.kind = "pulse";
+    }
+
     pub(super) fn opened(&mut self, upstream: &Upstream) {
         self.pool = Pool::of(upstream.pool()); // it may be the one to fall back to
         self.source = Some(upstream.local.ip().to_canonical());
@@ -150,7 +155,8 @@ impl Forward {
     /// Writes the line, but for requests on connections that had theirs: those are counted.
     pub(super) fn note(&self, record: &Record, ask: &Ask<'_>) {
         self.metrics.ended(record.kind, record.end);
-        if record.is_reused && record.end == "closed" {
+        let is_pulse = record.kind == "pulse"; // leads nowhere
+        if (record.is_reused || is_pulse) && record.end == "closed" {
             return;
         }
         let [bytes_up, bytes_down] = record.bytes;

@@ -184,9 +184,11 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::future::pending;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use std::io::{self, ErrorKind};
+
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 
     const LASTING: Lasting = Lasting {
         idle: Duration::from_secs(60),
@@ -234,6 +236,62 @@ mod tests {
         let carried = tunnel.await.unwrap();
         assert_eq!((carried.up, carried.down, carried.end), (900, 6, "closed"));
         assert!(carried.first_byte.is_some() && !carried.is_reset);
+    }
+
+    /// A side that does not end but is reset.
+    struct Resets(DuplexStream);
+
+    impl AsyncRead for Resets {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
+            match buf.filled().len() {
+                after if after == before => Poll::Ready(Err(ErrorKind::ConnectionReset.into())),
+                _ => Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    impl AsyncWrite for Resets {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_before_a_reset_arrives_and_then_the_reset() {
+        let (mut client, mut near) = duplex(7); // smaller than what is sent: the rest is held
+        let (far, mut server) = duplex(1_000);
+        server.write_all(&[1; 900]).await.unwrap();
+        drop(server);
+        let tunnel = tokio::spawn(async move {
+            let carried = carry(&mut near, &mut Resets(far), LASTING, pending()).await;
+            (carried, near) // kept: the reset is for who holds the sockets
+        });
+        let mut answer = [0; 900];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, [1; 900]);
+        let (carried, _near) = tunnel.await.unwrap();
+        assert_eq!(
+            (carried.down, carried.end, carried.is_reset),
+            (900, "reset", true)
+        );
     }
 
     #[tokio::test]

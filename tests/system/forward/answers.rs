@@ -134,24 +134,6 @@ async fn chunks_come_down_as_they_are_sent() {
 }
 
 #[tokio::test]
-async fn a_body_to_the_end_of_the_connection_ends_the_clients() {
-    let (proxy, origin) = (Proxy::start().await, Origin::start().await);
-    for version in ["1.1", "1.0"] {
-        let (mut client, mut server) = asked(&proxy, &origin, "GET", "").await;
-        server
-            .write(format!("HTTP/{version} 200 Fine\r\n\r\nall of "))
-            .await;
-        let head = client.head().await;
-        assert!(head.starts_with("HTTP/1.1 200 Fine\r\n"), "{head}");
-        assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
-        client.expect("all of ").await;
-        server.write("it").await;
-        drop(server);
-        assert_eq!(client.rest().await, b"it");
-    }
-}
-
-#[tokio::test]
 async fn an_answer_before_the_whole_request_is_passed_on() {
     let (proxy, origin) = (Proxy::start().await, Origin::start().await);
     let (mut client, mut server) =

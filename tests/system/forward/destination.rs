@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ struct Shared {
     reached: Mutex<Vec<SocketAddr>>,
     /// Instead of an answer that tells what was asked: a redirect.
     redirect: Mutex<Option<(u16, String)>>,
+    /// Each connection ends with its first answer.
+    closes: AtomicBool,
 }
 
 /// A running destination; it ends when dropped.
@@ -63,6 +66,7 @@ impl Destination {
             authority: Authority::new(),
             reached: Mutex::default(),
             redirect: Mutex::default(),
+            closes: AtomicBool::new(false),
         };
         Self {
             shared: Arc::new(shared),
@@ -83,6 +87,11 @@ impl Destination {
     /// Addresses that were connected to, or that got a request, since this was asked last.
     pub(super) fn take_reached(&self) -> Vec<SocketAddr> {
         std::mem::take(&mut *self.shared.reached.lock().unwrap())
+    }
+
+    /// Ends each connection with its first answer from now on.
+    pub(super) fn close_each(&self) {
+        self.shared.closes.store(true, Ordering::Relaxed);
     }
 
     /// Answers with this status and `Location` from now on; `None` for 200.
@@ -151,6 +160,10 @@ async fn reply(
         *response.status_mut() = (*status).try_into().unwrap();
         let location = location.parse().unwrap();
         response.headers_mut().insert("location", location);
+    }
+    if shared.closes.load(Ordering::Relaxed) {
+        let close = "close".parse().unwrap();
+        response.headers_mut().insert("connection", close);
     }
     Ok(response)
 }

@@ -309,3 +309,41 @@ async fn tls_is_made_by_the_proxy_when_it_is_asked_for() {
     let answer = client.answer().await;
     answer.assert_refusal("plain", 502, "tls_failure", "tls_protocol_error");
 }
+
+/// TLS takes bytes that the connection does not take yet, also the last ones: they go out although
+/// nothing more comes to push them.
+#[tokio::test]
+async fn an_upload_over_tls_that_is_made_here_goes_out_whole() {
+    let ours = Authority::new();
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root.pem");
+    std::fs::write(&root, ours.root()).unwrap();
+    let setup = Setup::new(&Resources::outgoing(&[]))
+        .flag("--unsafe-extra-root", &root.display().to_string());
+    let (proxy, origin) = (Proxy::of(setup, &[]).await, Origin::narrow().await);
+    let acceptor = ours.identity(&["127.0.0.1"]).acceptor();
+    for bytes in [200_000, 300_000] {
+        let body = vec![b'x'; bytes];
+        let (mut client, url) = (proxy.connect().await, origin.address());
+        let head = format!(
+            "POST https://{url}/ HTTP/1.1\r\nHost: a\r\nx-outrider-tls: 1\r\nContent-Length: {bytes}\r\n\r\n"
+        );
+        let sent = async {
+            client.write(head).await;
+            client.write(&body).await;
+            client.answer().await
+        };
+        let taken = async {
+            let mut server = origin.accept_tls(&acceptor).await.unwrap();
+            server.head().await;
+            // In small parts: there is always more than is taken.
+            for part in body.chunks(1_000) {
+                server.expect(part).await;
+            }
+            server.write(OK).await;
+            server
+        };
+        let (answer, _server) = tokio::join!(sent, taken);
+        assert_eq!((answer.status(), answer.error()), (200, ""));
+    }
+}

@@ -3,7 +3,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -76,17 +78,28 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub(super) struct Wire {
     stream: Box<dyn Stream>,
     seen: Vec<u8>,
+    /// The same socket, where it is TCP alone.
+    socket: Option<Socket>,
 }
 
 impl Wire {
     pub(super) async fn to(address: SocketAddr) -> Self {
-        Self::on(TcpStream::connect(address).await.unwrap())
+        Self::tcp(TcpStream::connect(address).await.unwrap())
+    }
+
+    fn tcp(stream: TcpStream) -> Self {
+        let socket = SockRef::from(&stream).try_clone().unwrap();
+        Self {
+            socket: Some(socket),
+            ..Self::on(stream)
+        }
     }
 
     pub(super) fn on(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         Self {
             stream: Box::new(stream),
             seen: Vec::new(),
+            socket: None,
         }
     }
 
@@ -106,6 +119,12 @@ impl Wire {
     /// Says that nothing more will be written.
     pub(super) async fn finish(&mut self) {
         self.stream.shutdown().await.unwrap();
+    }
+
+    /// Ends it by a reset.
+    pub(super) fn reset(self) {
+        let socket = self.socket.as_ref().expect("it is not TCP alone");
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// The next head, with the empty line behind it.
@@ -144,6 +163,20 @@ impl Wire {
         let ended = timeout(DEADLINE, read).await;
         let _ = ended.expect("the connection stays open"); // a reset is an end
         std::mem::take(&mut self.seen)
+    }
+
+    /// Everything up to the end, and whether that is a reset.
+    pub(super) async fn end(&mut self) -> (Vec<u8>, bool) {
+        let read = self.stream.read_to_end(&mut self.seen);
+        let ended = timeout(DEADLINE, read).await;
+        let is_reset = match ended.expect("the connection stays open") {
+            Ok(_) => false,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+                true
+            }
+        };
+        (std::mem::take(&mut self.seen), is_reset)
     }
 
     /// A reply with its body, whose length it says.
@@ -225,6 +258,14 @@ impl Origin {
         Self { listener, witness }
     }
 
+    /// One for whom the system reads next to nothing ahead.
+    pub(super) async fn narrow() -> Self {
+        let origin = Self::start().await;
+        let socket = SockRef::from(&origin.listener);
+        socket.set_recv_buffer_size(4_096).unwrap(); // its connections have the same
+        origin
+    }
+
     pub(super) fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
     }
@@ -241,7 +282,7 @@ impl Origin {
     /// The next connection to it, and where that comes from.
     pub(super) async fn accept_from(&self) -> (Wire, IpAddr) {
         let (stream, peer) = self.next().await.unwrap();
-        (Wire::on(stream), peer.ip())
+        (Wire::tcp(stream), peer.ip())
     }
 
     /// The next connection to it, with TLS.

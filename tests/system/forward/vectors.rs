@@ -3,6 +3,7 @@
 //! refused is reached.
 
 mod forms;
+mod via;
 mod zone;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::forms::Delivered;
+use self::via::Through;
 use self::zone::Zone;
 use super::super::harness::{Api, Resources, Setup, is_inside, run};
 use super::destination::Destination;
@@ -231,6 +233,79 @@ async fn judge<'a>(
     (wrong, judged)
 }
 
+/// The file with the destination's root.
+fn root(dir: &Path, destination: &Destination) -> String {
+    let root = dir.join("root.pem");
+    fs::write(&root, destination.root()).unwrap();
+    root.display().to_string()
+}
+
+/// Cases that one gateway can have.
+fn by_policy(file: &File) -> BTreeMap<String, Vec<&Case>> {
+    let mut cases: BTreeMap<String, Vec<&Case>> = BTreeMap::new();
+    for case in &file.cases {
+        let policy = serde_json::to_string(&case.policy).unwrap();
+        cases.entry(policy).or_default().push(case);
+    }
+    cases
+}
+
+/// The verdict on a delivery through another process.
+async fn judge_through<'a>(
+    through: &mut Through,
+    destination: &Destination,
+    case: &'a Case,
+) -> Wrong<'a> {
+    let mut wrong = Wrong::of(case);
+    let redirect = case.response.as_ref();
+    destination.redirect(redirect.map(|it| (it.status, it.location.clone())));
+    let delivered = match through.endpoint(case).await {
+        Err(words) => Delivered::Refused(words),
+        Ok(endpoint) => {
+            let asked = through.zone.ask(case, async || {
+                destination.take_reached();
+                through.deliver(&endpoint, case).await
+            });
+            asked.await
+        }
+    };
+    let got = delivered.verdict(case);
+    wrong.compare("through a proxy", &got, case.verdict(), destination);
+    through.zone.assert_asked_only_for(case);
+    wrong
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_case_has_the_same_verdict_through_a_proxy() {
+    let name = "every_case_has_the_same_verdict_through_a_proxy";
+    if !is_inside(&format!("{}::{name}", module_path!())) {
+        return;
+    }
+    own_all_addresses();
+    let file = load();
+    let destination = Destination::everywhere(ports(&file.cases)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let root = root(dir.path(), &destination);
+    destination.close_each(); // a tunnel that is used again asks for no name
+    let (mut judged, mut wrong) = (0, Vec::new());
+    for cases in by_policy(&file).values() {
+        let mut through = Through::start(&cases[0].policy, &root).await;
+        destination.take_reached();
+        for case in cases.iter().filter(|case| case.kind != "connect") {
+            let found = judge_through(&mut through, &destination, case).await;
+            wrong.extend(found.found);
+            judged += 1;
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert_eq!(judged, 213);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_case_has_one_verdict_in_all_forms() {
     let name = "every_case_has_one_verdict_in_all_forms";
@@ -241,16 +316,9 @@ async fn every_case_has_one_verdict_in_all_forms() {
     let file = load();
     let destination = Destination::everywhere(ports(&file.cases)).await;
     let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("root.pem");
-    fs::write(&root, destination.root()).unwrap();
-    let root = root.display().to_string();
-    let mut by_policy: BTreeMap<String, Vec<&Case>> = BTreeMap::new();
-    for case in &file.cases {
-        let policy = serde_json::to_string(&case.policy).unwrap();
-        by_policy.entry(policy).or_default().push(case);
-    }
+    let root = root(dir.path(), &destination);
     let (mut judged, mut wrong) = ([0; 3], Vec::new());
-    for cases in by_policy.values() {
+    for cases in by_policy(&file).values() {
         let mut gateway = Gateway::start(&cases[0].policy, &root).await;
         destination.take_reached();
         for case in cases {

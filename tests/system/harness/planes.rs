@@ -59,6 +59,11 @@ impl Process {
         value.clone_into(&mut self.args[place + 1]);
     }
 
+    /// One more flag, from the next start on.
+    pub(crate) fn add_flag(&mut self, name: &str, value: &str) {
+        self.args.extend([name.to_owned(), value.to_owned()]);
+    }
+
     /// Goes without a flag, from the next start on.
     pub(crate) fn drop_flag(&mut self, name: &str) {
         let place = self.args.iter().position(|arg| arg == name);
@@ -112,9 +117,23 @@ impl Process {
 
     /// SIGTERM; does not wait.
     pub(crate) fn signal(&self) {
+        self.send(Signal::TERM);
+    }
+
+    /// It does nothing at all any more, as on a host that has vanished.
+    pub(crate) fn freeze(&self) {
+        self.send(Signal::STOP);
+    }
+
+    /// It goes on.
+    pub(crate) fn thaw(&self) {
+        self.send(Signal::CONT);
+    }
+
+    fn send(&self, signal: Signal) {
         let child = self.child.as_ref().expect("not running");
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// SIGTERM, and the status with which the process ends.

@@ -23,7 +23,7 @@ use crate::egress::{Caller, Egress, Exchange, Leave, gate, open, pool};
 const ANSWERED: Outcome = Outcome::Answered { status: 200 };
 
 /// A receiver that notes whom it was called by, and answers when so many are there.
-async fn noting(at_once: usize) -> (Receiver, Arc<Mutex<Vec<IpAddr>>>) {
+pub(super) async fn noting(at_once: usize) -> (Receiver, Arc<Mutex<Vec<IpAddr>>>) {
     let callers = Arc::new(Mutex::new(Vec::new()));
     let (noted, barrier) = (Arc::clone(&callers), Arc::new(Barrier::new(at_once)));
     let receiver = Receiver::start(move |_, mut stream| {

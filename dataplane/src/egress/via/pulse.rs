@@ -61,6 +61,8 @@ struct Pulse {
 struct Seen {
     /// The connection stands.
     is_up: bool,
+    /// It is about to.
+    is_trying: bool,
     /// So many of those who wanted to know have been answered.
     answered: u64,
     /// When it was lost for the last time.
@@ -127,8 +129,9 @@ impl Pulses {
         let ticket = pulse.asked.fetch_add(1, Ordering::AcqRel) + 1;
         pulse.wake.notify_one();
         let lost = |seen: &Seen| seen.lost.is_some_and(|at| at >= since);
-        let settled =
-            seen.wait_for(|seen| lost(seen) || seen.answered >= ticket || !seen.is_up);
+        let settled = seen.wait_for(|seen| {
+            lost(seen) || seen.answered >= ticket || !(seen.is_up || seen.is_trying)
+        });
         match timeout(VERDICT_TIMEOUT, settled).await {
             Ok(Ok(seen)) => lost(&seen),
             Ok(Err(_)) | Err(_) => false,
@@ -146,7 +149,10 @@ impl Pulse {
             used: Mutex::new(Instant::now()),
             asked: AtomicU64::new(0),
             wake: Notify::new(),
-            seen: watch::Sender::new(Seen::default()),
+            seen: watch::Sender::new(Seen {
+                is_trying: true,
+                ..Seen::default()
+            }),
         }
     }
 
@@ -170,11 +176,14 @@ impl Pulse {
     /// Keeps the connection, over its losses, for as long as the address is used.
     async fn keep(&self, proxy: &Proxy, address: SocketAddr) {
         while self.is_used() {
-            let wait = match timeout(REACH_TIMEOUT, reach(proxy, address)).await {
+            self.seen.send_modify(|seen| seen.is_trying = true);
+            let reached = timeout(REACH_TIMEOUT, reach(proxy, address)).await;
+            let is_up = matches!(reached, Ok(Reached::Up(_)));
+            self.seen
+                .send_modify(|seen| (seen.is_up, seen.is_trying) = (is_up, false));
+            let wait = match reached {
                 Ok(Reached::Up(link)) => {
-                    self.seen.send_modify(|seen| {
-                        (seen.is_up, seen.is_unreached) = (true, false);
-                    });
+                    self.seen.send_modify(|seen| seen.is_unreached = false);
                     let is_unused = self.ask(link).await;
                     self.seen.send_modify(|seen| {
                         seen.is_up = false;

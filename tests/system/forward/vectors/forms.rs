@@ -120,8 +120,11 @@ pub(super) enum Delivered {
     Attempted(Value, Vec<&'static str>),
 }
 
+/// The metric that counts refusals, and its label of the reason.
+pub(super) const DENIED: (&str, &str) = ("outrider_egress_denied_total", "reason");
+
 /// What the API says instead of a code.
-const WORDS: [(&str, &str); 12] = [
+pub(super) const WORDS: [(&str, &str); 12] = [
     ("invalid_url", "not an absolute http(s) URL"),
     ("invalid_url", "`url`: is missing"),
     ("scheme_not_allowed", "only http and https are delivered to"),
@@ -171,13 +174,10 @@ impl Delivered {
 /// How often each reason was counted.
 async fn counted(outrider: &Outrider) -> Vec<f64> {
     let mut counts = Vec::new();
+    let (metric, label) = DENIED;
     for (reason, _) in WORDS {
-        let label = format!("reason=\"{reason}\"");
-        counts.push(
-            outrider
-                .metric("outrider_egress_denied_total", &[&label])
-                .await,
-        );
+        let label = format!("{label}=\"{reason}\"");
+        counts.push(outrider.metric(metric, &[&label]).await);
     }
     counts
 }
