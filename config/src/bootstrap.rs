@@ -4,27 +4,31 @@
 //! end in one tree, which is read and checked once, with all problems reported together.
 
 mod certificates_spec;
+mod egress;
 mod egress_spec;
+mod environment;
 mod forward_spec;
 mod intake;
 mod planes;
 mod public;
 mod smtp;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod via_spec;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use outrider_webhook::address::{self, InternalRule, SelfAddress};
 use outrider_webhook::id::NodeId;
 
 use crate::input::{Node, Value, read};
 use crate::problem::Problem;
 
 pub use certificates_spec::NamedCertificate;
+pub use egress::{EgressSettings, Reflector};
+use environment::{name_variable, overlay};
 pub use forward_spec::{ForwardIdentity, ForwardSettings, ForwardTls};
 pub use intake::IntakeSettings;
 pub use planes::{ControlPlaneSettings, StateKey, TlsFiles, XdsSettings};
@@ -113,95 +117,6 @@ pub enum SyncMode {
     Interval(Duration),
     /// Never by us: a power loss may lose what the system had not written.
     Off,
-}
-
-/// The way out (RULINGS 31).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EgressSettings {
-    /// The forward proxy.
-    pub forward: ForwardSettings,
-    /// The forward proxy that deliveries go through; straight to their receivers without.
-    pub via: Option<ViaSettings>,
-    /// Certificates that endpoints name.
-    pub client_certificates: Vec<NamedCertificate>,
-    /// Parts of the inside, opened to named projects.
-    pub internal: Vec<InternalRule>,
-    /// Private ranges, opened to every project.
-    pub allow_cidrs: Vec<IpNet>,
-    /// Closed ranges; they win over everything that opens.
-    pub deny_cidrs: Vec<IpNet>,
-    /// Names that are opened to every project although their form is refused.
-    pub allow_names: Vec<String>,
-    /// The allowed ports, when not the default ones.
-    pub ports: Option<Vec<u16>>,
-    /// Addresses of the gateway beside its listeners.
-    pub self_addresses: Vec<SelfAddress>,
-    /// Where source addresses are tried on; two to eight, or none.
-    pub reflectors: Vec<Reflector>,
-    /// Who is asked for the addresses of names; none for the name servers of the host.
-    pub name_servers: Vec<SocketAddr>,
-}
-
-/// A place of the operator's that takes connections from our source addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reflector {
-    /// At an address.
-    At(SocketAddr),
-    /// At a name and a port.
-    Named(String, u16),
-}
-
-impl EgressSettings {
-    /// Families of which there is one reflector: it is never enough to take an address down. What
-    /// names have is not known before they are asked for.
-    #[must_use]
-    pub fn lone_reflectors(&self) -> Vec<(&'static str, SocketAddr)> {
-        let literal = |reflector: &Reflector| match reflector {
-            Reflector::At(address) => Some(*address),
-            Reflector::Named(..) => None,
-        };
-        let Some(all) = self
-            .reflectors
-            .iter()
-            .map(literal)
-            .collect::<Option<Vec<_>>>()
-        else {
-            return Vec::new();
-        };
-        let families = [("IPv4", true), ("IPv6", false)];
-        let lone = families.into_iter().filter_map(|(family, is_ipv4)| {
-            let mut own = all.iter().filter(|address| address.is_ipv4() == is_ipv4);
-            let first = own.next()?;
-            own.next().is_none().then_some((family, *first))
-        });
-        lone.collect()
-    }
-
-    /// The policy, for a gateway that listens on `listeners`.
-    #[must_use]
-    pub fn policy(&self, listeners: &[SocketAddr]) -> address::Policy {
-        let mut policy = address::Policy::default();
-        self.internal
-            .iter()
-            .cloned()
-            .for_each(|rule| policy.internal(rule));
-        self.allow_cidrs
-            .iter()
-            .for_each(|range| policy.allow(*range));
-        self.deny_cidrs.iter().for_each(|range| policy.deny(*range));
-        self.allow_names
-            .iter()
-            .for_each(|name| policy.allow_name(name));
-        if let Some(ports) = &self.ports {
-            policy.ports(ports.clone());
-        }
-        let own = listeners
-            .iter()
-            .map(|listener| SelfAddress::Listener(*listener));
-        own.chain(self.self_addresses.iter().copied())
-            .for_each(|address| policy.own(address));
-        policy
-    }
 }
 
 /// Deliveries.
@@ -295,273 +210,5 @@ impl Bootstrap {
                     .collect())
             }
         }
-    }
-}
-
-/// Puts the environment's values into the tree. Answers which path came from which variable.
-fn overlay(root: &mut Node, env: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
-    let mut variables: Vec<(String, String)> = env
-        .filter(|(name, _)| name.starts_with(ENV_PREFIX))
-        .collect();
-    variables.sort(); // the same result whatever the order of the environment
-    let mut paths = Vec::with_capacity(variables.len());
-    for (name, value) in variables {
-        let keys: Vec<String> = name
-            .trim_start_matches(ENV_PREFIX)
-            .split("__")
-            .map(str::to_ascii_lowercase)
-            .collect();
-        root.set(&keys, value_of(&value));
-        paths.push((keys.join("."), name));
-    }
-    paths
-}
-
-/// A value as YAML has it: `3` is a number, `[a, b]` a list. What would only by accident be
-/// more than a word, such as `a: b`, is the text itself.
-fn value_of(text: &str) -> Node {
-    let is_flow = text.starts_with(['[', '{']);
-    match Node::from_yaml(text) {
-        Ok(mut node) if is_flow || !matches!(node.value, Value::List(_) | Value::Map(_)) => {
-            node.line = None;
-            node
-        }
-        _ => Node {
-            line: None,
-            value: Value::Text(text.to_owned()),
-        },
-    }
-}
-
-/// A problem of a value from the environment names its variable.
-fn name_variable(mut problem: Problem, variables: &[(String, String)]) -> Problem {
-    let is_inside = |outer: &str, inner: &str| {
-        inner
-            .strip_prefix(outer)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    };
-    if let Some((path, name)) = variables
-        .iter()
-        .find(|(path, _)| is_inside(path, &problem.path))
-    {
-        problem.path = problem.path.replacen(path.as_str(), name, 1);
-        problem.line = None;
-    } else if problem.line.is_none()
-        && let Some((_, name)) = variables
-            .iter()
-            .find(|(path, _)| is_inside(&problem.path, path))
-    {
-        problem.message = format!("`{}`: {}", problem.path, problem.message);
-        problem.path.clone_from(name);
-    }
-    problem
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(text: &str, env: &[(&str, &str)]) -> Result<Bootstrap, Vec<Problem>> {
-        let env = env
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Bootstrap::load(Some(text), env)
-    }
-
-    fn texts(result: Result<Bootstrap, Vec<Problem>>) -> Vec<String> {
-        result.unwrap_err().iter().map(Problem::to_string).collect()
-    }
-
-    #[test]
-    fn all_problems_of_file_and_environment_are_reported_at_once() {
-        let text = "\
-public: {listen: nowhere}
-admin:
-  lisen: 127.0.0.1:1
-store:
-  node: 1024
-  sync: sometimes
-egress:
-  internal:
-    - {projects: [a], cidr: 10.0.0.0/33}
-    - {projects: [], name_suffix: internal.example, cidr: 10.0.0.0/8}
-  ports: [0]
-  reflectors: ['192.0.2.300:80']
-  name_servers: ['192.0.2.53', '192.0.2.53:0']
-log: {level: loud}
-";
-        let found = texts(load(
-            text,
-            &[
-                ("OUTRIDER__DELIVERY__LANE_CONCURRENCY", "0.5"),
-                ("OUTRIDER__STROE__NODE", "1"),
-            ],
-        ));
-        let expected = [
-            ("line 1: public.listen: ", "address"),
-            ("line 3: admin.lisen: ", "`listen`"),
-            ("line 5: store.node: ", "1023"),
-            ("line 6: store.sync: ", "`always`"),
-            ("line 9: egress.internal[0].cidr: ", "range"),
-            ("line 10: egress.internal[1].projects: ", "project"),
-            ("line 10: egress.internal[1]: ", "exactly one"),
-            ("line 11: egress.ports[0]: ", "65535"),
-            ("line 12: egress.reflectors: ", "2 to 8"),
-            ("line 12: egress.reflectors[0]: ", "and a port"),
-            ("line 13: egress.name_servers[0]: ", "and a port"),
-            ("line 13: egress.name_servers[1]: ", "and a port"),
-            ("line 14: log.level: ", "level"),
-            ("OUTRIDER__DELIVERY__LANE_CONCURRENCY: ", "whole number"),
-            ("OUTRIDER__STROE__NODE: ", "`store`"),
-        ];
-        assert_eq!(found.len(), expected.len(), "{found:#?}");
-        for (start, part) in expected {
-            assert!(
-                found
-                    .iter()
-                    .any(|text| text.starts_with(start) && text.contains(part)),
-                "{start} {found:#?}"
-            );
-        }
-    }
-
-    #[test]
-    fn two_listeners_on_one_address_are_refused() {
-        let found = texts(load("public: {listen: 127.0.0.1:9901}", &[]));
-        assert!(
-            found[0].contains("admin.listen") && found.len() == 1,
-            "{found:?}"
-        );
-        let found = texts(load("public: {listen: 127.0.0.1:0}", &[]));
-        assert!(found[0].contains("port"), "{found:?}");
-        let found = texts(load("api: {listen: 127.0.0.1:5005}", &[]));
-        assert_eq!(
-            found,
-            ["line 1: api.listen: 127.0.0.1:5005 is also `public.listen`"]
-        );
-        let text =
-            "api: {listen: 127.0.0.1:1}\nadmin: {listen: 127.0.0.1:1}\nxds: {listen: 127.0.0.1:1}";
-        let found = texts(load(text, &[]));
-        assert!(
-            found.len() == 2 && found.iter().all(|text| text.contains("`api.listen`")),
-            "{found:?}"
-        );
-        let found = texts(load("api: {listen: 5010, url: x}", &[]));
-        assert_eq!(found.len(), 2, "{found:?}");
-    }
-
-    #[test]
-    fn a_public_url_that_paths_cannot_be_put_behind_is_refused() {
-        for url in [
-            "hooks.example.com",
-            "/hooks",
-            "ftp://hooks.example.com",
-            "http://",
-            "https://hooks.example.com/",
-            "https://hooks.example.com/a/",
-            "https://hooks.example.com?a=b",
-            "https://hooks.example.com#a",
-            "https://user:word@hooks.example.com",
-            "https:hooks.example.com",
-            "https://hooks.example.com/a b",
-            "https:\\\\hooks.example.com",
-        ] {
-            let found = texts(load(&format!("public: {{url: '{url}'}}"), &[]));
-            assert!(
-                found.len() == 1 && found[0].starts_with("line 1: public.url: must be"),
-                "{url} {found:?}"
-            );
-        }
-        for url in ["https://hooks.example.com", "http://[::1]:80/a/b"] {
-            let bootstrap = load(&format!("public: {{url: '{url}'}}"), &[]).unwrap();
-            assert_eq!(bootstrap.public_url, url);
-        }
-    }
-
-    #[test]
-    fn the_public_url_follows_the_listener_unless_it_was_set() {
-        let moved = "127.0.0.1:80".parse().unwrap();
-        let mut bootstrap = load("public: {listen: '[::1]:8080'}", &[]).unwrap();
-        assert_eq!(bootstrap.public_url, "http://[::1]:8080");
-        bootstrap.listen_publicly_at(moved);
-        assert_eq!(bootstrap.public_url, "http://127.0.0.1:80");
-        let env = [("OUTRIDER__PUBLIC__URL", "https://hooks.example.com")];
-        let mut bootstrap = load("", &env).unwrap();
-        bootstrap.listen_publicly_at(moved);
-        assert_eq!(
-            (bootstrap.public_url.as_str(), bootstrap.public_listen),
-            ("https://hooks.example.com", moved)
-        );
-    }
-
-    #[test]
-    fn the_environment_wins_over_the_file() {
-        let text = "store: {node: 3, sync: interval, sync_interval_ms: 50}\ndata_dir: /a\n";
-        let env = [
-            ("OUTRIDER__STORE__NODE", "7"),
-            ("OUTRIDER__PUBLIC__LISTEN", "[::1]:8080"),
-            ("OUTRIDER__EGRESS__ALLOW_CIDRS", "[10.0.0.0/8, fd00::/8]"),
-            (
-                "OUTRIDER__EGRESS__REFLECTORS",
-                "['[::1]:80', Reflect.example:4000]",
-            ),
-            ("OUTRIDER__DATA_DIR", "0017"),
-            ("OUTRIDER_OTHER", "x"),
-            ("PATH", "/bin"),
-        ];
-        let bootstrap = load(text, &env).unwrap();
-        assert_eq!(bootstrap.store.node.get(), 7);
-        assert_eq!(
-            bootstrap.store.sync,
-            SyncMode::Interval(Duration::from_millis(50))
-        );
-        assert_eq!(bootstrap.public_listen, "[::1]:8080".parse().unwrap());
-        assert_eq!(bootstrap.egress.allow_cidrs.len(), 2);
-        let expected = [
-            Reflector::At("[::1]:80".parse().unwrap()),
-            Reflector::Named("reflect.example".to_owned(), 4000),
-        ];
-        assert_eq!(bootstrap.egress.reflectors, expected);
-        assert_eq!(bootstrap.data_dir, PathBuf::from("0017"));
-    }
-
-    #[test]
-    fn one_reflector_of_a_family_is_noticed() {
-        for (reflectors, expected) in [
-            ("[]", &[][..]),
-            ("['192.0.2.1:80', '192.0.2.2:80']", &[]),
-            ("['192.0.2.1:80', '[2001:db8::1]:80']", &["IPv4", "IPv6"]),
-            (
-                "['192.0.2.1:80', '192.0.2.2:80', '[2001:db8::1]:80']",
-                &["IPv6"],
-            ),
-            ("['192.0.2.1:80', reflect.example:80]", &[]),
-        ] {
-            let text = format!("egress: {{reflectors: {reflectors}}}");
-            let lone = load(&text, &[]).unwrap().egress.lone_reflectors();
-            let families: Vec<_> = lone.iter().map(|(family, _)| *family).collect();
-            assert_eq!(families, expected, "{reflectors}");
-        }
-    }
-
-    #[test]
-    fn nothing_at_all_gives_the_documented_defaults() {
-        let bootstrap = Bootstrap::load(None, std::iter::empty()).unwrap();
-        assert_eq!(bootstrap.public_listen.to_string(), "127.0.0.1:5005");
-        assert_eq!(bootstrap.public_url, "http://127.0.0.1:5005");
-        assert_eq!(bootstrap.api_listen.to_string(), "127.0.0.1:5010");
-        assert_eq!(bootstrap.admin_listen.to_string(), "127.0.0.1:9901");
-        assert_eq!(bootstrap.xds.listen.to_string(), "127.0.0.1:18000");
-        assert_eq!(
-            bootstrap.delivery,
-            DeliverySettings {
-                in_flight_max: 1024,
-                lane_concurrency: 16,
-                batch_pause: Duration::from_millis(50),
-                excerpt_bytes_max: 4096
-            }
-        );
-        assert_eq!(bootstrap.store.sync, SyncMode::Always);
-        assert!(load("", &[]).is_ok() && load("# nothing\n", &[]).is_ok());
     }
 }
