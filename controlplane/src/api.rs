@@ -30,6 +30,7 @@ mod list;
 mod meta_events;
 mod misdirected;
 mod news;
+mod of_instance;
 mod offers;
 pub mod page;
 mod patience;
