@@ -173,3 +173,33 @@ async fn an_open_tunnel_is_used_while_its_address_is_active() {
     assert_eq!(peers[1].ip(), ip("127.0.0.3"));
     assert_eq!(peers[2].ip(), ip("127.0.0.4"));
 }
+
+/// The receiver may have it: it is not made again, although nobody is to blame.
+#[tokio::test]
+async fn what_may_arrive_once_is_not_made_again_when_the_proxy_was_lost() {
+    let receiver = Receiver::with(|_| Fault::Stall).await;
+    let mut planes = Planes::new(None);
+    planes.control.start().await;
+    let (mut data, mut egress) = through(&planes, "[]");
+    egress.start().await;
+    data.start().await;
+    let mut admin = planes.control.admin();
+    let project = admin.make_project("shop", "outgoing", &json!({})).await;
+    let mut project = project.at(data.public());
+    let (url, slow) = (receiver.url("/hook"), json!({"http_timeout": 30}));
+    let endpoint = project.make_endpoint("e", &url, &slow).await;
+    let once = json!({"name": "once", "endpoint_id": endpoint, "delivery_mode": "at_most_once"});
+    project.post("/subscriptions", &once).await.data(201);
+    project.publish(&endpoint, "a", &json!(1)).await;
+    receiver.wait_for(1, DEADLINE).await;
+    pulse(&egress).await;
+    egress.process.kill();
+    attempts(&data, "proxy_lost", 1).await;
+    until("it has its end", DEADLINE, async || {
+        let page = data.admin_page("/metrics").await;
+        let ended = "outrider_deliveries_finished_total{result=\"outcome_unknown\"} 1";
+        page.contains(ended).then_some(())
+    })
+    .await;
+    assert_eq!(receiver.received().len(), 1);
+}

@@ -2,6 +2,7 @@
 //! and the destination, byte by byte.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub(super) struct Wire {
     stream: Box<dyn Stream>,
     seen: Vec<u8>,
-    /// The same socket, where it is TCP alone.
+    /// The same socket, below of TLS if there is any.
     socket: Option<Socket>,
 }
 
@@ -119,6 +120,21 @@ impl Wire {
     /// Says that nothing more will be written.
     pub(super) async fn finish(&mut self) {
         self.stream.shutdown().await.unwrap();
+    }
+
+    /// Reads nothing until nothing more comes: what is there by then fills all there is on its way.
+    pub(super) async fn settle(&self) {
+        let socket = self.socket.as_ref().expect("its socket is known");
+        let mut bytes = vec![MaybeUninit::uninit(); 1 << 22];
+        let mut before = 0;
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let waiting = socket.peek(&mut bytes).unwrap_or(0);
+            if waiting == before && waiting > 0 {
+                return;
+            }
+            before = waiting;
+        }
     }
 
     /// Ends it by a reset.
@@ -258,11 +274,11 @@ impl Origin {
         Self { listener, witness }
     }
 
-    /// One for whom the system reads next to nothing ahead.
+    /// One to whom the sender's system holds next to nothing: that goes by the size of segments.
     pub(super) async fn narrow() -> Self {
         let origin = Self::start().await;
         let socket = SockRef::from(&origin.listener);
-        socket.set_recv_buffer_size(4_096).unwrap(); // its connections have the same
+        socket.set_tcp_mss(536).unwrap(); // its connections have the same
         origin
     }
 
@@ -288,8 +304,13 @@ impl Origin {
     /// The next connection to it, with TLS.
     pub(super) async fn accept_tls(&self, acceptor: &TlsAcceptor) -> io::Result<Wire> {
         let (stream, _) = self.next().await?;
+        let socket = SockRef::from(&stream).try_clone()?;
         let shaken = timeout(DEADLINE, acceptor.accept(stream)).await;
-        Ok(Wire::on(shaken.expect("no handshake")?))
+        let wire = Wire::on(shaken.expect("no handshake")?);
+        Ok(Wire {
+            socket: Some(socket),
+            ..wire
+        })
     }
 
     async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
