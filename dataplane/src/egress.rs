@@ -171,6 +171,7 @@ impl Egress {
     /// Closes idle connections and waits for those in use to end.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
+        self.inner.sources.forget_in_force();
         self.close_idle();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;

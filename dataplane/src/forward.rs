@@ -33,6 +33,7 @@ use outrider_webhook::http1::HeadLimits;
 use outrider_webhook::id::ProjectId;
 use outrider_webhook::rate::Rate;
 use rustls::ServerConfig;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -105,4 +106,6 @@ struct Forward {
     cut: CancellationToken,
     /// Connections that tell dispatchers that the process lives.
     pulses: TaskTracker,
+    /// Clients that are told at the moment that they have too many connections.
+    turned_away: Semaphore,
 }

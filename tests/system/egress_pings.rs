@@ -90,6 +90,10 @@ async fn each_address_in_use_or_announced_sends_one_signed_request() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 3, "one that takes each id once takes each");
+    // A firewall lets what is open go on: each is tried on a connection of its own.
+    assert_eq!(receiver.connections(), 3);
+    ping(&mut project, &endpoint).await;
+    assert_eq!(receiver.connections(), 6);
     // It is no event, and nothing that the endpoint is judged by.
     assert!(project.rows("/events").await.is_empty());
 }
@@ -143,6 +147,29 @@ async fn it_is_sent_with_what_the_endpoint_knows_us_by_or_not_at_all() {
     assert_eq!(unsent["error_class"], "auth_unavailable", "{said}");
     assert!(unsent["detail"].as_str().unwrap().contains("401"), "{said}");
     assert_eq!(receiver.received().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_on_our_side_is_told_by_its_class_alone() {
+    let receiver = Receiver::start().await;
+    let outrider = Setup::through_api().start().await;
+    let mut admin = outrider.admin_api();
+    let mut project = admin.make_project("shop", "outgoing", &json!({})).await;
+    let url = receiver.url("/");
+    let endpoint = project.make_endpoint("e", &url, &json!({})).await;
+    let policy = json!({"name": "closed", "deny": ["127.0.0.1/32"]});
+    let made = admin.post("/api/v1/egress-policies", &policy).await;
+    made.data(201);
+    let said = until("the policy is in force", DEADLINE, async || {
+        let said = ping(&mut project, &endpoint).await;
+        (!said["pings"][0]["denied"].is_null()).then_some(said)
+    })
+    .await;
+    let denied = by_address(&said)[LEAVES_FROM];
+    let expected = json!({"reason": "policy_denied", "policy": "closed"});
+    assert_eq!(denied["denied"], expected, "{said}");
+    assert_eq!(denied["error_class"], "egress_denied");
+    assert_eq!(denied["detail"], Value::Null);
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ pub struct PoolAddress {
 }
 
 /// A checked pool of source addresses.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct EgressPool {
     id: EgressPoolId,
     revision: u64,
@@ -138,17 +138,6 @@ pub struct EgressPool {
 }
 
 impl EgressPool {
-    /// The pool as if it had nothing but this address of it, in use: to try it out.
-    #[must_use]
-    pub fn with_only(&self, address: PoolAddress) -> Self {
-        let state = AddressState::Active;
-        Self {
-            addresses: [PoolAddress { state, ..address }].into(),
-            max_connections: None,
-            ..self.clone()
-        }
-    }
-
     /// Checks a specification. What it is to other pools is for the snapshot to say.
     ///
     /// # Errors

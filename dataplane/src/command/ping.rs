@@ -55,8 +55,11 @@ struct Way {
 impl Executor {
     /// Needs no turn: nothing changes.
     pub(super) async fn ping(&self, id: Uid, project: ProjectId, endpoint: EndpointId) -> Outcome {
-        let Ok(_slot) = self.trials.slots.take(project) else {
-            return refused("commands_busy", "too much is being tried out, try again");
+        let Ok(_slot) = self.trials.pings.take(project) else {
+            return refused(
+                "commands_busy",
+                "too many endpoints are being pinged, try again",
+            );
         };
         let snapshot = self.table.load();
         let table = snapshot.project(project);
@@ -140,9 +143,10 @@ impl Executor {
         let ways = all.take(ADDRESSES_MAX).map(|address| Way {
             address: Some(*address),
             leave: Leave::Pool {
-                pool: Arc::new(pool.with_only(*address)),
+                pool: Arc::clone(pool),
                 fallback: None,
                 caller: *caller,
+                only: Some(address.address),
             },
         });
         (ways.collect(), left_out)
@@ -243,8 +247,9 @@ impl Ping<'_> {
             "destination_address": exchange.remote,
             "success": is_success,
             "status": status,
+            "denied": exchange.denial.as_ref().map(|denial| json!({"reason": denial.reason, "policy": denial.policy.as_deref()})),
             "error_class": (!is_success).then(|| error_class(status, failure)),
-            "detail": exchange.detail,
+            "detail": exchange.detail.as_ref().filter(|_| is_of_destination(exchange)),
             "timings_us": {
                 "dns": timing.dns_us,
                 "connect": timing.connect_us,
@@ -254,6 +259,26 @@ impl Ping<'_> {
             },
         })
     }
+}
+
+/// What is wrong on our side is the operator's: it may name addresses of the inside.
+fn is_of_destination(exchange: &Exchange) -> bool {
+    use Failure::{
+        AuthUnavailable, ConnectRefused, ConnectReset, ConnectTimeout, ConnectUnreachable,
+        ProtocolError, ResponseTimeout, TlsFailure,
+    };
+    let of_destination = [
+        AuthUnavailable,
+        ConnectRefused,
+        ConnectReset,
+        ConnectTimeout,
+        ConnectUnreachable,
+        ProtocolError,
+        ResponseTimeout,
+        TlsFailure,
+    ];
+    let is_named = |failure| of_destination.contains(failure);
+    matches!(&exchange.outcome, Answer::Failed(failure) if is_named(failure))
 }
 
 /// Flat, so that it can be a form.

@@ -39,7 +39,9 @@ pub(crate) struct Trials {
     pub(super) egress: Egress,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) chance: Chance,
-    pub(super) slots: Slots<ProjectId>,
+    slots: Slots<ProjectId>,
+    /// Of pings, which take as long.
+    pub(super) pings: Slots<ProjectId>,
 }
 
 impl Trials {
@@ -49,6 +51,7 @@ impl Trials {
             clock,
             chance,
             slots: Slots::new(AT_ONCE, OF_ONE),
+            pings: Slots::new(AT_ONCE, OF_ONE),
         }
     }
 }
@@ -58,7 +61,7 @@ impl Executor {
     pub(super) async fn try_token(&self, project: ProjectId, client: &Secret) -> Outcome {
         let trials = &self.trials;
         let Ok(_slot) = trials.slots.take(project) else {
-            let says = "too much is being tried out, try again";
+            let says = "too many token endpoints are being tried out, try again";
             return refused("commands_busy", says);
         };
         let snapshot = self.table.load();

@@ -63,11 +63,12 @@ impl Key {
             .filter(|through| through.is_forwarded())
     }
 
-    /// Whether an open connection from this address will do.
-    fn accepts(&self, local: SocketAddr) -> bool {
+    /// Whether an open connection will do.
+    fn accepts(&self, open: &impl Pooled) -> bool {
+        let local = open.local();
         match &self.through {
             None => self.source.accepts(local, self.address),
-            Some(through) => through.accepts(local),
+            Some(through) => through.accepts(local, (self.address, open.opened())),
         }
     }
 
@@ -214,7 +215,7 @@ impl<C: Pooled> Pool<C> {
             at -= 1;
             let Some(idle) = queue.get(at) else { break };
             let is_usable = idle.is_usable(now);
-            if is_usable && !key.accepts(idle.connection.local()) {
+            if is_usable && !key.accepts(&idle.connection) {
                 continue;
             }
             let removed = queue.remove(at);

@@ -26,8 +26,9 @@ mod window;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use outrider_config::snapshot::{AddressState, EgressPool, PoolMode, PoolSelection};
 use outrider_webhook::retry::Failure;
 use tokio::net::TcpStream;
@@ -64,6 +65,8 @@ pub(super) struct Leaving {
     selection: Selection,
     caller: Caller,
     candidates: Box<[Candidate]>,
+    /// One address is tried out: no other one will do, and no connection that is open already.
+    is_trial: bool,
 }
 
 /// What a pool may have open.
@@ -101,6 +104,9 @@ impl Source {
         let Self::Pool(leaving) = self else {
             return true;
         };
+        if leaving.is_trial {
+            return false;
+        }
         let local = local.ip().to_canonical();
         match leaving.selection {
             Selection::LeastConnections => {
@@ -155,7 +161,7 @@ pub(super) struct Sources {
     /// When a pool was last asked for an address, by name.
     asked: Mutex<HashMap<Arc<str>, Instant>>,
     /// The pools of the configuration in force, once they are watched.
-    in_force: OnceLock<InForce>,
+    in_force: ArcSwapOption<InForce>,
     usage: Arc<Usage>,
     metrics: EgressMetrics,
 }
@@ -165,7 +171,7 @@ impl Sources {
         Self {
             known: Mutex::default(),
             asked: Mutex::default(),
-            in_force: OnceLock::new(),
+            in_force: ArcSwapOption::empty(),
             usage: Arc::default(),
             metrics,
         }
@@ -182,7 +188,7 @@ impl Sources {
     /// # Errors
     /// A [`Fault`] when nothing is left.
     pub(super) fn leave(&self, leave: &Leave, mut keys: Vec<Key>) -> Result<Vec<Key>, Fault> {
-        let (pool, fallback, caller) = match leave {
+        let (pool, fallback, (caller, only)) = match leave {
             Leave::HostRoute => return Ok(in_turns(keys)),
             Leave::Missing(name) => {
                 return Err(Fault::no_pool(name));
@@ -191,11 +197,15 @@ impl Sources {
                 pool,
                 fallback,
                 caller,
-            } => (pool, fallback, caller),
+                only,
+            } => (pool, fallback, (*caller, *only)),
         };
         self.note_asked(pool, fallback.as_ref());
         let destinations: Vec<_> = keys.iter().map(|key| key.address).collect();
-        let offer = |pool: &Arc<EgressPool>| self.offer(pool, *caller);
+        let offer = |pool: &Arc<EgressPool>| match only {
+            None => self.offer(pool, caller),
+            Some(address) => self.trial(pool, caller, address),
+        };
         let mut offers: Vec<Leaving> = vec![offer(pool)];
         offers.extend(fallback.iter().map(offer));
         let picked = pick(&offers, &destinations, |leaving| &leaving.candidates);
@@ -228,7 +238,12 @@ impl Sources {
 
     /// Who knows the pools of the configuration in force, from now on.
     pub(super) fn in_force(&self, pools: InForce) {
-        let _ = self.in_force.set(pools); // once, at the start
+        self.in_force.store(Some(Arc::new(pools)));
+    }
+
+    /// Nobody does any more. Whoever knows them may hold what this is part of.
+    pub(super) fn forget_in_force(&self) {
+        self.in_force.store(None);
     }
 
     /// What the same pool has to offer to the same caller by now, as far as is known here.
@@ -237,7 +252,7 @@ impl Sources {
     /// A [`Fault`] of ours when it has gone, or is for others than before.
     pub(super) fn look_again(&self, leaving: &Arc<Leaving>) -> Result<Arc<Leaving>, Fault> {
         let before = &leaving.pool;
-        let now = match self.in_force.get() {
+        let now = match self.in_force.load_full() {
             None => Some(Arc::clone(before)), // nobody says
             Some(pools) => pools()
                 .into_iter()
@@ -247,6 +262,7 @@ impl Sources {
             (now.mode(), now.projects()) == (before.mode(), before.projects())
         };
         match now.filter(is_same) {
+            Some(_) if leaving.is_trial => Ok(Arc::clone(leaving)),
             Some(now) => Ok(Arc::new(self.offer(&now, leaving.caller))),
             None => {
                 let name = before.name();
@@ -280,6 +296,21 @@ impl Sources {
             },
             caller,
             candidates: candidates.collect(),
+            is_trial: false,
+        }
+    }
+
+    /// Nothing but this address of it.
+    fn trial(&self, pool: &Arc<EgressPool>, caller: Caller, address: IpAddr) -> Leaving {
+        let known = self.lock();
+        let health = known.get(&address).map(|known| &known.health);
+        let standing = health.map_or(Standing::Good, |health| health.standing(Instant::now()));
+        Leaving {
+            pool: Arc::clone(pool),
+            selection: Selection::LeastConnections,
+            caller,
+            candidates: [Candidate { address, standing }].into(),
+            is_trial: true,
         }
     }
 

@@ -180,6 +180,7 @@ impl Proxy {
                 pool,
                 fallback,
                 caller,
+                only: _, // the choice is the proxy's
             } => {
                 let endpoint = caller
                     .endpoint
@@ -340,9 +341,13 @@ impl Through {
         }
     }
 
-    /// Whether an open tunnel from this address of ours will do: while the pool has it as active.
-    /// For each request that it gets whole the proxy itself decides.
-    pub(super) fn accepts(&self, local: SocketAddr) -> bool {
+    /// Whether an open tunnel from this address of ours will do: while the pool has it as active,
+    /// and unless the proxy was lost since it was opened `through` one of its addresses. From where
+    /// it sends each request that it gets whole the proxy itself decides.
+    pub(super) fn accepts(&self, local: SocketAddr, through: (SocketAddr, Instant)) -> bool {
+        if self.proxy.pulses.was_lost(through) {
+            return false;
+        }
         if self.is_forwarded() || self.pools.is_empty() {
             return true;
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::header::PROXY_AUTHORIZATION;
 use outrider_webhook::address::{Authority, Denied, Scheme, TargetUrl};
 use outrider_webhook::http1::{Framing, HeadError};
+use tokio::time::sleep;
 
 use super::client::{Client, Head, NoHead};
 use super::exchange::{Answered, Done, Outgoing, exchange};
@@ -29,6 +30,8 @@ const ANSWER_LIMITS: [Duration; 2] = [Duration::from_secs(15), Duration::from_se
 const TIMEOUT_MAX_S: u64 = 120;
 /// Connections that were found closed when they were to be used again, for one request.
 const STALE_MAX: usize = 3;
+/// A reset takes back what is still on its way to who gets it: so long that has to arrive.
+const RESET_PAUSE: Duration = Duration::from_millis(200);
 
 /// A refusal with words for people.
 pub(super) type Refused = (Refusal, String);
@@ -83,10 +86,13 @@ impl Forward {
         }
     }
 
-    /// A client that has as many connections as it may is told so, where it can be.
+    /// A client that has as many connections as it may is told so, where it can be. It may take its
+    /// time to hear it, so it is told to few at once.
     pub(super) async fn turn_away(&self, client: Option<Client>) {
         self.metrics.crowded();
-        let Some(mut client) = client else { return };
+        let (Some(mut client), Ok(_one)) = (client, self.turned_away.try_acquire()) else {
+            return;
+        };
         let words =
             "too many connections from this address (setting `egress.connections_per_address_max`)";
         let after = self.refuse(&mut client, (Refusal::Limit, words.to_owned()));
@@ -178,6 +184,9 @@ impl Forward {
         drop(open);
         record.heard(carried.first_byte);
         if carried.is_reset {
+            if carried.up + carried.down > 0 {
+                sleep(RESET_PAUSE).await;
+            }
             client.reset();
             upstream.reset();
         }
@@ -243,6 +252,7 @@ impl Forward {
                     record.answered(status);
                     record.end = end;
                     if looks_whole {
+                        sleep(RESET_PAUSE).await;
                         client.reset();
                     }
                     return Ok(After::Gone);

@@ -40,6 +40,8 @@ const DRAIN_TUNNELS: Duration = Duration::from_secs(600);
 const CUT_GRACE: Duration = Duration::from_secs(1);
 /// Addresses whose wrong passwords are counted.
 const FAILURES_OF_MAX: usize = 65_536;
+/// Clients with too many connections that are told so at a time; they have no place of `connections_max`.
+const TURNED_AWAY_MAX: usize = 256;
 
 /// The running forward proxy.
 pub struct ForwardListener {
@@ -89,6 +91,7 @@ impl ForwardListener {
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
             pulses: TaskTracker::new(),
+            turned_away: Semaphore::new(TURNED_AWAY_MAX),
         });
         let acceptor = Acceptor {
             listener,
@@ -198,11 +201,16 @@ impl Acceptor {
             self.clients.spawn(async move {
                 match arrived(stream, address, way).await {
                     // Boxed: what a request needs is not to be in each task from its begin.
-                    Some(Arrived::Client(client)) => Box::pin(forward.serve(client)).await,
-                    Some(Arrived::Crowd(client)) => forward.turn_away(client).await,
-                    None => {}
+                    Some(Arrived::Client(client)) => {
+                        Box::pin(forward.serve(client)).await;
+                        drop(place);
+                    }
+                    Some(Arrived::Crowd(client)) => {
+                        drop(place); // it is for others
+                        forward.turn_away(client).await;
+                    }
+                    None => drop(place),
                 }
-                drop(place);
             });
         }
     }

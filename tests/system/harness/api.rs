@@ -106,11 +106,12 @@ impl Api {
 
     /// One request and its reply, whatever that is.
     pub(crate) async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Reply {
-        if path.starts_with("/api/v1/egress-pools") {
+        let text = body.map(|json| json.to_string().into());
+        let reply = self.call_with(method, path, &[], text).await;
+        if path.starts_with("/api/v1/egress-pools") && reply.status.is_success() {
             body.into_iter().for_each(listed::leaves_from_also);
         }
-        let body = body.map(|json| json.to_string().into());
-        self.call_with(method, path, &[], body).await
+        reply
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Reply {

@@ -1,7 +1,6 @@
 //! No delivery ever leaves from an address that is not listed. The gateways of a test have a pool
 //! unless the test says otherwise, and each of its servers sees whom it is called from.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -13,7 +12,7 @@ pub(crate) const LEAVES_FROM: &str = "127.0.0.77";
 
 thread_local! {
     /// Of the gateways of this test: each test has a thread of its own.
-    static LEAVING: RefCell<Leaving> = RefCell::default();
+    static LEAVING: Arc<Mutex<Leaving>> = Arc::default();
 }
 
 #[derive(Default)]
@@ -41,12 +40,12 @@ pub(super) fn leaves_from_also(pool: &Value) {
     let addresses = pool["addresses"].as_array().into_iter().flatten();
     // What is no address is a test of what is refused.
     let addresses = addresses.filter_map(|one| one["address"].as_str()?.parse::<IpAddr>().ok());
-    LEAVING.with_borrow_mut(|leaving| leaving.listed.extend(addresses));
+    LEAVING.with(|leaving| leaving.lock().unwrap().listed.extend(addresses));
 }
 
 /// A gateway of this test uses the host's route, or pools that are made later.
 pub(super) fn leaves_from_anywhere() {
-    LEAVING.with_borrow_mut(|leaving| leaving.is_anywhere = true);
+    LEAVING.with(|leaving| leaving.lock().unwrap().is_anywhere = true);
 }
 
 /// Whom a server of a test is called from.
@@ -59,33 +58,41 @@ impl Callers {
     }
 }
 
-/// Held by the server itself: its end, on the thread of its test, is when its callers are compared
-/// with what is listed.
-#[derive(Default)]
-pub(crate) struct Witness(Callers);
+/// Held by the server itself, which is made on the thread of its test: its end is when its callers
+/// are compared with what is listed.
+pub(crate) struct Witness {
+    callers: Callers,
+    leaving: Arc<Mutex<Leaving>>,
+}
+
+impl Default for Witness {
+    fn default() -> Self {
+        Self {
+            callers: Callers::default(),
+            leaving: LEAVING.with(Arc::clone),
+        }
+    }
+}
 
 impl Witness {
     /// For whoever accepts the connections.
     pub(crate) fn callers(&self) -> Callers {
-        self.0.clone()
+        self.callers.clone()
     }
 }
 
 impl Drop for Witness {
     fn drop(&mut self) {
-        let seen = self.0.0.lock().unwrap();
-        let unlisted = LEAVING.with_borrow(|leaving| {
-            let (listed, is_checked) = (&leaving.listed, !leaving.listed.is_empty());
-            let unlisted = seen.difference(listed).copied().collect::<Vec<_>>();
-            (is_checked && !leaving.is_anywhere).then_some(unlisted)
-        });
-        if !std::thread::panicking() {
-            assert_eq!(
-                unlisted.unwrap_or_default(),
-                [] as [IpAddr; 0],
-                "not listed"
-            );
+        if std::thread::panicking() {
+            return;
         }
+        let (seen, leaving) = (self.callers.0.lock().unwrap(), self.leaving.lock().unwrap());
+        let is_checked = !leaving.is_anywhere && !leaving.listed.is_empty();
+        let unlisted: Vec<_> = seen.difference(&leaving.listed).copied().collect();
+        assert!(
+            !is_checked || unlisted.is_empty(),
+            "{unlisted:?} not listed"
+        );
     }
 }
 

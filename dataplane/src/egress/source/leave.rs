@@ -1,5 +1,6 @@
 //! What the configuration says of where a delivery leaves from.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use outrider_config::Snapshot;
@@ -24,6 +25,9 @@ pub enum Leave {
         fallback: Option<Arc<EgressPool>>,
         /// Who leaves.
         caller: Caller,
+        /// Nothing but this address of the pool, whatever its state, on a connection of its own:
+        /// to try it out.
+        only: Option<IpAddr>,
     },
     /// From nowhere for now: the pool it is meant to leave from is not known here.
     Missing(Arc<str>),
@@ -75,6 +79,7 @@ impl Leave {
                     project: Uid::from_bits(0),
                     endpoint: None,
                 },
+                only: None,
             },
         }
     }
@@ -108,6 +113,7 @@ impl Leave {
                 project: table.project().id().uid(),
                 endpoint: endpoint.map(|endpoint| endpoint.id().uid()),
             },
+            only: None,
         }
     }
 }

@@ -71,6 +71,7 @@ fn leave_as(pool: &Arc<EgressPool>, endpoint: u128) -> Leave {
             project: Uid::from_bits(1),
             endpoint: Some(Uid::from_bits(endpoint)),
         },
+        only: None,
     }
 }
 
@@ -301,6 +302,7 @@ async fn another_pool_is_used_only_while_the_first_has_nothing() {
                 project: Uid::from_bits(1),
                 endpoint: None,
             },
+            only: None,
         };
         assert_eq!(
             from(&send_from(&egress, &receiver.url(), leave).await),

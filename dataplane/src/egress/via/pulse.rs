@@ -30,6 +30,8 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
 /// The same where something answers that has no pulse: a proxy of an earlier version.
 const RETRY_OTHER: Duration = Duration::from_secs(60);
+/// The same where it has none for us at the moment.
+const RETRY_LATER: Duration = Duration::from_secs(5);
 /// It is asked when nobody asked for so long: a host that vanished says nothing.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// No answer for so long is none.
@@ -74,6 +76,8 @@ struct Seen {
 /// How a connection for the pulse came out.
 enum Reached {
     Up(Link),
+    /// It has none for us now: it is being stopped, or gives as many as it may.
+    Later,
     /// There is something, and it has none.
     Other,
     No,
@@ -118,6 +122,13 @@ impl Pulses {
         let all = self.lock();
         all.get(&address)
             .is_some_and(|pulse| pulse.seen.borrow().is_unreached)
+    }
+
+    /// Whether the proxy at this address is known to have been lost after `since`.
+    pub(super) fn was_lost(&self, (address, since): (SocketAddr, Instant)) -> bool {
+        let all = self.lock();
+        let lost = all.get(&address).and_then(|pulse| pulse.seen.borrow().lost);
+        lost.is_some_and(|at| at >= since)
     }
 
     /// Whether the proxy at this address was lost after `since`, as far as can be known. False also
@@ -200,6 +211,10 @@ impl Pulse {
                     self.reached(true);
                     RETRY_OTHER
                 }
+                Ok(Reached::Later) => {
+                    self.reached(true);
+                    RETRY_LATER
+                }
                 Ok(Reached::No) | Err(_) => {
                     self.reached(false);
                     RETRY
@@ -251,6 +266,7 @@ async fn reach(proxy: &Proxy, address: SocketAddr) -> Reached {
         Ok((answer, head)) if answer.status == 200 && value(&head, PULSE.as_str()).is_some() => {
             Reached::Up(link)
         }
+        Ok((answer, _)) if matches!(answer.status, 429 | 503) => Reached::Later,
         Ok(_) => Reached::Other,
         Err(_) => Reached::No,
     }

@@ -120,6 +120,7 @@ fn ask(
             project: Uid::from_bits(1),
             endpoint: None,
         },
+        only: None,
     };
     let key = Key {
         project: ProjectId::new(Uid::from_bits(1)),
