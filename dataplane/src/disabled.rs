@@ -20,6 +20,7 @@ use outrider_config::snapshot::{Endpoint, EndpointStatus, Project, Snapshot};
 use outrider_store::{
     Clock, EndpointCondition, EndpointStateRecord, LocalLog, LogClosed, Record, Recovered,
 };
+use outrider_webhook::address::Denial;
 use outrider_webhook::id::{EndpointId, ProjectId};
 use outrider_webhook::retry::{GiveUp, Step};
 use outrider_xds::DisabledEndpoint;
@@ -37,8 +38,16 @@ const RETRIES_EXHAUSTED: &str = "retries_exhausted";
 /// Its circuit breaker has opened too often in a row.
 pub(crate) const KEEPS_FAILING: &str = "keeps_failing";
 
-/// Why an attempt that ended so switches its endpoint off: a stable code.
-pub(crate) fn cause(step: &Step, project: &Project) -> Option<&'static str> {
+/// Why an attempt that ended so switches its endpoint off: a stable code. What a policy of the
+/// configuration refused says nothing of the receiver, and may be a mistake that is taken back.
+pub(crate) fn cause(
+    step: &Step,
+    denial: Option<&Denial>,
+    project: &Project,
+) -> Option<&'static str> {
+    if denial.is_some_and(Denial::is_by_policy) {
+        return None;
+    }
     if project.is_own() {
         return None; // where meta events go is a setting of the project
     }

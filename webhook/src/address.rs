@@ -94,6 +94,9 @@ pub enum Denied {
     PolicyUnreadable(Arc<str>),
 }
 
+/// The code of [`Denied::PolicyUnreadable`].
+pub const UNREADABLE: &str = "policy_unreadable";
+
 /// The codes of [`Denied`].
 const CODES: [&str; 16] = [
     "invalid_url",
@@ -111,7 +114,7 @@ const CODES: [&str; 16] = [
     "policy_port",
     "policy_denied",
     "policy_not_listed",
-    "policy_unreadable",
+    UNREADABLE,
 ];
 
 impl Denied {
@@ -134,7 +137,7 @@ impl Denied {
             Self::PolicyPort { .. } => "policy_port",
             Self::PolicyDenied { .. } => "policy_denied",
             Self::PolicyNotListed { .. } => "policy_not_listed",
-            Self::PolicyUnreadable(_) => "policy_unreadable",
+            Self::PolicyUnreadable(_) => UNREADABLE,
         }
     }
 
@@ -178,5 +181,18 @@ impl Denial {
             reason,
             policy: None,
         })
+    }
+
+    /// Whether a policy of the configuration refused it, named or not: that may change at any time,
+    /// and says nothing of the receiver.
+    #[must_use]
+    pub fn is_by_policy(&self) -> bool {
+        self.policy.is_some() || self.reason.starts_with("policy_")
+    }
+
+    /// Whether there is a policy that cannot be read where it was asked: a fault of our own.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        self.reason == UNREADABLE
     }
 }

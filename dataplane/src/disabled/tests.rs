@@ -112,11 +112,22 @@ fn only_gone_switches_off_what_the_project_leaves_on() {
         let snapshot = snapshot(None, disables);
         let project = snapshot.project(ids().0).unwrap().project();
         let found = all.iter().filter_map(|why| {
-            let reason = cause(&Step::GiveUp(*why), project)?;
+            let reason = cause(&Step::GiveUp(*why), None, project)?;
             Some((*why, reason))
         });
         assert_eq!(found.collect::<Vec<_>>(), expected);
-        assert_eq!(cause(&Step::Success, project), None);
+        assert_eq!(cause(&Step::Success, None, project), None);
+        for (reason, expected) in [
+            ("policy_denied", None),
+            ("policy_unreadable", None),
+            ("address_denied", disables.then_some(RETRIES_EXHAUSTED)),
+        ] {
+            let denial = Denial::told(reason);
+            for why in [GiveUp::RetryLimitExceeded, GiveUp::AgeLimitExceeded] {
+                let found = cause(&Step::GiveUp(why), denial.as_ref(), project);
+                assert_eq!(found, expected, "{reason}");
+            }
+        }
     }
 }
 

@@ -49,12 +49,19 @@ impl Fault {
 
     /// Refused by the address policy. `is_static`: refused by what the URL says, so that asking
     /// again cannot help; otherwise by what its name resolves to today. What the configuration
-    /// closes it may open again, so that is asked again.
+    /// closes it may open again, so that is asked again. A policy that cannot be read here says
+    /// nothing of the destination: that is a fault of ours.
     pub(super) fn denied(denied: &Denied, is_static: bool) -> Self {
-        let literal = is_static && denied.policy().is_none();
+        let denial = Denial::from(denied);
+        let failure = if denial.is_unreadable() {
+            Failure::NoHealthySource
+        } else {
+            let literal = is_static && !denial.is_by_policy();
+            Failure::EgressDenied { literal }
+        };
         Self {
-            denial: Some(denied.into()),
-            ..Self::new(Failure::EgressDenied { literal }, denied.to_string())
+            denial: Some(denial),
+            ..Self::new(failure, denied.to_string())
         }
     }
 

@@ -109,6 +109,24 @@ async fn what_the_configuration_closes_is_closed_at_once_and_not_for_good() {
     assert_eq!((receiver.accepted(), egress.policy_version()), (2, 0));
 }
 
+/// What this version cannot read says nothing of the receiver, and costs no attempt.
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_is_a_fault_of_ours() {
+    let egress = egress();
+    let mut closings = Closings::default();
+    closings.add(5, Closing::unreadable("new".into()), &[]);
+    egress.set_closings(&Arc::new(closings));
+    for url in ["http://127.0.0.1:8080/", "http://hooks.example.com/"] {
+        let refused = send(&egress, url).await;
+        assert_eq!(refused.outcome, Outcome::Failed(Failure::NoHealthySource));
+        let denial = Denial {
+            reason: "policy_unreadable",
+            policy: Some("new".into()),
+        };
+        assert_eq!(refused.denial, Some(denial), "{url}");
+    }
+}
+
 #[tokio::test]
 async fn the_same_closings_once_more_close_no_idle_connection() {
     let receiver = Receiver::answering(OK).await;

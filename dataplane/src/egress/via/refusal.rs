@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outrider_webhook::address::Denial;
+use outrider_webhook::address::{Denial, UNREADABLE};
 use outrider_webhook::http1::{blanks_off, field, lines};
 use outrider_webhook::retry::Failure;
 
@@ -30,6 +30,8 @@ pub(super) fn refused_by(status: u16, code: &str, policy: Option<&str>) -> Fault
         _ if status == 431 => Failure::ProtocolError,
         // The configuration has not come there yet, or its identity may not act for the project.
         ("denied", reason) if is_of_tenant(reason) => Failure::NoHealthySource,
+        // It has a policy that it cannot read, which says nothing of the destination.
+        ("denied", UNREADABLE) => Failure::NoHealthySource,
         ("denied", _) => Failure::EgressDenied { literal: false },
         (code, _) => Failure::ALL
             .into_iter()
@@ -102,6 +104,11 @@ mod tests {
                 "denied:address_denied",
                 Failure::EgressDenied { literal: false },
             ),
+            (
+                "denied:policy_denied",
+                Failure::EgressDenied { literal: false },
+            ),
+            ("denied:policy_unreadable", Failure::NoHealthySource),
             ("denied:unknown_tenant", Failure::NoHealthySource),
             ("denied:unknown_pool", Failure::NoHealthySource),
             ("auth_required", Failure::NoHealthySource),
