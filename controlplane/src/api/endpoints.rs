@@ -261,6 +261,15 @@ pub(super) fn refuse_out_of_bounds(
         policy: egress,
         closings: writing.view.snapshot().closings(),
     };
+    refuse_denied(&guard, writing, endpoint)
+}
+
+/// Refuses what this does not admit.
+pub(super) fn refuse_denied(
+    guard: &Guard<'_>,
+    writing: &Writing<'_>,
+    endpoint: &Endpoint,
+) -> Result<(), ApiError> {
     let project = writing.rules()?;
     let project = ProjectRef {
         id: project.id(),

@@ -9,7 +9,7 @@ use outrider_config::resource::{
 };
 use outrider_config::snapshot::ProjectKind;
 use outrider_store::Clock;
-use outrider_webhook::address::{Policy, TargetUrl};
+use outrider_webhook::address::{Closings, Guard, Policy, TargetUrl};
 use outrider_webhook::dynamic::UrlKey;
 use outrider_webhook::id::SubscriptionId;
 use outrider_webhook::url_template::{is_template, without_braces};
@@ -33,7 +33,7 @@ pub struct OfferDesk {
 }
 
 impl OfferDesk {
-    /// A desk of this control plane; `egress` is the policy that deliveries are judged by.
+    /// A desk of this control plane; `egress` is the policy of the bootstrap.
     #[must_use]
     pub fn new(control: ControlPlane, egress: Policy, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -129,7 +129,12 @@ fn edits(
     };
     let spec = endpoints::created(spec, project, true, writing.by);
     let endpoint = endpoints::check(writing, uid, &spec)?;
-    endpoints::refuse_out_of_bounds(egress, writing, &endpoint)?;
+    // Events for it are acknowledged: what the configuration closes is judged when they are sent.
+    let guard = Guard {
+        policy: egress,
+        closings: &Closings::default(),
+    };
+    endpoints::refuse_denied(&guard, writing, &endpoint)?;
     endpoints::refuse_duplicate(writing, spec.name.as_deref())?;
     let mut edits = vec![Edit::create(writing.made(Kind::Endpoint, uid, &spec)?)];
     // Somebody may have kept the subscription's id busy: then it is his.

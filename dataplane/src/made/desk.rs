@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use outrider_config::snapshot::Snapshot;
 use outrider_store::{Clock, CommandRecord, LocalLog, Record, Unsettled};
+use outrider_webhook::address::Closings;
 use outrider_webhook::event::Audience;
 use outrider_webhook::id::EndpointId;
 use outrider_webhook::secret::Secret;
@@ -117,7 +118,9 @@ pub(crate) async fn restore(
             continue;
         };
         match wish(made, log, one).await {
-            Some(wish) => match made.claim((table.project(), snapshot.closings()), wish) {
+            // Its event is acknowledged. What the configuration has closed since is judged when it is
+            // sent, as for any endpoint that was there before.
+            Some(wish) => match made.claim((table.project(), &Closings::default()), wish) {
                 Ok(claim) => claim.keep(),
                 Err(error) => {
                     tracing::error!(endpoint_id = %one.endpoint, %error, "a made endpoint cannot be made again");

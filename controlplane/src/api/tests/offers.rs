@@ -46,3 +46,24 @@ async fn what_an_event_made_is_never_a_template() {
     let answer = desk.take(offer(&fixture, braces)).await;
     assert!(matches!(answer, OfferAnswer::Refused { .. }), "{answer:?}");
 }
+
+/// Events for it are acknowledged, and what closes it today may be taken back: its deliveries are
+/// judged when they are sent.
+#[tokio::test]
+async fn what_the_configuration_closes_is_taken_and_what_the_bootstrap_closes_is_not() {
+    let mut fixture = Fixture::with_projects().await;
+    let policy = json!({"name": "p", "deny": ["closed.example"]});
+    let create = row("POST", "/api/v1/egress-policies", policy, 201);
+    fixture.run(vec![create]).await;
+    let clock = Arc::clone(&fixture.clock) as Arc<dyn Clock>;
+    let desk = OfferDesk::new(fixture.control.clone(), Policy::default(), clock);
+    let refused = desk.take(offer(&fixture, "https://10.0.0.1/")).await;
+    assert!(
+        matches!(refused, OfferAnswer::Refused { .. }),
+        "{refused:?}"
+    );
+    let taken = desk
+        .take(offer(&fixture, "https://a.closed.example/"))
+        .await;
+    assert!(matches!(taken, OfferAnswer::Taken(_)), "{taken:?}");
+}
