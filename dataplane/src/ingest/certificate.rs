@@ -57,6 +57,8 @@ struct Key {
     url: Box<str>,
     trust: TrustSpec,
     names: Vec<Box<str>>,
+    /// Whom the address policy refuses it, where that is what is known; else it is for all.
+    refused: Option<ProjectId>,
 }
 
 /// What came of a fetch, once it has ended; all who want it wait for the one fetch.
@@ -77,6 +79,9 @@ pub(super) enum Unavailable {
     /// Too many others are being fetched.
     #[error("too many certificates are being fetched")]
     Busy,
+    /// The address policy does not let this project fetch it.
+    #[error("the document may not be fetched: {0}")]
+    Denied(String),
     /// No whole document with status 200.
     #[error("the document could not be fetched: {0}")]
     Fetch(String),
@@ -92,6 +97,25 @@ pub(super) enum Unavailable {
     /// It is for somebody else.
     #[error("the certificate is for other names")]
     Names,
+}
+
+impl Key {
+    fn of(need: &CertificateNeed<'_>) -> Self {
+        Self {
+            url: need.url.to_string().into(),
+            trust: need.trust,
+            names: need.names.to_vec(),
+            refused: None,
+        }
+    }
+
+    /// Where it is noted that the project may not fetch it.
+    fn refused(&self, by: ProjectId) -> Self {
+        Self {
+            refused: Some(by),
+            ..self.clone()
+        }
+    }
 }
 
 impl Held {
@@ -123,47 +147,59 @@ impl Certificates {
     where
         F: Future<Output = Result<Certificate, Unavailable>>,
     {
-        let slot = self.slot(need, by, now_ms);
-        let held = slot.get_or_init(|| async {
+        let key = Key::of(need);
+        let slot = self.slot(&key, by, now_ms);
+        // Who waits for one that is refused makes his own: he may be of another project.
+        let held = slot.get_or_try_init(|| async {
+            if self.is_refused(&key, by, now_ms) {
+                return Err(());
+            }
             let fetched = match self.fetches.take(by) {
                 Ok(_slot) => fetch().await,
                 Err(_) => Err(Unavailable::Busy),
             };
-            match fetched {
-                Ok(certificate) => Held::Certificate(Arc::new(certificate)),
-                Err(error) => {
-                    tracing::warn!(url = %need.url.redacted(), error = &error as &dyn std::error::Error, "no certificate");
-                    // To be busy is no property of this certificate.
-                    let for_ms = match error {
-                        Unavailable::Busy => 0,
-                        _ => FAILED_FOR_MS,
-                    };
-                    Held::Failed {
-                        until_ms: now_ms.saturating_add(for_ms),
-                    }
+            let error = match fetched {
+                Ok(certificate) => return Ok(Held::Certificate(Arc::new(certificate))),
+                Err(error) => error,
+            };
+            tracing::warn!(url = %need.url.redacted(), error = &error as &dyn std::error::Error, "no certificate");
+            let failed_for = |for_ms| Held::Failed {
+                until_ms: now_ms.saturating_add(for_ms),
+            };
+            match error {
+                // To be busy is no property of this certificate.
+                Unavailable::Busy => Ok(failed_for(0)),
+                // Nor is what a project may call.
+                Unavailable::Denied(_) => {
+                    let refusal = self.slot(&key.refused(by), by, now_ms);
+                    refusal.set(failed_for(FAILED_FOR_MS)).ok(); // he was faster who is there
+                    Err(())
                 }
+                _ => Ok(failed_for(FAILED_FOR_MS)),
             }
         });
         match held.await {
-            Held::Certificate(certificate) => Some(Arc::clone(certificate)),
-            Held::Failed { .. } => None,
+            Ok(Held::Certificate(certificate)) => Some(Arc::clone(certificate)),
+            Ok(Held::Failed { .. }) | Err(()) => None,
         }
     }
 
+    /// Whether the address policy has just refused it to the project.
+    fn is_refused(&self, key: &Key, by: ProjectId, now_ms: i64) -> bool {
+        let all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let refusal = all.get(&key.refused(by)).and_then(|kept| kept.slot.get());
+        refusal.is_some_and(|held| !held.is_over(now_ms))
+    }
+
     /// The place of a certificate; a fresh one when what is there is over.
-    fn slot(&self, need: &CertificateNeed<'_>, by: ProjectId, now_ms: i64) -> Arc<Slot> {
-        let key = Key {
-            url: need.url.to_string().into(),
-            trust: need.trust,
-            names: need.names.to_vec(),
-        };
+    fn slot(&self, key: &Key, by: ProjectId, now_ms: i64) -> Arc<Slot> {
         let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = all.get(&key)
+        if let Some(kept) = all.get(key)
             && kept.slot.get().is_none_or(|held| !held.is_over(now_ms))
         {
             return Arc::clone(&kept.slot);
         }
-        if all.len() >= KEPT_MAX && !all.contains_key(&key) {
+        if all.len() >= KEPT_MAX && !all.contains_key(key) {
             make_room(&mut all, now_ms);
         }
         let slot = Arc::new(Slot::new());
@@ -171,7 +207,7 @@ impl Certificates {
             slot: Arc::clone(&slot),
             by,
         };
-        all.insert(key, kept);
+        all.insert(key.clone(), kept);
         slot
     }
 }
@@ -221,7 +257,13 @@ async fn document(
         Outcome::Answered { status: 200 } if !exchange.is_truncated => Ok(exchange.excerpt),
         Outcome::Answered { status: 200 } => Err(Unavailable::Document),
         Outcome::Answered { status } => Err(Unavailable::Fetch(format!("status {status}"))),
-        Outcome::Failed(_) => Err(Unavailable::Fetch(exchange.detail.unwrap_or_default())),
+        Outcome::Failed(_) => {
+            let detail = exchange.detail.unwrap_or_default();
+            Err(match exchange.denial {
+                Some(_) => Unavailable::Denied(detail),
+                None => Unavailable::Fetch(detail),
+            })
+        }
     }
 }
 

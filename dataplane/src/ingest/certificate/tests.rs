@@ -143,6 +143,44 @@ async fn many_who_want_one_wait_for_one_fetch_and_it_is_kept_until_it_ends() {
     assert_eq!(fetched.load(Ordering::Relaxed), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_one_project_may_not_fetch_another_one_does() {
+    let ours = authority();
+    let pem = leaf("a.example", &ours);
+    let (kept, asked) = (Certificates::new(), AtomicUsize::new(0));
+    let need = need("a", TrustSpec::Host, &[]);
+    let denied = || {
+        kept.get(&need, project(1), NOW_MS, || async {
+            asked.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Err(Unavailable::Denied("closed".to_owned()))
+        })
+    };
+    let allowed = || {
+        kept.get(&need, project(2), NOW_MS, || async {
+            check(pem.as_bytes(), &need, &RootCertStore::empty(), NOW_MS)
+        })
+    };
+    // Who waits with it is asked for himself, and it is not asked again for a while.
+    let first = futures_util::future::join_all((0..50).map(|_| denied()));
+    let (first, second) = tokio::join!(first, allowed());
+    assert!(first.iter().all(Option::is_none));
+    assert!(second.is_some());
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    let kept = Certificates::new();
+    let denied = async |now_ms: i64| {
+        let got = kept.get(&need, project(1), now_ms, || async {
+            asked.fetch_add(1, Ordering::Relaxed);
+            Err(Unavailable::Denied("closed".to_owned()))
+        });
+        assert!(got.await.is_none());
+        asked.load(Ordering::Relaxed)
+    };
+    assert_eq!(denied(NOW_MS).await, 2);
+    assert_eq!(denied(NOW_MS + FAILED_FOR_MS - 1).await, 2);
+    assert_eq!(denied(NOW_MS + FAILED_FOR_MS).await, 3);
+}
+
 #[tokio::test]
 async fn a_failure_is_remembered_for_a_while_and_no_more_than_some_are_kept() {
     let (kept, tried) = (Certificates::new(), AtomicUsize::new(0));
