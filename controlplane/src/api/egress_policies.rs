@@ -45,7 +45,10 @@ impl OfInstance for Policies {
         shape::reply(one)
     }
 
-    fn merged(old: EgressPolicySpec, given: EgressPolicySpec) -> EgressPolicySpec {
+    fn merged(
+        old: EgressPolicySpec,
+        given: EgressPolicySpec,
+    ) -> Result<EgressPolicySpec, ApiError> {
         change::merged(old, given)
     }
 

@@ -50,8 +50,8 @@ impl OfInstance for Pools {
         shape::reply(one)
     }
 
-    fn merged(old: EgressPoolSpec, given: EgressPoolSpec) -> EgressPoolSpec {
-        change::merged(old, given)
+    fn merged(old: EgressPoolSpec, given: EgressPoolSpec) -> Result<EgressPoolSpec, ApiError> {
+        Ok(change::merged(old, given))
     }
 
     fn follow(spec: &mut EgressPoolSpec, old: Option<&EgressPoolSpec>, now_ms: i64) {

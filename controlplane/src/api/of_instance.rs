@@ -52,7 +52,7 @@ pub(super) trait OfInstance: Sized + 'static {
     fn shown(one: &Stored) -> Result<Value, ApiError>;
 
     /// What there was, with what is given of it.
-    fn merged(old: Self::Spec, given: Self::Spec) -> Self::Spec;
+    fn merged(old: Self::Spec, given: Self::Spec) -> Result<Self::Spec, ApiError>;
 
     /// Notes the time of a change in it.
     fn follow(_spec: &mut Self::Spec, _old: Option<&Self::Spec>, _now_ms: i64) {}
@@ -128,7 +128,7 @@ async fn update<T: OfInstance>(
     let update = move |writing: &Writing<'_>| {
         let before = writing.editable(T::KIND, uid)?;
         let old: T::Spec = before.spec()?;
-        let mut spec = T::merged(old.clone(), given);
+        let mut spec = T::merged(old.clone(), given)?;
         T::follow(&mut spec, Some(&old), writing.now_ms());
         T::check(writing, uid, (Some(&old), &spec))?;
         let after = writing.changed(&before, &spec)?;

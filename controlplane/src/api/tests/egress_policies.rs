@@ -146,8 +146,13 @@ async fn what_is_given_of_a_policy_changes() {
                 .shows(json!({"name": "web", "projects": ["{out}"], "deny": [".example.com"], "ports": [443]})),
             row("PUT", WEB, json!({"ports": [], "only": ["192.0.2.0/24", "a.example"]}), 202)
                 .shows(json!({"ports": null, "only": ["192.0.2.0/24", "a.example"], "deny": [".example.com"]})),
-            row("PUT", WEB, json!({"projects": [], "only": [], "name": "net"}), 202)
-                .shows(json!({"name": "net", "projects": null, "only": null, "deny": [".example.com"]})),
+            // What is empty could be meant as nothing or as all, and would open what is closed.
+            row("PUT", WEB, json!({"only": [], "name": "net"}), 400)
+                .says("`only`: is empty, which could be meant as nothing or as all: to let all be called again, make another policy without `only`, if one is needed, and delete this one"),
+            row("PUT", WEB, json!({"projects": []}), 400)
+                .says("`projects`: is empty, which could be meant as no project or as all: make another policy without `projects` for one of all, or delete this one"),
+            row("PUT", WEB, json!({"deny": [], "name": "net"}), 202)
+                .shows(json!({"name": "net", "projects": ["{out}"], "only": ["192.0.2.0/24", "a.example"], "deny": null})),
             get(ALL, 200).says("Egress policies fetched successfully").shows(json!([{"uid": "{web}", "name": "net"}])),
             row("DELETE", WEB, Value::Null, 200).says("Egress policy deleted successfully"),
             get(WEB, 404),
