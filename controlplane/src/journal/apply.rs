@@ -1,12 +1,14 @@
 //! Making what a resource file says so: the difference to what is stored, as one revision.
 
+mod policies;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
 
 use outrider_config::file::{File, Naming, PlanError, Planned};
 use outrider_config::resource::{
-    EgressPoolSpec, EndpointSpec, from_document, mask_of, to_document,
+    EGRESS_POLICIES_MAX, EgressPoolSpec, EndpointSpec, from_document, mask_of, to_document,
 };
 use outrider_config::{Document, Kind, Quarantined};
 use outrider_webhook::id::{ProjectId, Uid};
@@ -44,6 +46,24 @@ pub enum ApplyError {
     /// Together with what is stored, resources could not be put in force.
     #[error("{}", ChangeError::Refused(.0.clone()))]
     Refused(Vec<Quarantined>),
+    /// A policy is for a project that there is not, so that it would close nothing.
+    #[error(
+        "egress policy `{policy}`: `projects` names {project}, and there is no project with that uid, in the file or in the journal"
+    )]
+    UnknownProject {
+        /// Its name.
+        policy: String,
+        /// What it names.
+        project: String,
+    },
+    /// With what the API made there are more policies than there may be.
+    #[error(
+        "an installation has at most {EGRESS_POLICIES_MAX} egress policies, with those that the API made: there would be {count}"
+    )]
+    TooManyPolicies {
+        /// How many there would be.
+        count: usize,
+    },
     /// The process is stopping.
     #[error("the process is stopping")]
     Cancelled,
@@ -59,6 +79,8 @@ impl ApplyError {
             Self::Foreign { .. } => "foreign_resource",
             Self::UidTaken { .. } => "uid_taken",
             Self::Refused(_) => "refused",
+            Self::UnknownProject { .. } => "unknown_project",
+            Self::TooManyPolicies { .. } => "too_many_policies",
             Self::Cancelled => "cancelled",
         }
     }
@@ -98,6 +120,7 @@ impl Journal {
                 .map(|one| (one.uid(), one))
                 .collect();
             let planned = plan(file, &stored, now_ms)?;
+            policies::check(view, &stored, &planned)?;
             Ok((edits(view, stored, planned, &by)?, ()))
         })?;
         Ok(changed.revision)

@@ -62,3 +62,60 @@ fn a_file_does_not_take_over_what_the_api_made() {
     assert_eq!(apply(&journal, other), Some(2));
     assert_eq!(policies(&journal).len(), 3);
 }
+
+#[test]
+fn a_policy_for_a_project_that_there_is_not_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let known = "01JQ0000000000000000000001";
+    let unknown = "01JQ0000000000000000000009";
+    let text = |uid: &str, projects: &str| {
+        format!(
+            "egress_policies: [{{name: p, projects: [{uid}], ports: [80]}}]\nprojects: {projects}"
+        )
+    };
+    let refused = |uid: &str, projects: &str| {
+        let file = file::parse(&text(uid, projects)).unwrap_or_else(|all| panic!("{all:#?}"));
+        let refused = journal.apply_file(&file, NOW, "test").unwrap_err();
+        assert_eq!(refused.code(), "unknown_project");
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "egress policy `p`: `projects` names {uid}, and there is no project with that uid, in the file or in the journal"
+            )
+        );
+    };
+    let with = format!("[{{name: out, type: outgoing, uid: {known}}}]");
+    refused(unknown, &with);
+    refused(known, "[]");
+    assert_eq!(apply(&journal, &format!("projects: {with}")), Some(1));
+    // It goes with this file.
+    refused(known, "[]");
+    let of_api = "UPDATE resources SET origin = 'api' WHERE kind = 'project'";
+    journal.writer().execute(of_api, ()).unwrap();
+    assert_eq!(apply(&journal, &text(known, "[]")), Some(2));
+    // Whoever deletes it does not stop the next start.
+    let gone = "UPDATE resources SET origin = 'file' WHERE kind = 'project'";
+    journal.writer().execute(gone, ()).unwrap();
+    assert_eq!(apply(&journal, &text(known, "[]")), Some(3));
+    assert_eq!(apply(&journal, &text(known, "[]")), None);
+}
+
+#[test]
+fn policies_of_the_file_and_of_the_api_count_together() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let text = |name: &str, count: usize| {
+        let one = |n: usize| format!("  - {{name: {name}{n}, ports: [80]}}\n");
+        let all: String = (0..count).map(one).collect();
+        format!("egress_policies:\n{all}projects: []\n")
+    };
+    assert_eq!(apply(&journal, &text("a", 60)), Some(1));
+    let of_api = "UPDATE resources SET origin = 'api' WHERE kind = 'egress_policy'";
+    journal.writer().execute(of_api, ()).unwrap();
+    let file = file::parse(&text("b", 41)).unwrap_or_else(|all| panic!("{all:#?}"));
+    let refused = journal.apply_file(&file, NOW, "test").unwrap_err();
+    assert_eq!(refused.code(), "too_many_policies");
+    assert_eq!(apply(&journal, &text("b", 40)), Some(2));
+    assert_eq!(apply(&journal, &text("b", 40)), None);
+}
