@@ -1,5 +1,7 @@
 //! Policies that close destinations: pushed, in force at once, and never forgotten.
 
+mod taken_back;
+
 use serde_json::{Value, json};
 
 use super::endpoint_authentication::attempt_of;
@@ -347,7 +349,7 @@ async fn a_policy_holds_without_the_control_plane_and_over_a_restart() {
         }
     }
     assert_eq!((receiver.connections(), receiver.received().len()), (0, 0));
-    // Nor is it kept when it was taken back.
+    // A file made it, so it is the file that takes it back.
     planes.control.process.launch();
     let mut admin = planes.control.admin();
     until("the control plane answers", DEADLINE, async || {
