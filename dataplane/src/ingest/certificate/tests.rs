@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use time::OffsetDateTime;
 
+use outrider_webhook::address::{Closing, Closings, Policy, PolicyPlace};
 use outrider_webhook::id::Uid;
 
 use super::*;
@@ -179,6 +180,25 @@ async fn what_one_project_may_not_fetch_another_one_does() {
     assert_eq!(denied(NOW_MS).await, 2);
     assert_eq!(denied(NOW_MS + FAILED_FOR_MS - 1).await, 2);
     assert_eq!(denied(NOW_MS + FAILED_FOR_MS).await, 3);
+}
+
+#[tokio::test]
+async fn what_a_policy_of_the_configuration_closes_is_refused_to_its_project() {
+    let settings = crate::egress::Settings::new(Policy::default());
+    let egress = Egress::new(settings).unwrap();
+    let deny = [PolicyPlace::parse("certs.example").unwrap()];
+    let mut closings = Closings::default();
+    let closing = Closing::new("strict".into(), &deny, None, None);
+    closings.add(5, closing, &[project(1)]);
+    egress.set_closings(&Arc::new(closings));
+    let need = need("a", TrustSpec::Host, &[]);
+    let by = ProjectRef {
+        id: project(1),
+        name: "shop",
+    };
+    let fetched = fetch(&egress, (&by, Leave::default()), &need, NOW_MS).await;
+    let refused = fetched.unwrap_err();
+    assert!(matches!(refused, Unavailable::Denied(_)), "{refused}");
 }
 
 #[tokio::test]
