@@ -22,7 +22,7 @@ use outrider_store::{
 };
 use outrider_webhook::address::Denial;
 use outrider_webhook::id::{EndpointId, ProjectId};
-use outrider_webhook::retry::{GiveUp, Step};
+use outrider_webhook::retry::{GiveUp, Outcome, Step};
 use outrider_xds::DisabledEndpoint;
 use tokio::sync::watch;
 
@@ -38,14 +38,16 @@ const RETRIES_EXHAUSTED: &str = "retries_exhausted";
 /// Its circuit breaker has opened too often in a row.
 pub(crate) const KEEPS_FAILING: &str = "keeps_failing";
 
-/// Why an attempt that ended so switches its endpoint off: a stable code. What a policy of the
-/// configuration refused says nothing of the receiver, and may be a mistake that is taken back.
+/// Why an attempt that ended so switches its endpoint off: a stable code. A fault of our own says
+/// nothing of the receiver; nor does what a policy of the configuration refused, which may be a
+/// mistake that is taken back.
 pub(crate) fn cause(
     step: &Step,
-    denial: Option<&Denial>,
+    (outcome, denial): (&Outcome, Option<&Denial>),
     project: &Project,
 ) -> Option<&'static str> {
-    if denial.is_some_and(Denial::is_by_policy) {
+    let is_ours = matches!(outcome, Outcome::Failed(failure) if failure.is_infrastructure());
+    if is_ours || denial.is_some_and(Denial::is_by_policy) {
         return None;
     }
     if project.is_own() {

@@ -104,7 +104,10 @@ impl Deliverer {
             breaker: project.breaker().policy,
             trips_max: (project.disables_endpoints()).then(|| project.breaker().trips_max),
             rate_alert: endpoint.rate_alert(project),
-            disables: disabled::cause(&step, exchange.denial.as_ref(), project),
+            disables: {
+                let outcome = (&exchange.outcome, exchange.denial.as_ref());
+                disabled::cause(&step, outcome, project)
+            },
             epoch: endpoint.activation_epoch(),
             park_after: order::park_after(table, entry),
             exchange,

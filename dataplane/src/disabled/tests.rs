@@ -1,9 +1,12 @@
 use outrider_config::snapshot::{Document, Kind, Transaction};
 use outrider_webhook::id::Uid;
+use outrider_webhook::retry::Failure;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+
+const REFUSED: Outcome = Outcome::Answered { status: 500 };
 
 fn ids() -> (ProjectId, EndpointId) {
     (
@@ -112,19 +115,23 @@ fn only_gone_switches_off_what_the_project_leaves_on() {
         let snapshot = snapshot(None, disables);
         let project = snapshot.project(ids().0).unwrap().project();
         let found = all.iter().filter_map(|why| {
-            let reason = cause(&Step::GiveUp(*why), None, project)?;
+            let reason = cause(&Step::GiveUp(*why), (&REFUSED, None), project)?;
             Some((*why, reason))
         });
         assert_eq!(found.collect::<Vec<_>>(), expected);
-        assert_eq!(cause(&Step::Success, None, project), None);
+        assert_eq!(cause(&Step::Success, (&REFUSED, None), project), None);
+        let ours = Outcome::Failed(Failure::NoHealthySource);
+        let aged = Step::GiveUp(GiveUp::AgeLimitExceeded);
+        assert_eq!(cause(&aged, (&ours, None), project), None);
         for (reason, expected) in [
             ("policy_denied", None),
             ("policy_unreadable", None),
             ("address_denied", disables.then_some(RETRIES_EXHAUSTED)),
         ] {
             let denial = Denial::told(reason);
+            let denied = Outcome::Failed(Failure::EgressDenied { literal: false });
             for why in [GiveUp::RetryLimitExceeded, GiveUp::AgeLimitExceeded] {
-                let found = cause(&Step::GiveUp(why), denial.as_ref(), project);
+                let found = cause(&Step::GiveUp(why), (&denied, denial.as_ref()), project);
                 assert_eq!(found, expected, "{reason}");
             }
         }
