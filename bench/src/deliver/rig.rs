@@ -215,7 +215,7 @@ impl Rig {
 }
 
 /// Outcomes of attempts that a page of metrics may show.
-const OUTCOMES: [&str; 11] = [
+const OUTCOMES: [&str; 13] = [
     "success",
     "http_429",
     "http_3xx",
@@ -227,6 +227,8 @@ const OUTCOMES: [&str; 11] = [
     "response_timeout",
     "protocol_error",
     "port_exhausted",
+    "no_healthy_source",
+    "proxy_lost",
 ];
 
 /// Attempts by their outcome, those that there were.
