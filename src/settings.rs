@@ -141,6 +141,9 @@ pub(crate) fn egress_settings(
     settings
         .resolve_overrides
         .clone_from(&testing.unsafe_resolve);
+    if let Some(count) = bootstrap.egress.new_connections_per_destination {
+        settings.new_connections_per_destination = count;
+    }
     settings
         .name_servers
         .clone_from(&bootstrap.egress.name_servers);

@@ -58,7 +58,7 @@ pub(crate) struct Args {
         default_value = "dead,slow,resets"
     )]
     bad: Vec<isolation::Bad>,
-    /// `recovery`: events that wait
+    /// `recovery`, `churn`: events that wait
     #[arg(long, default_value_t = 50_000)]
     queued: u64,
     /// Where the data directories are made [default: the temporary directory]
@@ -75,11 +75,12 @@ enum Kind {
     Isolation { has_breaker: bool },
     Tenants { timeout_s: u64 },
     Hostile(Manners),
+    Churn,
     Recovery(Window),
     Fanout(usize),
 }
 
-const ALL: [(&str, Kind); 16] = [
+const ALL: [(&str, Kind); 17] = [
     ("isolation-bare", Kind::Isolation { has_breaker: false }),
     ("isolation-breaker", Kind::Isolation { has_breaker: true }),
     ("tenants-still", Kind::Tenants { timeout_s: 120 }),
@@ -91,6 +92,7 @@ const ALL: [(&str, Kind); 16] = [
     ("hostile-headers", Kind::Hostile(Manners::Headers)),
     ("hostile-reset", Kind::Hostile(Manners::Resets)),
     ("hostile-mute", Kind::Hostile(Manners::NeverReads)),
+    ("churn", Kind::Churn),
     ("recovery-fixed", Kind::Recovery(Window::Fixed)),
     ("recovery-sliding", Kind::Recovery(Window::Sliding)),
     ("fanout-1", Kind::Fanout(1)),
@@ -112,7 +114,15 @@ pub(crate) async fn command(args: Args) -> anyhow::Result<()> {
             Kind::Tenants { timeout_s } => {
                 Box::pin(tenants::run(&args, timeout_s, &mut scenario)).await
             }
-            Kind::Hostile(manners) => Box::pin(hostile::run(&args, manners, &mut scenario)).await,
+            Kind::Hostile(manners) => {
+                let hostile = (manners, hostile::QUEUED);
+                Box::pin(hostile::run(&args, hostile, &mut scenario)).await
+            }
+            // Enough that they are under way all the time.
+            Kind::Churn => {
+                let hostile = (Manners::Closes, args.queued);
+                Box::pin(hostile::run(&args, hostile, &mut scenario)).await
+            }
             Kind::Recovery(window) => Box::pin(recovery::run(&args, window, &mut scenario)).await,
             Kind::Fanout(wide) => Box::pin(fanout::run(&args, wide, &mut scenario)).await,
         }

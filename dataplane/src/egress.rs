@@ -18,6 +18,7 @@ mod get;
 mod heard;
 mod link;
 mod open;
+mod openings;
 mod pool;
 mod post;
 mod resolve;
@@ -45,18 +46,19 @@ use outrider_webhook::address::ProjectRef;
 use outrider_webhook::id::ProjectId;
 use outrider_webhook::retry::Failure;
 use outrider_webhook::sign::SignedRequest;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::ask::Ask;
 pub use self::ask::Terms;
 use self::connect::{Dialled, Dialler};
-use self::draft::Draft;
+use self::draft::{Draft, Phase};
 use self::exchange::{Answer, ReadBounds, Reusable, Sent, exchange};
 pub use self::exchange::{Exchange, Timing};
 use self::fault::Fault;
 use self::gate::Gate;
+use self::openings::{Openings, Turn};
 use self::pool::{Connection, Key, Pool};
 pub use self::post::Form;
 pub(crate) use self::resolve::Answers;
@@ -91,6 +93,7 @@ struct Inner {
     pool: Arc<Pool<Connection>>,
     /// Of the clients of the forward proxy.
     upstreams: Arc<Pool<Upstream>>,
+    openings: Openings,
     gate: Arc<Gate>,
     sources: Arc<Sources>,
     reflectors: Vec<Reflector>,
@@ -208,7 +211,11 @@ impl Egress {
         if !is_ready {
             return;
         }
+        let awaited = inner.openings.line_to(&key);
         inner.pool.put(key, connection, keep);
+        if let Some(line) = awaited {
+            line.idle_came();
+        }
         self.kept();
     }
 
@@ -251,7 +258,7 @@ impl Inner {
         if let Some(through) = keys.first().and_then(Key::forwarded) {
             through.forward(&mut request)?;
         }
-        if let Some((key, mut connection)) = self.pooled(&keys) {
+        if let Some((key, mut connection)) = self.pool.take_any(&keys) {
             draft.timing.is_reused = true;
             draft.takes(&key, connection.opened);
             self.counters.taken.fetch_add(1, Ordering::Relaxed);
@@ -263,16 +270,12 @@ impl Inner {
             draft.off();
             self.counters.stale.fetch_add(1, Ordering::Relaxed);
         }
-        let left = terms.timeout.saturating_sub(draft.spent());
         // Boxed: the rare and large part would make every attempt as large.
-        let dial = self
-            .dialler
-            .dial(keys, &self.pool, (terms.connect_timeout, left), draft);
         let Dialled {
             key,
             mut connection,
             is_reused,
-        } = Box::pin(dial).await?;
+        } = Box::pin(self.dial(keys, terms, draft)).await?;
         let counter = if is_reused {
             &self.counters.taken
         } else {
@@ -299,6 +302,29 @@ impl Inner {
                 let words = "the connection was closed before the request was sent";
                 Fault::new(Failure::ConnectReset, words)
             })),
+        }
+    }
+
+    /// A connection, when it is the request's turn to open one.
+    async fn dial(
+        &self,
+        keys: Vec<Key>,
+        terms: &Terms,
+        draft: &mut Draft,
+    ) -> Result<Dialled, Fault> {
+        let left = terms.timeout.saturating_sub(draft.spent());
+        draft.enter(Phase::Connect);
+        let room = Instant::now() + left / 2;
+        match self.openings.turn(&keys, &self.pool, room).await? {
+            Turn::Idle(key, connection) => Ok(Dialled::reused(key, connection, draft)),
+            Turn::Open { has_waited } => {
+                let until =
+                    self.dialler
+                        .opener()
+                        .limits
+                        .until(terms.connect_timeout, room, has_waited);
+                self.dialler.dial(keys, &self.pool, until, draft).await
+            }
         }
     }
 
@@ -380,11 +406,6 @@ impl Inner {
             Some(_) => Ok(keys), // the proxy knows what the pool has
             None => Ok(self.sources.leave(leave, keys)?),
         }
-    }
-
-    fn pooled(&self, keys: &[Key]) -> Option<(Key, Connection)> {
-        keys.iter()
-            .find_map(|key| Some((key.clone(), self.pool.take(key)?)))
     }
 }
 

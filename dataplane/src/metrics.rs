@@ -14,7 +14,7 @@ use prometheus::{
 use crate::route::Routed;
 
 pub use egress::EgressMetrics;
-pub(crate) use egress::{Active, Departure, SourceNow};
+pub(crate) use egress::{Active, Delayed, Departure, SourceNow};
 
 /// Latency buckets in seconds (field standard, `standards` section 4).
 const LATENCY_BUCKETS: &[f64] = &[

@@ -21,6 +21,7 @@ mod egress_ips;
 mod egress_loss;
 mod egress_namespace;
 mod egress_notices;
+mod egress_openings;
 mod egress_pings;
 mod egress_policies;
 mod egress_sources;

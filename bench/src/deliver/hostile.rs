@@ -14,14 +14,15 @@ use crate::metrics::Page;
 use crate::process::{MemoryWatch, cpu_time};
 use crate::sink::Sink;
 
-const QUEUED: u64 = 700;
+/// Events for the receiver that misbehaves.
+pub(super) const QUEUED: u64 = 700;
 const RATE: u32 = 50;
 const SECONDS: u64 = 20;
 
 /// Each round has a gateway of its own: first without events for the hostile receiver, then with.
 pub(super) async fn run(
     args: &Args,
-    manners: Manners,
+    (manners, queued): (Manners, u64),
     scenario: &mut Scenario,
 ) -> anyhow::Result<()> {
     let mut pair = Pair::default();
@@ -29,7 +30,7 @@ pub(super) async fn run(
     let (mut cpu, mut outcomes) = (Vec::new(), Vec::new());
     for round in 1..=args.rounds {
         eprintln!("round {round}");
-        let found = one(args, manners, scenario).await?;
+        let found = one(args, (manners, queued), scenario).await?;
         tried.push(found.tried);
         connections.push(found.connections);
         peak_mib.push(found.peak_kib / 1_024);
@@ -38,7 +39,8 @@ pub(super) async fn run(
         pair.without(found.without.0.received.latency);
         pair.with(found.with.0.received.latency);
     }
-    scenario.add("attempted_of_700", json!(tried));
+    scenario.add("queued", queued);
+    scenario.add("attempted", json!(tried));
     scenario.add("connections", json!(connections));
     scenario.add("attempts", json!(outcomes));
     scenario.add("cpu_s_without_and_with", json!(cpu));
@@ -57,7 +59,11 @@ struct Round {
     peak_kib: u64,
 }
 
-async fn one(args: &Args, manners: Manners, scenario: &mut Scenario) -> anyhow::Result<Round> {
+async fn one(
+    args: &Args,
+    (manners, queued): (Manners, u64),
+    scenario: &mut Scenario,
+) -> anyhow::Result<Round> {
     let sink = Sink::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let rude = Rude::start(manners)?;
     let well = format!("http://{}/", sink.address());
@@ -76,8 +82,8 @@ async fn one(args: &Args, manners: Manners, scenario: &mut Scenario) -> anyhow::
     let without = measured(&mut rig, load).await?;
 
     let before = rig.metrics().await?;
-    let sent = rig.queue(&hostile, QUEUED).await?;
-    if sent.count() < QUEUED {
+    let sent = rig.queue(&hostile, queued).await?;
+    if sent.count() < queued {
         let errors = sent.errors.join("; ");
         scenario.fault(format!("the events were not accepted: {errors}"));
     }
@@ -91,7 +97,7 @@ async fn one(args: &Args, manners: Manners, scenario: &mut Scenario) -> anyhow::
     // A retry under way counts too much; there is at most one of each delivery.
     let tried = (first + in_flight).saturating_sub(with.0.sent.count());
     Ok(Round {
-        tried: tried.min(QUEUED),
+        tried: tried.min(queued),
         without,
         with,
         attempts: attempts(&after),

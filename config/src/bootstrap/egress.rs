@@ -30,6 +30,9 @@ pub struct EgressSettings {
     pub self_addresses: Vec<SelfAddress>,
     /// Where source addresses are tried on; two to eight, or none.
     pub reflectors: Vec<Reflector>,
+    /// New connections of a project to one host and port, in a second; by the cores of the machine
+    /// without.
+    pub new_connections_per_destination: Option<u32>,
     /// Who is asked for the addresses of names; none for the name servers of the host.
     pub name_servers: Vec<SocketAddr>,
 }

@@ -27,6 +27,7 @@ pub(super) struct EgressSpec {
     connections_max: Option<u64>,
     connections_per_address_max: Option<u64>,
     new_connections_per_project: Option<RateSpec>,
+    new_connections_per_destination: Option<u64>,
     internal: Option<Vec<InternalSpec>>,
     allow_cidrs: Option<Vec<String>>,
     deny_cidrs: Option<Vec<String>>,
@@ -104,10 +105,24 @@ impl EgressSpec {
             allow_names: names,
             ports: ports(self.ports, checks),
             self_addresses,
+            new_connections_per_destination: self
+                .new_connections_per_destination
+                .map(|count| new_connections(count, checks)),
             reflectors: reflectors(self.reflectors.unwrap_or_default(), checks),
             name_servers: name_servers(self.name_servers.unwrap_or_default(), checks),
         }
     }
+}
+
+/// New connections to one destination in a second. With fewer than the least, what a project has in
+/// flight (512) would not have its turn within half of an attempt's time (10 s).
+const NEW_CONNECTIONS: (u64, u64) = (100, 1_000_000);
+
+fn new_connections(count: u64, checks: &mut Checks) -> u32 {
+    let (least, _) = NEW_CONNECTIONS;
+    let path = "egress.new_connections_per_destination";
+    let count = checks.size(path, Some(count), least, NEW_CONNECTIONS);
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// More would be more connections, and no better knowledge.

@@ -27,6 +27,7 @@ egress:
   ports: [0]
   reflectors: ['192.0.2.300:80']
   name_servers: ['192.0.2.53', '192.0.2.53:0']
+  new_connections_per_destination: 99
 log: {level: loud}
 ";
     let found = texts(load(
@@ -49,7 +50,11 @@ log: {level: loud}
         ("line 12: egress.reflectors[0]: ", "and a port"),
         ("line 13: egress.name_servers[0]: ", "and a port"),
         ("line 13: egress.name_servers[1]: ", "and a port"),
-        ("line 14: log.level: ", "level"),
+        (
+            "line 14: egress.new_connections_per_destination: ",
+            "from 100 to 1000000",
+        ),
+        ("line 15: log.level: ", "level"),
         ("OUTRIDER__DELIVERY__LANE_CONCURRENCY: ", "whole number"),
         ("OUTRIDER__STROE__NODE: ", "`store`"),
     ];
@@ -144,6 +149,7 @@ fn the_environment_wins_over_the_file() {
             "OUTRIDER__EGRESS__REFLECTORS",
             "['[::1]:80', Reflect.example:4000]",
         ),
+        ("OUTRIDER__EGRESS__NEW_CONNECTIONS_PER_DESTINATION", "5000"),
         ("OUTRIDER__DATA_DIR", "0017"),
         ("OUTRIDER_OTHER", "x"),
         ("PATH", "/bin"),
@@ -161,6 +167,8 @@ fn the_environment_wins_over_the_file() {
         Reflector::Named("reflect.example".to_owned(), 4000),
     ];
     assert_eq!(bootstrap.egress.reflectors, expected);
+    let paced = bootstrap.egress.new_connections_per_destination;
+    assert_eq!(paced, Some(5000));
     assert_eq!(bootstrap.data_dir, PathBuf::from("0017"));
 }
 

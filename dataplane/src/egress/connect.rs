@@ -43,6 +43,17 @@ pub(super) struct Dialled {
     pub(super) is_reused: bool,
 }
 
+impl Dialled {
+    pub(super) fn reused(key: Key, connection: Connection, draft: &mut Draft) -> Self {
+        draft.takes(&key, connection.opened);
+        Self {
+            key,
+            connection,
+            is_reused: true,
+        }
+    }
+}
+
 /// Opens connections and owns their tasks.
 pub(super) struct Dialler {
     opener: Opener,
@@ -87,24 +98,18 @@ impl Dialler {
         &self,
         keys: Vec<Key>,
         pool: &Pool<Connection>,
-        (own_limit, left): (Option<Duration>, Duration),
+        until: Until,
         draft: &mut Draft,
     ) -> Result<Dialled, Fault> {
-        draft.enter(Phase::Connect);
-        let until = self.opener.limits.until(own_limit, left);
         let (key, way) = self.opener.first(keys, pool, until).await?;
-        let (connection, is_reused) = match way {
-            Way::New(opened) => (self.establish(&key, opened, until, draft).await?, false),
-            Way::Idle(connection) => {
-                draft.takes(&key, connection.opened);
-                (connection, true)
-            }
-        };
-        Ok(Dialled {
-            key,
-            connection,
-            is_reused,
-        })
+        match way {
+            Way::New(opened) => Ok(Dialled {
+                connection: self.establish(&key, opened, until, draft).await?,
+                key,
+                is_reused: false,
+            }),
+            Way::Idle(connection) => Ok(Dialled::reused(key, connection, draft)),
+        }
     }
 
     async fn establish(

@@ -47,6 +47,14 @@ impl Fault {
         }
     }
 
+    /// So many requests wait to open a connection there that the time would be over.
+    pub(super) fn no_turn(host: &str, port: u16) -> Self {
+        let detail = format!(
+            "no connection to {host}:{port} may be opened in time: more are wanted than `egress.new_connections_per_destination`"
+        );
+        Self::new(Failure::NoHealthySource, detail) // nothing was sent, and it is ours
+    }
+
     /// Refused by the address policy. `is_static`: refused by what the URL says, so that asking
     /// again cannot help; otherwise by what its name resolves to today. What the configuration
     /// closes it may open again, so that is asked again. A policy that cannot be read here says

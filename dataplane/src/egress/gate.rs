@@ -260,10 +260,11 @@ fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
     }
 }
 
-struct Waiting<'a>(&'a AtomicUsize);
+/// One more in a count of those who wait, for as long as it lives.
+pub(super) struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Self {
+    pub(super) fn new(waiting: &'a AtomicUsize) -> Self {
         waiting.fetch_add(1, Ordering::AcqRel);
         Self(waiting)
     }

@@ -48,30 +48,30 @@ pub(super) struct Until {
     connected: Instant,
     /// With TLS, where that has no limit of its own.
     pub(super) encrypted: Option<Instant>,
+    /// Whoever opens it has waited for its turn: what it leaves from may have changed.
+    has_waited: bool,
 }
 
 impl Limits {
-    /// From now on, of an attempt that has `left`; `own` is the limit of an endpoint that has one,
-    /// for all of it. Who waits for a place is told before its time is over: it is no fault of the
-    /// receiver that there was none.
-    pub(super) fn until(&self, own: Option<Duration>, left: Duration) -> Until {
+    /// From now on; `own` is the limit of an endpoint that has one, for all of it. Who waits for a
+    /// place is told at `room`, before its time is over: it is no fault of the receiver that there
+    /// was none.
+    pub(super) fn until(&self, own: Option<Duration>, room: Instant, has_waited: bool) -> Until {
         let now = Instant::now();
         let connected = now + own.unwrap_or(self.connect_total);
         Until {
             each: own.unwrap_or(self.connect),
-            room: connected.min(now + left / 2),
+            room: connected.min(room),
             connected,
             encrypted: own.map(|own| now + own),
+            has_waited,
         }
     }
 
     /// As [`Limits::until`], for who can come back: it waits for a place as long only as an idle
     /// connection takes to make one.
     pub(super) fn until_for_client(&self) -> Until {
-        Until {
-            room: Instant::now() + CLIENT_ROOM_TIMEOUT,
-            ..self.until(None, self.connect_total)
-        }
+        self.until(None, Instant::now() + CLIENT_ROOM_TIMEOUT, false)
     }
 }
 
@@ -166,7 +166,7 @@ impl Opener {
             .await
             .map_err(|_| Fault::limit(address))?;
         let (permit, has_waited) = match entered {
-            Entered::Room { permit, has_waited } => (permit, has_waited),
+            Entered::Room { permit, has_waited } => (permit, has_waited || until.has_waited),
             Entered::Idle(connection) => return Ok(Way::Idle(connection)),
         };
         let limit = until.connected.min(Instant::now() + until.each);

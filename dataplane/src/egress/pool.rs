@@ -72,6 +72,12 @@ impl Key {
         }
     }
 
+    /// Of the destination, also behind a proxy.
+    pub(super) fn port(&self) -> u16 {
+        let through = self.through.as_ref();
+        through.map_or(self.address.port(), |through| through.port())
+    }
+
     pub(super) fn place(&self) -> Place {
         match &self.through {
             None => Place::At(self.address),
@@ -226,6 +232,14 @@ impl<C: Pooled> Pool<C> {
             queues.remove(key);
         }
         found
+    }
+
+    /// As [`Pool::take`], of the first of these keys that has one.
+    pub(super) fn take_any(&self, keys: &[Key]) -> Option<(Key, C)> {
+        let mut found = keys
+            .iter()
+            .filter_map(|key| self.take(key).map(|one| (key, one)));
+        found.next().map(|(key, one)| (key.clone(), one))
     }
 
     /// Keeps a connection for the next attempt. `promised`: how long the receiver said it keeps

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::connect::Dialler;
 use super::gate::{Caps, Gate, Keeper};
 use super::open::{Limits, Opener};
+use super::openings::Openings;
 use super::pool::{Bounds, Pool};
 use super::resolve::Resolver;
 use super::settings::{EgressError, Settings};
@@ -54,7 +55,11 @@ impl Egress {
         let inner = Inner {
             vetting: ArcSwap::from_pointee(Vetting::new(settings.policy)),
             overrides: settings.resolve_overrides.into_iter().collect(),
-            resolver: Resolver::new(&settings.name_servers, settings.dns_timeout, metrics)?,
+            resolver: Resolver::new(
+                &settings.name_servers,
+                settings.dns_timeout,
+                metrics.clone(),
+            )?,
             via: settings
                 .via
                 .map(|via| Proxy::new(via, tasks.clone(), stop.clone())),
@@ -71,6 +76,7 @@ impl Egress {
                 tasks.clone(),
                 settings.response_head_bytes_max,
             ),
+            openings: Openings::new(settings.new_connections_per_destination, metrics),
             gate,
             sources,
             reflectors: settings.reflectors,

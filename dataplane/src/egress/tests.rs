@@ -4,6 +4,7 @@ mod answers;
 mod connections;
 mod figures;
 mod names;
+mod openings;
 mod policy;
 mod room;
 mod sources;

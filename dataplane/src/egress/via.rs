@@ -381,6 +381,10 @@ impl Through {
         Fault::new(Failure::ProxyLost, detail)
     }
 
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(super) fn is_forwarded(&self) -> bool {
         self.certificate.is_some()
     }

@@ -29,6 +29,7 @@ pub struct EgressMetrics {
     connect_duration: HistogramVec,
     tls_duration: Histogram,
     denied: IntCounterVec,
+    delayed: IntCounterVec,
     connections: IntCounterVec,
     active: IntGaugeVec,
     ports: GaugeVec,
@@ -64,6 +65,17 @@ impl<'a> Departure<'a> {
             Self::HostRoute { is_ipv4: false } | Self::Pool(_, IpAddr::V6(_)) => "ipv6",
         }
     }
+}
+
+/// What comes of a request that has to wait to open a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Delayed {
+    /// It opened one in its turn.
+    Opened,
+    /// One that was in use became idle.
+    Reused,
+    /// Its turn would have come too late.
+    Refused,
 }
 
 /// A connection that is open, or being opened: shown until it is dropped.
@@ -112,6 +124,13 @@ impl EgressMetrics {
                 ),
                 &["reason"],
             )?,
+            delayed: IntCounterVec::new(
+                opts(
+                    "egress_openings_delayed_total",
+                    "Requests that came too soon to open a connection",
+                ),
+                &["result"],
+            )?,
             connections: IntCounterVec::new(
                 opts("egress_connections_total", "Connects to destinations"),
                 &["pool", "source_ip", "family", "result"],
@@ -156,6 +175,7 @@ impl EgressMetrics {
         registry.register(Box::new(self.connect_duration.clone()))?;
         registry.register(Box::new(self.tls_duration.clone()))?;
         registry.register(Box::new(self.denied.clone()))?;
+        registry.register(Box::new(self.delayed.clone()))?;
         registry.register(Box::new(self.connections.clone()))?;
         registry.register(Box::new(self.active.clone()))?;
         registry.register(Box::new(self.ports.clone()))?;
@@ -177,6 +197,16 @@ impl EgressMetrics {
     /// Somebody was denied what was asked for.
     pub(crate) fn denied(&self, reason: &str) {
         self.denied.with_label_values(&[reason]).inc();
+    }
+
+    /// A request came too soon to open a connection, and this came of it.
+    pub(crate) fn delayed(&self, result: Delayed) {
+        let result = match result {
+            Delayed::Opened => "opened",
+            Delayed::Reused => "reused",
+            Delayed::Refused => "refused",
+        };
+        self.delayed.with_label_values(&[result]).inc();
     }
 
     /// One more connection from there.

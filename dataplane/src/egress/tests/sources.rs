@@ -12,6 +12,7 @@ use outrider_webhook::retry::{Failure, Outcome};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Barrier;
+use tokio::time::Instant;
 
 use super::support::*;
 use crate::egress::open::{Opener, Way};
@@ -327,7 +328,7 @@ async fn a_pool_has_no_more_connections_than_it_may() {
     assert_eq!(egress.stats().open, 2);
 }
 
-fn key(address: SocketAddr) -> Key {
+pub(super) fn key(address: SocketAddr) -> Key {
     Key {
         project: project(1).id,
         source: Source::HostRoute,
@@ -381,7 +382,11 @@ async fn a_family_that_does_not_answer_is_not_waited_for() {
     });
     let alive = v6.local_addr().unwrap();
     let keys = vec![key(silent), key(alive)];
-    let opening = opener.first(keys, &idle, opener.limits.until(None, LONG));
+    let opening = opener.first(
+        keys,
+        &idle,
+        opener.limits.until(None, Instant::now() + LONG, false),
+    );
     let opened = tokio::time::timeout(LONG / 2, opening).await.unwrap();
     let Ok((key, Way::New(opened))) = opened else {
         panic!("not opened");
