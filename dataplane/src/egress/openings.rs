@@ -186,27 +186,31 @@ impl Line {
         let before = u32::try_from(before).unwrap_or(u32::MAX);
         let front = match before {
             0 => self.take(each).err()?,
-            _ => *self.next() - each * (AT_ONCE - 1),
+            _ => turn(*self.next(), Instant::now(), each),
         };
-        front.checked_add(each.saturating_mul(before))
+        Some(front + each.saturating_mul(before))
     }
 
     /// Takes the next turn, if it is there; says when it will be else.
     fn take(&self, each: Duration) -> Result<(), Instant> {
         let now = Instant::now();
         let mut next = self.next();
-        let since = (*next).max(now);
-        let turn = since - each * (AT_ONCE - 1);
+        let turn = turn(*next, now, each);
         if turn > now {
             return Err(turn);
         }
-        *next = since + each;
+        *next = (*next).max(now) + each;
         Ok(())
     }
 
     fn next(&self) -> MutexGuard<'_, Instant> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When a connection may be opened that would be at `next` if none came at once; not before `now`.
+fn turn(next: Instant, now: Instant, each: Duration) -> Instant {
+    now + next.saturating_duration_since(now + each * (AT_ONCE - 1))
 }
 
 impl Lines {
