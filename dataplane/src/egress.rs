@@ -258,72 +258,55 @@ impl Inner {
         if let Some(through) = keys.first().and_then(Key::forwarded) {
             through.forward(&mut request)?;
         }
-        if let Some((key, mut connection)) = self.pool.take_any(&keys) {
-            draft.timing.is_reused = true;
-            draft.takes(&key, connection.opened);
-            self.counters.taken.fetch_add(1, Ordering::Relaxed);
+        let mut pooled = self.pool.take_any(&keys);
+        loop {
+            let Dialled {
+                key,
+                mut connection,
+                is_reused,
+            } = match pooled.take() {
+                Some((key, connection)) => Dialled::reused(key, connection, draft),
+                // Boxed: the rare and large part would make every attempt as large.
+                None => Box::pin(self.dial(&keys, terms, draft)).await?,
+            };
+            draft.timing.is_reused = is_reused;
+            if is_reused {
+                self.counters.taken.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.counters.opened.fetch_add(1, Ordering::Relaxed);
+                self.check_end(&key, connection.remote)?;
+                let opened = told::Opened {
+                    project: project.id,
+                    request: &request,
+                    key: &key,
+                    connection: &connection,
+                    answers: answers.as_deref(),
+                };
+                opened.tell(&terms.leave, &draft.timing);
+            }
             match exchange(&mut connection, request, bounds, draft).await? {
                 Sent::Answered(answer) => return self.answered(answer, (key, connection), draft),
                 // Not a byte of it was written, so sending it anew cannot repeat it.
-                Sent::Unwritten(unsent) => request = unsent,
+                Sent::Unwritten(unsent) if is_reused => request = unsent,
+                Sent::Unwritten(_) => return Err(connection.unwritten().await),
             }
             draft.off();
             self.counters.stale.fetch_add(1, Ordering::Relaxed);
         }
-        // Boxed: the rare and large part would make every attempt as large.
-        let Dialled {
-            key,
-            mut connection,
-            is_reused,
-        } = Box::pin(self.dial(keys, terms, draft)).await?;
-        let counter = if is_reused {
-            &self.counters.taken
-        } else {
-            &self.counters.opened
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        draft.timing.is_reused = is_reused;
-        if !is_reused {
-            self.check_end(&key, connection.remote)?;
-            let opened = told::Opened {
-                project: project.id,
-                request: &request,
-                key: &key,
-                connection: &connection,
-                answers: answers.as_deref(),
-            };
-            opened.tell(&terms.leave, &draft.timing);
-        }
-        match exchange(&mut connection, request, bounds, draft).await? {
-            Sent::Answered(answer) => self.answered(answer, (key, connection), draft),
-            // What the receiver said instead of taking it, if it said anything: that it wants a
-            // certificate, for one, it says after the handshake.
-            Sent::Unwritten(_) => Err(connection.reason().await.unwrap_or_else(|| {
-                let words = "the connection was closed before the request was sent";
-                Fault::new(Failure::ConnectReset, words)
-            })),
-        }
     }
 
     /// A connection, when it is the request's turn to open one.
-    async fn dial(
-        &self,
-        keys: Vec<Key>,
-        terms: &Terms,
-        draft: &mut Draft,
-    ) -> Result<Dialled, Fault> {
+    async fn dial(&self, keys: &[Key], terms: &Terms, draft: &mut Draft) -> Result<Dialled, Fault> {
         let left = terms.timeout.saturating_sub(draft.spent());
         draft.enter(Phase::Connect);
         let room = Instant::now() + left / 2;
-        match self.openings.turn(&keys, &self.pool, room).await? {
+        match self.openings.turn(keys, &self.pool, room).await? {
             Turn::Idle(key, connection) => Ok(Dialled::reused(key, connection, draft)),
             Turn::Open { has_waited } => {
-                let until =
-                    self.dialler
-                        .opener()
-                        .limits
-                        .until(terms.connect_timeout, room, has_waited);
-                self.dialler.dial(keys, &self.pool, until, draft).await
+                let limits = &self.dialler.opener().limits;
+                let until = limits.until(terms.connect_timeout, room, has_waited);
+                let dialling = self.dialler.dial(keys.to_vec(), &self.pool, until, draft);
+                dialling.await
             }
         }
     }

@@ -39,8 +39,6 @@ async fn a_receiver_that_keeps_no_connection_gets_all_in_turn() {
     // However slow the machine is: never sooner.
     let least = Duration::from_secs(1) * (EVENTS - AT_ONCE) / RATE;
     assert!(start.elapsed() >= least, "{:?}", start.elapsed());
-    let delayed = "outrider_egress_openings_delayed_total";
-    assert!(outrider.metric(delayed, &["result=\"opened\""]).await >= 1.0);
     assert_eq!(receiver.received().len(), usize::try_from(EVENTS).unwrap());
     assert_eq!(outrider.metric(attempts, &[]).await, f64::from(EVENTS));
 }

@@ -114,8 +114,8 @@ impl EgressSpec {
     }
 }
 
-/// New connections to one destination in a second. With fewer than the least, what a project has in
-/// flight (512) would not have its turn within half of an attempt's time (10 s).
+/// New connections to one destination in a second. With the least, what a project has in flight by
+/// default (512) still has its turn within half of an attempt's time (10 s by default).
 const NEW_CONNECTIONS: (u64, u64) = (100, 1_000_000);
 
 fn new_connections(count: u64, checks: &mut Checks) -> u32 {

@@ -183,6 +183,15 @@ async fn why(fault: Fault, connection: &mut Connection) -> Fault {
 }
 
 impl Connection {
+    /// Why a new one did not take the request: what the receiver said instead, if it said anything.
+    /// That it wants a certificate, for one, it says after the handshake.
+    pub(super) async fn unwritten(&mut self) -> Fault {
+        self.reason().await.unwrap_or_else(|| {
+            let words = "the connection was closed before the request was sent";
+            Fault::new(Failure::ConnectReset, words)
+        })
+    }
+
     /// Why it broke, if that is known.
     pub(super) async fn reason(&mut self) -> Option<Fault> {
         if let Some(said) = self.last_words.get() {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use outrider_webhook::id::ProjectId;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::fault::Fault;
 use super::gate::Waiting;
@@ -99,7 +99,7 @@ impl Openings {
     /// idle.
     ///
     /// # Errors
-    /// At once, when the turn would come after `until`.
+    /// When there is neither before `until`.
     pub(super) async fn turn<C: Pooled>(
         &self,
         keys: &[Key],
@@ -110,29 +110,17 @@ impl Openings {
             return Ok(Turn::Open { has_waited: false }); // nowhere to go: for others to tell
         };
         let line = self.line(first);
-        let Some(turn) = line.line_up(self.each) else {
+        if !line.has_waiting() && line.take(self.each).is_ok() {
             return Ok(Turn::Open { has_waited: false });
-        };
-        if turn > until {
-            self.metrics.delayed(Delayed::Refused);
-            return Err(Fault::no_turn(&first.server_name, first.port()));
         }
         let _waiting = [Waiting::new(&self.waiting), Waiting::new(&line.waiting)];
-        let _front = line.front.lock().await;
-        loop {
-            if let Some((key, connection)) = pool.take_any(keys) {
-                self.metrics.delayed(Delayed::Reused);
-                return Ok(Turn::Idle(key, connection));
-            }
-            let Err(turn) = line.take(self.each) else {
-                self.metrics.delayed(Delayed::Opened);
-                return Ok(Turn::Open { has_waited: true });
-            };
-            tokio::select! {
-                () = sleep_until(turn) => {}
-                () = line.idle.notified() => {} // one that is lost costs a wait until the turn
-            }
-        }
+        let turn = timeout_at(until, line.wait(self.each, keys, pool)).await;
+        self.metrics.delayed(match turn {
+            Ok(Turn::Open { .. }) => Delayed::Opened,
+            Ok(Turn::Idle(..)) => Delayed::Reused,
+            Err(_) => Delayed::Refused,
+        });
+        turn.map_err(|_| Fault::no_turn(&first.server_name, first.port()))
     }
 
     /// Who is to be told when a connection becomes idle; `None` when nobody waits, which is nearly
@@ -143,7 +131,7 @@ impl Openings {
         }
         let lines = self.lock();
         let line = lines.by_destination.get(&Whither::of(key))?;
-        (line.waiting.load(Ordering::Acquire) > 0).then(|| Arc::clone(line))
+        line.has_waiting().then(|| Arc::clone(line))
     }
 
     /// How many lines there are.
@@ -180,24 +168,34 @@ impl Line {
         self.idle.notify_one();
     }
 
-    /// When who comes now has a turn; `None` when it is there, and taken.
-    fn line_up(&self, each: Duration) -> Option<Instant> {
-        let before = self.waiting.load(Ordering::Acquire);
-        let before = u32::try_from(before).unwrap_or(u32::MAX);
-        let front = match before {
-            0 => self.take(each).err()?,
-            _ => turn(*self.next(), Instant::now(), each),
-        };
-        Some(front + each.saturating_mul(before))
+    /// Whether whoever comes now stands behind somebody.
+    fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    async fn wait<C: Pooled>(&self, each: Duration, keys: &[Key], pool: &Pool<C>) -> Turn<C> {
+        let _front = self.front.lock().await;
+        loop {
+            if let Some((key, connection)) = pool.take_any(keys) {
+                return Turn::Idle(key, connection);
+            }
+            let Err(turn) = self.take(each) else {
+                return Turn::Open { has_waited: true };
+            };
+            tokio::select! {
+                () = sleep_until(turn) => {}
+                () = self.idle.notified() => {} // one that is lost costs a wait until the turn
+            }
+        }
     }
 
     /// Takes the next turn, if it is there; says when it will be else.
     fn take(&self, each: Duration) -> Result<(), Instant> {
         let now = Instant::now();
         let mut next = self.next();
-        let turn = turn(*next, now, each);
-        if turn > now {
-            return Err(turn);
+        let ahead = next.saturating_duration_since(now + each * (AT_ONCE - 1));
+        if !ahead.is_zero() {
+            return Err(now + ahead);
         }
         *next = (*next).max(now) + each;
         Ok(())
@@ -206,11 +204,6 @@ impl Line {
     fn next(&self) -> MutexGuard<'_, Instant> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// When a connection may be opened that would be at `next` if none came at once; not before `now`.
-fn turn(next: Instant, now: Instant, each: Duration) -> Instant {
-    now + next.saturating_duration_since(now + each * (AT_ONCE - 1))
 }
 
 impl Lines {

@@ -1,10 +1,13 @@
 //! Which connections are used again, and when they end.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http_body_util::Full;
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use outrider_webhook::address::Host;
 use outrider_webhook::retry::{Failure, Outcome};
@@ -72,16 +75,14 @@ async fn a_request_written_to_a_pooled_connection_is_never_sent_twice() {
     assert_eq!(receiver.accepted(), 1);
 }
 
-#[tokio::test]
-async fn a_pooled_connection_that_closes_before_a_byte_is_written_is_replaced() {
-    let receiver = Receiver::answering(OK).await;
-    let egress = egress();
+/// The part of a connection that reads and writes, which somebody else drives.
+type Driver = Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>;
+
+/// A connection that is ready, and ends when its driver is dropped.
+async fn by_hand(receiver: &Receiver) -> (Key, Connection, Driver) {
     let stream = TcpStream::connect(receiver.address).await.unwrap();
     let (local, remote) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
-    let (mut sender, driver) =
-        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
-            .await
-            .unwrap();
+    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let mut driver = Box::pin(driver);
     tokio::select! {
         biased;
@@ -97,16 +98,23 @@ async fn a_pooled_connection_that_closes_before_a_byte_is_written_is_replaced() 
         server_name: receiver.address.ip().to_string().into(),
         policy_version: Judged::default(),
     };
-    let opened = Instant::now();
     let connection = Connection {
         _alive: tokio::sync::oneshot::channel().0,
         last_words: LastWords::default(),
         broken: tokio::sync::oneshot::channel().1,
         sender,
-        opened,
+        opened: Instant::now(),
         local,
         remote,
     };
+    (key, connection, driver)
+}
+
+#[tokio::test]
+async fn a_pooled_connection_that_closes_before_a_byte_is_written_is_replaced() {
+    let receiver = Receiver::answering(OK).await;
+    let egress = egress();
+    let (key, connection, driver) = by_hand(&receiver).await;
     egress.inner.pool.put(key, connection, None);
     // The request is handed to the old connection first; then that one ends.
     let url = receiver.url();
@@ -117,6 +125,37 @@ async fn a_pooled_connection_that_closes_before_a_byte_is_written_is_replaced() 
     );
     let stats = egress.stats();
     assert_eq!((stats.stale, stats.opened, stats.reused), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn so_is_one_that_became_idle_while_the_request_waited_for_its_turn() {
+    let closes = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+    let receiver = Receiver::answering(closes).await;
+    let mut settings = settings();
+    settings.new_connections_per_destination = 1;
+    let egress = Egress::new(settings).unwrap();
+    let url = receiver.url();
+    join_all((0..32).map(|_| send(&egress, &url))).await;
+    let (key, connection, driver) = by_hand(&receiver).await;
+    let becomes_idle = async {
+        let line = loop {
+            match egress.inner.openings.line_to(&key) {
+                Some(line) => break line,
+                None => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+            assert_eq!(egress.stats().opened, 32, "it did not wait");
+        };
+        egress.inner.pool.put(key, connection, None);
+        line.idle_came();
+        let is_taken = || egress.stats().idle == 0;
+        until("the request has it", is_taken).await;
+        drop(driver);
+    };
+    let (exchange, ()) = tokio::join!(send(&egress, &url), becomes_idle);
+    assert_eq!(exchange.outcome, ANSWERED);
+    assert_eq!(egress.stats().stale, 1);
+    assert!(!exchange.timing.is_reused);
+    assert_eq!(egress.stats().reused, 0);
 }
 
 #[tokio::test]

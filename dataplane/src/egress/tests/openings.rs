@@ -126,16 +126,27 @@ async fn each_project_and_each_destination_has_a_line_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_would_wait_for_too_long_is_told_at_once_and_takes_no_turn() {
+async fn who_waits_for_too_long_is_told_and_takes_no_turn() {
     let line = Line::new();
     line.open_all_at_once().await;
-    for _ in 0..3 {
-        let start = Instant::now();
+    let start = Instant::now();
+    let soon = async {
         let told = line.wait(start + EACH / 2).await;
+        (told, start.elapsed())
+    };
+    let late = async {
+        let told = line.wait(start + EACH * 3 / 2).await;
+        (told, start.elapsed())
+    };
+    let (soon, second, late, last) = tokio::join!(soon, line.open(), late, line.open());
+    for ((told, elapsed), until) in [(soon, EACH / 2), (late, EACH * 3 / 2)] {
         assert_eq!(told, Err(Failure::NoHealthySource));
-        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert!(is_at(elapsed, until), "{elapsed:?}");
     }
-    assert!(is_at(line.open().await, EACH));
+    assert!(
+        is_at(second, EACH) && is_at(last, EACH * 2),
+        "{second:?} {last:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
